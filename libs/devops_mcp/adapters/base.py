@@ -1,0 +1,210 @@
+"""What an adapter is made of: values, not classes to inherit from.
+
+A DevOps system is one `Adapter`: its settings, how to connect, its tools and its webhooks. Everything else (MCP tools, REST endpoints,
+webhook routes, readiness, metrics, the README's table, the contract tests) follows from that value.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from inspect import cleandoc
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
+
+from devops_mcp.events.model import Event
+from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.results import Truncation
+
+MAX_NAME = 40
+_NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)+$")
+
+
+class Effect(StrEnum):
+    """What a tool does to the system. `DESTRUCTIVE` loses something that cannot be brought back by the same tool."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+
+
+class Risk(StrEnum):
+    """How bad a wrong call is, for the operator who grants by risk."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Params(BaseModel):
+    """The arguments of a tool; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+    target: str | None = Field(default=None, max_length=63, description="Which integration; default: the only or first one.")
+
+
+class ReadParams(Params):
+    """Arguments of a tool that reads one thing."""
+
+    fields: tuple[str, ...] = Field(
+        default=(), max_length=40, description="Keep only these fields of the result (of each item, in a list)."
+    )
+
+
+class ListParams(ReadParams):
+    """Arguments of a tool that lists."""
+
+    limit: int = Field(default=20, ge=1, le=100, description="Items on this page.")
+    cursor: str | None = Field(default=None, max_length=500, description="`next_cursor` of the page before.")
+
+
+class WriteParams(Params):
+    """Arguments of a tool that changes something."""
+
+    idempotency_key: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Same key and arguments: done once, same answer."
+    )
+    dry_run: bool = Field(default=False, description="Say what would be done, change nothing.")
+
+
+class ToolResult(BaseModel):
+    """The result of a tool. Say in it what a reader needs to go on, and leave out the rest of the vendor's answer.
+
+    `truncated` is set by the operation when the result did not fit the reader's budget; a tool leaves it alone.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    truncated: Truncation | None = None
+
+
+ItemT = TypeVar("ItemT")
+
+
+class Listing(ToolResult, Generic[ItemT]):
+    """A page of items. `total` where the vendor tells it."""
+
+    items: list[ItemT]
+    next_cursor: str | None = None
+    total: int | None = None
+
+
+class WriteResult(ToolResult):
+    """What a write did, or with `dry_run` would do."""
+
+    dry_run: bool = False
+    done: str
+    """One sentence: what was changed."""
+    url: str | None = None
+    data: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+ClientT = TypeVar("ClientT")
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+ParamsT = TypeVar("ParamsT", bound=Params)
+ResultT = TypeVar("ResultT", bound=ToolResult)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool(Generic[ClientT, ParamsT, ResultT]):
+    """One operation on a system. `run`'s docstring is what the model reads on every request: what it does and when to use it."""
+
+    name: str
+    title: str
+    params: type[ParamsT]
+    result: type[ResultT]
+    run: Callable[[ClientT, ParamsT], Awaitable[ResultT]]
+    effect: Effect = Effect.READ
+    risk: Risk = Risk.LOW
+    cache_for: timedelta = timedelta(0)
+    """How long an answer may be served again to the same integration; zero: never. Only for reads."""
+    idempotent: bool = False
+    """A write that may be repeated with no further effect."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name) or len(self.name) > MAX_NAME:
+            raise ValueError(f"tool name {self.name!r} is not <system>_<object>_<verb> of at most {MAX_NAME} characters")
+        if not self.run.__doc__:
+            raise ValueError(f"tool {self.name} has no docstring for the model to read")
+        if self.cache_for and self.effect is not Effect.READ:
+            raise ValueError(f"tool {self.name} changes something and cannot be cached")
+        if self.effect is not Effect.READ and not issubclass(self.params, WriteParams):
+            raise ValueError(f"tool {self.name} changes something: its params must be WriteParams")
+
+    @property
+    def description(self) -> str:
+        return cleandoc(self.run.__doc__ or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What an adapter is given of the world: the clock, and which private networks the operator has opened."""
+
+    private_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    now: Clock = utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A webhook as it arrived. Header names are lower case; a header that came twice is joined with a comma, as HTTP says."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose webhook it is: goes into every event parsed from it."""
+
+    tenant_id: UUID
+    integration: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSource:
+    """How a system's webhooks are verified, told apart and translated. No function here does I/O.
+
+    `verify` raises `Unauthenticated`; it is given the raw body and every secret in force (several during a rotation), and compares in
+    constant time. `delivery_key` is the vendor's id of the delivery; None where it has none. `signed_key` says whether that id is covered by
+    the signature: where it is not, a replay under a new id is found by the body's digest. `parse` raises `InvalidInput` for a
+    body that is not the event it claims to be; it may give no event for what nobody needs to hear of (a ping).
+    """
+
+    verify: Callable[[Delivery, tuple[SecretStr, ...]], None]
+    delivery_key: Callable[[Delivery], str | None]
+    parse: Callable[[Delivery, Origin], tuple[Event, ...]]
+    signed_key: bool = False
+    max_body_bytes: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter(Generic[ClientT, SettingsT]):
+    """A DevOps system.
+
+    `connect` gives the client for one integration and closes it on exit; it must not call the system. `ping` does, cheaply, and returns
+    the system's version or None; it raises an `UpstreamError`.
+    """
+
+    name: str
+    title: str
+    settings: type[SettingsT]
+    connect: Callable[[SettingsT, Outside], AbstractAsyncContextManager[ClientT]]
+    ping: Callable[[ClientT], Awaitable[str | None]]
+    tools: tuple[Tool[ClientT, Any, Any], ...] = field(default=())
+    webhooks: WebhookSource | None = None
+
+    def __post_init__(self) -> None:
+        for tool in self.tools:
+            if not tool.name.startswith(f"{self.name}_"):
+                raise ValueError(f"tool {tool.name} of {self.name} must begin with '{self.name}_'")
+
+
+AnyAdapter = Adapter[Any, Any]
+AnyTool = Tool[Any, Any, Any]

@@ -1,0 +1,37 @@
+"""Which DevOps systems there are: ours, one line each, and installed packages that name theirs as an entry point."""
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from devops_mcp.adapters.base import Adapter, AnyAdapter
+
+ENTRY_POINT_GROUP = "devops_mcp.adapters"
+
+OWN = (
+    "devops_mcp.adapters.github",
+    "devops_mcp.adapters.prometheus",
+    "devops_mcp.adapters.filesystem",
+)
+
+
+def load_adapters(modules: Iterable[str] = OWN) -> Mapping[str, AnyAdapter]:
+    """All adapters by name, ours first, then installed ones in the order of their names.
+
+    Raises `ValueError` when two adapters or two tools share a name, or an entry point is not an `Adapter`.
+    """
+    adapters: dict[str, AnyAdapter] = {}
+    found = [(module, import_module(module).ADAPTER) for module in modules]
+    found += [(str(point.value), point.load()) for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name)]
+    tools: set[str] = set()
+    for origin, adapter in found:
+        if not isinstance(adapter, Adapter):
+            raise ValueError(f"{origin} is not an Adapter")  # noqa: TRY004 - one error type for a bad registration
+        if adapter.name in adapters:
+            raise ValueError(f"two adapters are named {adapter.name!r}; the second is {origin}")
+        names = {tool.name for tool in adapter.tools}
+        if len(names) != len(adapter.tools) or names & tools:
+            raise ValueError(f"{origin} names a tool twice, or one that another adapter has")
+        tools |= names
+        adapters[adapter.name] = adapter
+    return adapters

@@ -1,0 +1,155 @@
+"""One settings model for every service and every way of running them.
+
+Each setting is `DEVOPS_MCP_<NAME>` in the environment (nested with two underscores: `DEVOPS_MCP_REST__PORT`), or a key of the YAML file
+that `DEVOPS_MCP_CONFIG_FILE` names; the environment wins.
+"""
+
+import os
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from devops_mcp.models.errors import ConfigurationError
+from devops_mcp.models.ids import DEFAULT_TENANT_ID
+
+PREFIX = "DEVOPS_MCP_"
+CONFIG_FILE = f"{PREFIX}CONFIG_FILE"
+
+
+class Environment(StrEnum):
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+    EMBEDDED = "embedded"
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """Where a service listens and whom it answers.
+
+    `allowed_hosts` are the values of `Host` that are served, without port (`*.example.com` allowed); `allowed_origins` are the origins
+    of browsers, exact. Requests without an `Origin` come from programs and are not concerned.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    receive_timeout_s: float = Field(default=5.0, gt=0)
+    drain_timeout_s: float = Field(default=20.0, gt=0)
+
+
+class IntegrationSettings(_Section):
+    """An adapter configured for a tenant: `name` is what a tool's `target` says; `options` are the adapter's own settings."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    system: str
+    tenant_id: UUID = DEFAULT_TENANT_ID
+    read_only: bool = False
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    webhook_secrets: tuple[SecretStr, ...] = ()
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. A service that lacks one refuses to start and names it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    environment: Environment = Environment.PRODUCTION
+    database_url: SecretStr
+    """The role of the services: member of `devops_mcp_app` (rest-api, mcp-server) or of `devops_mcp_worker`; never the owner."""
+    migration_database_url: SecretStr | None = None
+    """The owner of the schema; only `devops-mcp db migrate` uses it."""
+    database_pool_size: int = Field(default=10, ge=1, le=200)
+    redis_url: SecretStr
+    sqs_endpoint_url: str | None = None
+    """None: the endpoint of `aws_region`."""
+    aws_region: str = "us-east-1"
+    queue_prefix: str = Field(default="devops-mcp-", pattern=r"^[A-Za-z0-9_-]{0,40}$")
+
+    rest: ServerSettings = ServerSettings(port=8080)
+    mcp: ServerSettings = ServerSettings(port=8081)
+    worker: ServerSettings = ServerSettings(port=8082)
+
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: LogFormat = LogFormat.JSON
+    otlp_endpoint: str | None = None
+    """Base address of an OTLP/HTTP collector; None: traces are propagated, not exported."""
+
+    embedding_provider: str = Field(default="auto", pattern="^(auto|local|lexical)$")
+    """`auto` takes the local model if its folder is there, else search is lexical."""
+    embedding_model_dir: Path | None = None
+
+    integrations: tuple[IntegrationSettings, ...] = ()
+    private_networks: tuple[str, ...] = ()
+    """Networks (CIDR) that adapters may reach although they are not public; the operator's to open, never a tenant's."""
+    result_budget_bytes: int = Field(default=24_000, ge=2_000, le=1_000_000)
+    result_lifetime: timedelta = timedelta(hours=24)
+    tool_deadline_s: float = Field(default=30.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> "Settings":
+        names = [(i.tenant_id, i.name) for i in self.integrations]
+        if len(set(names)) != len(names):
+            raise ValueError("two integrations of one tenant share a name")
+        for name, server in (("rest", self.rest), ("mcp", self.mcp)):
+            if server.host not in ("127.0.0.1", "::1", "localhost") and server.allowed_hosts == ServerSettings(port=0).allowed_hosts:
+                raise ValueError(f"{name}.host is {server.host}: say with {name}.allowed_hosts which names are served")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The environment outranks the file, whose values arrive as arguments.
+        return (env_settings, init_settings)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the file and the process's environment.
+
+    Raises `ConfigurationError` that names each missing or wrong setting and never shows a value.
+    """
+    path = os.environ.get(CONFIG_FILE)
+    try:
+        return Settings(**_read_file(Path(path)) if path else {})
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{CONFIG_FILE} names {path}, which cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {getattr(error, 'problem', 'cannot be parsed')}") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} must hold a mapping of settings")
+    return content
+
+
+def _describe(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = PREFIX + "__".join(str(part).upper() for part in loc)
+    if kind == "missing":
+        return f"{name} is missing; set it, or start everything with 'make run'"
+    return f"{name if loc else 'settings'}: {message}"

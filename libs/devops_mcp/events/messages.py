@@ -1,0 +1,35 @@
+"""What travels through the queues: small references to rows, never the payload itself.
+
+A message names its tenant so that the worker can set it before it reads the row; the row, not the message, is believed.
+"""
+
+from typing import Annotated, Literal, TypeAlias
+from uuid import UUID
+
+from pydantic import Field, TypeAdapter
+
+from devops_mcp.models.base import Model
+
+
+class EventReceived(Model):
+    """An event was stored and waits to be processed."""
+
+    type: Literal["event.received"] = "event.received"
+    id: UUID
+    tenant_id: UUID
+    event_id: UUID
+
+
+class EmbeddingRequested(Model):
+    """Passages were indexed as text and wait for their vectors."""
+
+    type: Literal["embedding.requested"] = "embedding.requested"
+    id: UUID
+    tenant_id: UUID
+    passage_ids: tuple[UUID, ...] = Field(min_length=1, max_length=256)
+
+
+Message: TypeAlias = Annotated[EventReceived | EmbeddingRequested, Field(discriminator="type")]
+"""`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""
+
+MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

@@ -1,0 +1,36 @@
+"""The one table of queues. The embedded start, LocalStack's init script and the deployment templates are made from it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class QueueName(StrEnum):
+    EVENTS = "events"
+    EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """One queue with its dead-letter queue, which is named after it with `-dead` (and keeps a FIFO queue's suffix)."""
+
+    name: QueueName
+    visibility_timeout: timedelta
+    max_receives: int
+    """How often a message is delivered before the queue itself moves it to the dead letters."""
+    retention: timedelta = timedelta(days=4)
+    dead_retention: timedelta = timedelta(days=14)
+    fifo: bool = False
+
+    def queue(self, prefix: str) -> str:
+        """The queue's name at the service, such as `devops-mcp-events`."""
+        return f"{prefix}{self.name}{'.fifo' if self.fifo else ''}"
+
+    def dead_letter_queue(self, prefix: str) -> str:
+        return f"{prefix}{self.name}-dead{'.fifo' if self.fifo else ''}"
+
+
+QUEUES: tuple[QueueSpec, ...] = (
+    QueueSpec(QueueName.EVENTS, visibility_timeout=timedelta(seconds=30), max_receives=5),
+    QueueSpec(QueueName.EMBEDDINGS, visibility_timeout=timedelta(seconds=60), max_receives=5),
+)

@@ -1,0 +1,54 @@
+"""Conversation contexts and their items."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.models.base import JsonObject, Model
+
+
+class ItemKind(StrEnum):
+    MESSAGE = "message"
+    TOOL_CALL = "tool_call"
+    RESULT = "result"
+    NOTE = "note"
+    SUMMARY = "summary"
+
+
+class Context(Model):
+    """A conversation that outlives its connections. `item_count` is also the position of the last item."""
+
+    id: UUID
+    tenant_id: UUID
+    owner_id: UUID
+    title: str
+    metadata: JsonObject
+    item_count: int
+    token_count: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class NewItem(Model):
+    """What a caller appends."""
+
+    kind: ItemKind = ItemKind.NOTE
+    role: str | None = Field(default=None, max_length=40)
+    text: str = Field(min_length=1, max_length=200_000)
+    metadata: JsonObject = Field(default_factory=dict)
+
+
+class ContextItem(Model):
+    """One item; `position` counts from 1 within its context, without gaps."""
+
+    id: UUID
+    context_id: UUID
+    position: int
+    kind: ItemKind
+    role: str | None
+    text: str
+    tokens: int
+    metadata: JsonObject
+    created_at: datetime

@@ -1,0 +1,143 @@
+"""The whole error tree.
+
+Raise where you know most; a library's errors are translated once, at its border. A message is lower case, without a full stop or a
+secret, and says what happened, with which value, and what to do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with one input: `where` is a dotted path such as `arguments.limit`."""
+
+    where: str
+    problem: str
+
+
+class PlatformError(Exception):
+    """Base of every error we raise on purpose.
+
+    `code` is stable and part of the public interface. `retryable` says whether the same request may succeed later without a change;
+    `retry_after_s` says when, if that is known. `details` is shown to the caller.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, details: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.details: Mapping[str, object] = details or {}
+
+
+class ConfigurationError(PlatformError):
+    """A setting is missing or wrong; the service must not start."""
+
+    code = "configuration"
+
+
+class InvalidInput(PlatformError):
+    """The caller's input is wrong; `violations` name each fault."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, violations: tuple[Violation, ...] = ()) -> None:
+        super().__init__(message, details={"violations": [{"where": v.where, "problem": v.problem} for v in violations]})
+        self.violations = violations
+
+
+class MalformedInput(PlatformError):
+    """The bytes are not what they claim to be: not JSON, not UTF-8, nested too deep."""
+
+    code = "malformed_input"
+
+
+class PayloadTooLarge(PlatformError):
+    code = "payload_too_large"
+
+
+class Unauthenticated(PlatformError):
+    code = "unauthenticated"
+
+
+class Forbidden(PlatformError):
+    code = "forbidden"
+
+
+class NotFound(PlatformError):
+    """Absent, or not the caller's to see: the two are never told apart."""
+
+    code = "not_found"
+
+
+class Conflict(PlatformError):
+    code = "conflict"
+
+
+class RateLimited(PlatformError):
+    code = "rate_limited"
+    retryable = True
+
+
+class DeadlineExceeded(PlatformError):
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class Unavailable(PlatformError):
+    """One of our own parts (database, Redis, queue, model) cannot answer now."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class UpstreamError(PlatformError):
+    """Base of what a DevOps system answered or failed to answer."""
+
+    code = "upstream"
+
+
+class UpstreamRejected(UpstreamError):
+    """The system refused the request as it stands (most 4xx)."""
+
+    code = "upstream_rejected"
+
+
+class UpstreamUnauthorized(UpstreamError):
+    """The system refused our credentials, or they lack a permission."""
+
+    code = "upstream_unauthorized"
+
+
+class UpstreamNotFound(UpstreamError):
+    code = "upstream_not_found"
+
+
+class UpstreamRateLimited(UpstreamError):
+    code = "upstream_rate_limited"
+    retryable = True
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The system failed (5xx), could not be reached, or answered too late."""
+
+    code = "upstream_unavailable"
+    retryable = True
+
+
+class UpstreamInvalid(UpstreamError):
+    """The system's answer is not what its documentation says, or larger than we read."""
+
+    code = "upstream_invalid"
+
+
+class PoisonMessage(PlatformError):
+    """A queue message that can never be handled; it goes to the dead-letter queue at once."""
+
+    code = "poison_message"

@@ -1,0 +1,13 @@
+"""Identifiers: UUIDv7, so that ids sort by the time they were made."""
+
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+DEFAULT_TENANT_ID = UUID("00000000-0000-7000-8000-000000000001")
+"""The tenant that the first migration creates; installations with one tenant use no other."""
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7 (RFC 9562 §5.7)."""
+    return uuid7()
