@@ -46,14 +46,18 @@ class Params(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 
-    target: str | None = Field(default=None, max_length=63, description="Which integration; default: the only or first one.")
+    target: str | None = Field(
+        default=None, max_length=63, description="Which integration; default: the only or first one."
+    )
 
 
 class ReadParams(Params):
     """Arguments of a tool that reads one thing."""
 
     fields: tuple[str, ...] = Field(
-        default=(), max_length=40, description="Keep only these fields of the result (of each item, in a list)."
+        default=(),
+        max_length=40,
+        description="Keep only these fields of the result (of each item, in a list).",
     )
 
 
@@ -68,7 +72,10 @@ class WriteParams(Params):
     """Arguments of a tool that changes something."""
 
     idempotency_key: str | None = Field(
-        default=None, min_length=1, max_length=200, description="Same key and arguments: done once, same answer."
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Same key and arguments: done once, same answer.",
     )
     dry_run: bool = Field(default=False, description="Say what would be done, change nothing.")
 
@@ -129,7 +136,9 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or len(self.name) > MAX_NAME:
-            raise ValueError(f"tool name {self.name!r} is not <system>_<object>_<verb> of at most {MAX_NAME} characters")
+            raise ValueError(
+                f"tool name {self.name!r} is not <system>_<object>_<verb> of at most {MAX_NAME} characters"
+            )
         if not self.run.__doc__:
             raise ValueError(f"tool {self.name} has no docstring for the model to read")
         if self.cache_for and self.effect is not Effect.READ:

@@ -22,11 +22,14 @@ def load_adapters(modules: Iterable[str] = OWN) -> Mapping[str, AnyAdapter]:
     """
     adapters: dict[str, AnyAdapter] = {}
     found = [(module, import_module(module).ADAPTER) for module in modules]
-    found += [(str(point.value), point.load()) for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name)]
+    found += [
+        (str(point.value), point.load())
+        for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name)
+    ]
     tools: set[str] = set()
     for origin, adapter in found:
         if not isinstance(adapter, Adapter):
-            raise ValueError(f"{origin} is not an Adapter")  # noqa: TRY004 - one error type for a bad registration
+            raise ValueError(f"{origin} is not an Adapter")
         if adapter.name in adapters:
             raise ValueError(f"two adapters are named {adapter.name!r}; the second is {origin}")
         names = {tool.name for tool in adapter.tools}

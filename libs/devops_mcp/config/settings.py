@@ -67,7 +67,9 @@ class IntegrationSettings(_Section):
 class Settings(BaseSettings):
     """Everything that can be set. A service that lacks one refuses to start and names it."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
 
     environment: Environment = Environment.PRODUCTION
     database_url: SecretStr
@@ -107,8 +109,13 @@ class Settings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError("two integrations of one tenant share a name")
         for name, server in (("rest", self.rest), ("mcp", self.mcp)):
-            if server.host not in ("127.0.0.1", "::1", "localhost") and server.allowed_hosts == ServerSettings(port=0).allowed_hosts:
-                raise ValueError(f"{name}.host is {server.host}: say with {name}.allowed_hosts which names are served")
+            if (
+                server.host not in ("127.0.0.1", "::1", "localhost")
+                and server.allowed_hosts == ServerSettings(port=0).allowed_hosts
+            ):
+                raise ValueError(
+                    f"{name}.host is {server.host}: say with {name}.allowed_hosts which names are served"
+                )
         return self
 
     @classmethod
@@ -133,16 +140,22 @@ def load_settings() -> Settings:
     try:
         return Settings(**_read_file(Path(path)) if path else {})
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())) from None
+        raise ConfigurationError(
+            "; ".join(_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
+        ) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{CONFIG_FILE} names {path}, which cannot be read: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{CONFIG_FILE} names {path}, which cannot be read: {error.strerror}"
+        ) from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {getattr(error, 'problem', 'cannot be parsed')}") from None
+        raise ConfigurationError(
+            f"{path} is not YAML: {getattr(error, 'problem', 'cannot be parsed')}"
+        ) from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} must hold a mapping of settings")
     return content

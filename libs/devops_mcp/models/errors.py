@@ -48,7 +48,9 @@ class InvalidInput(PlatformError):
     code = "invalid_input"
 
     def __init__(self, message: str, violations: tuple[Violation, ...] = ()) -> None:
-        super().__init__(message, details={"violations": [{"where": v.where, "problem": v.problem} for v in violations]})
+        super().__init__(
+            message, details={"violations": [{"where": v.where, "problem": v.problem} for v in violations]}
+        )
         self.violations = violations
 
 

@@ -1,0 +1,193 @@
+"""How an adapter calls its system over HTTP: one origin, bounded in time and size, status codes turned into our errors."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import orjson
+from pydantic import JsonValue
+
+from devops_mcp.adapters.base import Outside
+from devops_mcp.models.errors import (
+    InvalidInput,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamNotFound,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+)
+from devops_mcp.outbound.http import AddressRefused, guarded_client
+
+MAX_BYTES = 10_000_000
+MAX_SAID = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; raises `UpstreamInvalid` when it is not."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise UpstreamInvalid(f"the answer is not JSON: {error}") from None
+
+    def text(self) -> str:
+        return self.body.decode("utf-8", errors="replace")
+
+
+def path(*segments: str | int) -> str:
+    """A path of percent-encoded segments: `path("repos", owner, name)` is `/repos/acme/shop`.
+
+    A value can never leave its segment. Raises `InvalidInput` for an empty one and for `.` and `..`, which servers resolve.
+    """
+    for segment in segments:
+        if str(segment) in ("", ".", ".."):
+            raise InvalidInput(f"{str(segment)!r} cannot be part of a path")
+    return "/" + "/".join(quote(str(segment), safe="") for segment in segments)
+
+
+def file_path(value: str) -> tuple[str, ...]:
+    """The segments of a path that a caller wrote with slashes, for `path(..., *file_path(value))`."""
+    return tuple(segment for segment in value.split("/") if segment)
+
+
+class Upstream:
+    """One integration's connection to its system.
+
+    Every request has a deadline over all of it and reads at most `max_bytes`. What the system answers is raised as an `UpstreamError`
+    unless its status is in `ok`; the message carries the system's own words, shortened, and never our credentials.
+    """
+
+    def __init__(
+        self,
+        system: str,
+        base_url: str,
+        outside: Outside,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 10.0,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.system = system
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+        self._private_networks = outside.private_networks
+        self._client = guarded_client(
+            base_url,
+            private_networks=outside.private_networks,
+            timeout_s=timeout_s,
+            headers=dict(headers or {}),
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def get(
+        self, path: str, *, params: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return await self.request("GET", path, params=params, headers=headers)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: JsonValue = None,
+        data: Mapping[str, str | Sequence[str]] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        ok: frozenset[int] = frozenset(range(200, 300)),
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Send one request and return its whole answer. `path` must come from `path()`; parameters that are None are left out."""
+        query = {name: value for name, value in (params or {}).items() if value is not None}
+        request = self._client.build_request(
+            method, path, params=query or None, json=json, data=data, content=content, headers=headers
+        )
+        limit = timeout_s or self._timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                reply = await self._send(request)
+        except TimeoutError:
+            raise UpstreamUnavailable(f"{self.system} did not answer within {limit:g} s") from None
+        except AddressRefused:
+            raise
+        except httpx2.HTTPError as error:
+            raise UpstreamUnavailable(f"{self.system} cannot be reached: {type(error).__name__}") from None
+        if reply.status not in ok:
+            raise self.error(reply)
+        return reply
+
+    @asynccontextmanager
+    async def fetch(self, url: str, *, timeout_s: float) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream another origin's URL, such as a log download that the system redirects to; our credentials stay behind."""
+        client = guarded_client("", private_networks=self._private_networks, timeout_s=timeout_s)
+        async with client, asyncio.timeout(timeout_s), client.stream("GET", url) as response:
+            if not response.is_success:
+                raise UpstreamUnavailable(
+                    f"{self.system} sent us to a download that answered {response.status_code}"
+                )
+            yield response.aiter_bytes()
+
+    async def _send(self, request: httpx2.Request) -> Reply:
+        response = await self._client.send(request, stream=True)
+        try:
+            body = await self._read(response)
+        finally:
+            await response.aclose()
+        return Reply(
+            response.status_code, {name.lower(): value for name, value in response.headers.items()}, body
+        )
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise UpstreamInvalid(
+                    f"{self.system} answered more than {self._max_bytes} bytes; narrow the request"
+                )
+        return bytes(body)
+
+    def error(self, reply: Reply) -> UpstreamError:
+        """The error that `reply` amounts to."""
+        message = f"{self.system} answered {reply.status}: {_said(reply)}"
+        if reply.status == 404:
+            return UpstreamNotFound(message)
+        if reply.status in (401, 403):
+            return UpstreamUnauthorized(message)
+        if reply.status == 429:
+            return UpstreamRateLimited(message, retry_after_s=_retry_after(reply))
+        if reply.status >= 500:
+            return UpstreamUnavailable(message, retry_after_s=_retry_after(reply))
+        return UpstreamRejected(message)
+
+
+def _retry_after(reply: Reply) -> float | None:
+    value = reply.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else None
+
+
+def _said(reply: Reply) -> str:
+    try:
+        content = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        content = None
+    if isinstance(content, dict):
+        for key in ("message", "error", "msg", "detail"):
+            if isinstance(content.get(key), str):
+                return str(content[key])[:MAX_SAID]
+    return reply.text()[:MAX_SAID].replace("\n", " ") or "nothing"
