@@ -1,0 +1,122 @@
+"""Contexts and their items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
+
+from devops_mcp.models.base import JsonObject
+from devops_mcp.models.contexts import Context, ContextItem, NewItem
+
+
+@dataclass(frozen=True, slots=True)
+class CountedItem:
+    """An item with its id and its length in tokens."""
+
+    id: UUID
+    item: NewItem
+    tokens: int
+
+
+class Contexts:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def create(self, context_id: UUID, owner_id: UUID, title: str, metadata: JsonObject) -> Context:
+        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+            await cursor.execute(
+                """
+                INSERT INTO contexts (id, owner_id, title, metadata) VALUES (%s, %s, %s, %s)
+                RETURNING id, tenant_id, owner_id, title, metadata, item_count, token_count, created_at, updated_at
+                """,
+                (context_id, owner_id, title, Jsonb(metadata)),
+            )
+            created = await cursor.fetchone()
+        assert created is not None
+        return created
+
+    async def find(self, context_id: UUID) -> Context | None:
+        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, created_at, updated_at
+                FROM contexts WHERE id = %s
+                """,
+                (context_id,),
+            )
+            return await cursor.fetchone()
+
+    async def page(self, owner_id: UUID | None, before: UUID | None, limit: int) -> list[Context]:
+        """Contexts of one owner, or with None of all, newest first, older than `before`."""
+        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, created_at, updated_at
+                FROM contexts
+                WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                ORDER BY id DESC LIMIT %(limit)s
+                """,
+                {"owner": owner_id, "before": before, "limit": limit},
+            )
+            return await cursor.fetchall()
+
+    async def append(self, context_id: UUID, items: Sequence[CountedItem]) -> list[ContextItem]:
+        """Add items at the end, in order. The context's row is locked, so concurrent writers queue up and no position is lost.
+
+        The context must exist; the caller has looked.
+        """
+        cursor = await self._connection.execute(
+            """
+            UPDATE contexts SET item_count = item_count + %s, token_count = token_count + %s, updated_at = now()
+            WHERE id = %s RETURNING item_count
+            """,
+            (len(items), sum(item.tokens for item in items), context_id),
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        first = int(row[0]) - len(items) + 1
+        return [await self._insert(context_id, first + i, counted) for i, counted in enumerate(items)]
+
+    async def items(self, context_id: UUID, after: int, limit: int) -> list[ContextItem]:
+        """Items in order, with a position above `after`."""
+        async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, context_id, position, kind, role, text, tokens, metadata, created_at
+                FROM context_items WHERE context_id = %s AND position > %s ORDER BY position LIMIT %s
+                """,
+                (context_id, after, limit),
+            )
+            return await cursor.fetchall()
+
+    async def delete(self, context_id: UUID) -> bool:
+        """Remove a context with its items and passages; whether it was there."""
+        cursor = await self._connection.execute("DELETE FROM contexts WHERE id = %s", (context_id,))
+        return cursor.rowcount == 1
+
+    async def _insert(self, context_id: UUID, position: int, counted: CountedItem) -> ContextItem:
+        item = counted.item
+        async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
+            await cursor.execute(
+                """
+                INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+                RETURNING id, context_id, position, kind, role, text, tokens, metadata, created_at
+                """,
+                (
+                    context_id,
+                    position,
+                    counted.id,
+                    item.kind,
+                    item.role,
+                    item.text,
+                    counted.tokens,
+                    Jsonb(item.metadata),
+                ),
+            )
+            inserted = await cursor.fetchone()
+        assert inserted is not None
+        return inserted

@@ -1,0 +1,138 @@
+"""The pool of connections, and the transaction that knows its tenant."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
+
+from psycopg import AsyncConnection, InterfaceError, OperationalError, errors, sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from devops_mcp.models.errors import DeadlineExceeded, Unavailable
+from devops_mcp.models.principals import ApiKey
+from devops_mcp.repositories.api_keys import find_by_prefix
+from devops_mcp.repositories.outbox import Relay
+from devops_mcp.repositories.transaction import Transaction
+
+Connection = AsyncConnection[TupleRow]
+
+_BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
+_SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
+_CHECKOUT_S = 5.0
+
+
+class Database:
+    """A pool of connections of one role. Open it with `open_database`."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], url: str) -> None:
+        self._pool = pool
+        self._url = url
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id: UUID) -> AsyncIterator[Transaction]:
+        """A transaction that sees and writes only this tenant's rows; commits at the end, rolls back on an error.
+
+        Raises `Unavailable` when the database cannot be reached, `DeadlineExceeded` when a statement took longer than 5 s.
+        """
+        # BEGIN and the tenant in one round trip. The simple protocol has no parameters; a UUID is quoted as a literal.
+        async with self._begun(_BEGIN.format(sql.Literal(str(tenant_id)))) as connection:
+            yield Transaction(connection, tenant_id)
+
+    @asynccontextmanager
+    async def relaying(self) -> AsyncIterator[Relay]:
+        """A transaction over every tenant's outbox rows and nothing else; only the worker's role may."""
+        async with self._begun(sql.SQL("BEGIN")) as connection:
+            yield Relay(connection)
+
+    async def find_api_keys(self, prefix: str) -> list[ApiKey]:
+        """The keys of whatever tenant that have this prefix: the one look-up that precedes knowing the tenant."""
+        with _translated():
+            async with self._pool.connection(_CHECKOUT_S) as connection:
+                return await find_by_prefix(connection, prefix)
+
+    async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
+        """Create the partitions of the coming months; return how many were new. Only the worker's role may."""
+        with _translated():
+            async with self._pool.connection(_CHECKOUT_S) as connection:
+                cursor = await connection.execute("SELECT ensure_partitions(%s)", (months_ahead,))
+                row = await cursor.fetchone()
+                return int(row[0]) if row else 0
+
+    async def ping(self) -> None:
+        """Return when the database answers; raises `Unavailable`."""
+        with _translated():
+            async with self._pool.connection(_CHECKOUT_S) as connection:
+                await connection.execute("SELECT 1")
+
+    async def notices(self, channel: str, *, every_s: float) -> AsyncIterator[None]:
+        """Yield at once, at every NOTIFY on `channel`, and at least each `every_s` seconds; reconnects by itself."""
+        yield None
+        while True:
+            try:
+                async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+                    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                    while True:
+                        async for _ in connection.notifies(timeout=every_s, stop_after=1):
+                            pass
+                        yield None
+            except OperationalError:
+                await asyncio.sleep(min(every_s, 1.0))
+                yield None
+
+    @asynccontextmanager
+    async def _begun(self, begin: sql.SQL | sql.Composed) -> AsyncIterator[Connection]:
+        with _translated():
+            async with self._pool.connection(_CHECKOUT_S) as connection:
+                await connection.execute(begin, prepare=False)
+                try:
+                    yield connection
+                except BaseException:
+                    await _roll_back(connection)
+                    raise
+                await connection.execute("COMMIT", prepare=False)
+
+
+@asynccontextmanager
+async def open_database(url: str, *, pool_size: int, application: str) -> AsyncIterator[Database]:
+    """Open a pool. It does not wait for the database: a service starts without it and says so in its readiness."""
+    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        url,
+        min_size=min(2, pool_size),
+        max_size=pool_size,
+        kwargs={
+            "autocommit": True,
+            "options": _SESSION,
+            "application_name": application,
+            "connect_timeout": 5,
+        },
+        check=AsyncConnectionPool.check_connection,
+        max_lifetime=1800,
+        reconnect_timeout=60,
+        open=False,
+        name=application,
+    )
+    await pool.open(wait=False)
+    try:
+        yield Database(pool, url)
+    finally:
+        await pool.close(timeout=5)
+
+
+async def _roll_back(connection: Connection) -> None:
+    try:
+        await connection.execute("ROLLBACK", prepare=False)
+    except (OperationalError, InterfaceError):
+        await connection.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except errors.QueryCanceled:
+        raise DeadlineExceeded("the database took longer than 5 s for one statement") from None
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Unavailable(
+            f"the database cannot be reached ({type(error).__name__})", retry_after_s=2
+        ) from error

@@ -1,0 +1,72 @@
+"""Calls that their caller marked with a key: done once, answered alike."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
+
+from devops_mcp.models.base import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What makes a call the same call."""
+
+    principal_id: UUID
+    operation: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedCall:
+    """`digest` is of the arguments; `answer` is None while the call is under way."""
+
+    digest: bytes
+    lease_until: datetime
+    answer: JsonObject | None
+
+
+class IdempotentCalls:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def begin(
+        self, key: CallKey, digest: bytes, now: datetime, lease_until: datetime
+    ) -> MarkedCall | None:
+        """Claim the key; None when the call is now the caller's to do, else what is there.
+
+        A call whose lease ran out without an answer, and that has the same arguments, is taken over.
+        """
+        cursor = await self._connection.execute(
+            """
+            INSERT INTO idempotent_calls AS c (principal_id, operation, key, digest, lease_until) VALUES (%s, %s, %s, %s, %s)
+            ON CONFLICT (tenant_id, principal_id, operation, key) DO UPDATE SET lease_until = excluded.lease_until
+                WHERE c.answer IS NULL AND c.lease_until <= %s AND c.digest = excluded.digest
+            """,
+            (key.principal_id, key.operation, key.key, digest, lease_until, now),
+        )
+        return None if cursor.rowcount == 1 else await self._find(key)
+
+    async def finish(self, key: CallKey, answer: JsonObject) -> None:
+        await self._connection.execute(
+            "UPDATE idempotent_calls SET answer = %s WHERE principal_id = %s AND operation = %s AND key = %s",
+            (Jsonb(answer), key.principal_id, key.operation, key.key),
+        )
+
+    async def forget(self, key: CallKey) -> None:
+        """Free the key: the call failed before it did anything."""
+        await self._connection.execute(
+            "DELETE FROM idempotent_calls WHERE principal_id = %s AND operation = %s AND key = %s AND answer IS NULL",
+            (key.principal_id, key.operation, key.key),
+        )
+
+    async def _find(self, key: CallKey) -> MarkedCall | None:
+        async with self._connection.cursor(row_factory=class_row(MarkedCall)) as cursor:
+            await cursor.execute(
+                "SELECT digest, lease_until, answer FROM idempotent_calls WHERE principal_id = %s AND operation = %s AND key = %s",
+                (key.principal_id, key.operation, key.key),
+            )
+            return await cursor.fetchone()

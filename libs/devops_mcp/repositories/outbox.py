@@ -1,0 +1,64 @@
+"""What must be published: written in the transaction that caused it, taken by the relay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from devops_mcp.events.messages import MESSAGE, Message
+from devops_mcp.events.queues import QueueName
+
+OUTBOX_CHANNEL = "outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One message to publish; `trace` is the traceparent of what caused it."""
+
+    tenant_id: UUID
+    id: UUID
+    queue: str
+    message: str
+    trace: str | None
+
+
+class Outbox:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def add(self, queue: QueueName, message: Message, *, trace: str | None = None) -> None:
+        """Publish `message` once this transaction commits; the relay is woken at the commit."""
+        await self._connection.execute(
+            """
+            WITH added AS (INSERT INTO outbox (id, queue, message, trace) VALUES (%s, %s, %s, %s))
+            SELECT pg_notify('outbox', '')
+            """,
+            (message.id, queue, MESSAGE.dump_json(message).decode(), trace),
+        )
+
+
+class Relay:
+    """The outbox of all tenants, as the relay takes it."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def take(self, limit: int) -> list[OutboxRow]:
+        """The oldest rows that no other relay holds, locked until the end of the transaction."""
+        async with self._connection.cursor(row_factory=class_row(OutboxRow)) as cursor:
+            await cursor.execute(
+                "SELECT tenant_id, id, queue, message, trace FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED",
+                (limit,),
+            )
+            return await cursor.fetchall()
+
+    async def remove(self, ids: Sequence[UUID]) -> None:
+        """Forget rows that have been published."""
+        await self._connection.execute("DELETE FROM outbox WHERE id = ANY(%s)", (list(ids),))
+
+    async def pending(self) -> int:
+        cursor = await self._connection.execute("SELECT count(*) FROM outbox")
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0

@@ -1,0 +1,30 @@
+"""One transaction of one tenant: the door to every repository."""
+
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from devops_mcp.repositories.audit import AuditLog
+from devops_mcp.repositories.contexts import Contexts
+from devops_mcp.repositories.events import Events
+from devops_mcp.repositories.idempotency import IdempotentCalls
+from devops_mcp.repositories.outbox import Outbox
+from devops_mcp.repositories.passages import Passages
+from devops_mcp.repositories.processed import ProcessedMessages
+from devops_mcp.repositories.results import KeptResults
+
+
+class Transaction:
+    """The repositories, over one connection on which the tenant is set. They never commit; whoever opened this does."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
+        self.tenant_id = tenant_id
+        self.audit = AuditLog(connection)
+        self.contexts = Contexts(connection)
+        self.events = Events(connection)
+        self.idempotent_calls = IdempotentCalls(connection)
+        self.outbox = Outbox(connection)
+        self.passages = Passages(connection)
+        self.processed = ProcessedMessages(connection)
+        self.results = KeptResults(connection)
