@@ -42,7 +42,7 @@ CREATE TABLE events (
     subject      text NOT NULL,
     event        jsonb NOT NULL,
     delivery_id  uuid NOT NULL,
-    payload      bytea COMPRESSION lz4,
+    payload      bytea,
     trace        text,
     received_at  timestamptz NOT NULL DEFAULT now(),
     processed_at timestamptz,
@@ -190,7 +190,7 @@ CREATE TABLE kept_results (
     id         uuid NOT NULL,
     owner_id   uuid NOT NULL,
     tool       text NOT NULL,
-    body       text COMPRESSION lz4 NOT NULL,
+    body       text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, id)

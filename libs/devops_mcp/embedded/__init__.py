@@ -1,0 +1,1 @@
+"""PostgreSQL, Redis, the queue and the three services on one machine, without containers or root."""

@@ -1,0 +1,133 @@
+"""Fixtures that every test may use: a fresh database, Redis and queues on the servers of `support.stack`."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from redis import Redis
+
+from devops_mcp.embedded.postgres import SUPERUSER
+from devops_mcp.embedded.roles import MCP, OWNER, REST, WORK
+from support.stack import TEMPLATE, Stack, StackProcess
+
+_PROCESS = pytest.StashKey[StackProcess]()
+_UNIT_TESTS = Path(__file__).parent / "unit"
+_STACK_STATE = "stack_state"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database of one test. `app_url` and `mcp_url` are of the role of requests, `worker_url` of the worker's."""
+
+    name: str
+    app_url: str
+    mcp_url: str
+    worker_url: str
+    owner_url: str
+    superuser_url: str
+
+
+@dataclass(frozen=True)
+class Queues:
+    """The queues of one test: those of `events.queues.QUEUES` under its own prefix, with their dead-letter queues."""
+
+    endpoint_url: str
+    prefix: str
+    region: str = "us-east-1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _set_environment()
+    # The controller of xdist starts the servers while its workers start; a single process does when the first test asks.
+    if _is_controller(config) and not _only_unit_tests(config):
+        config.stash[_PROCESS] = StackProcess(redis_count=len(config.getoption("tx")))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    process = config.stash.get(_PROCESS, None)
+    if process is not None:
+        process.stop()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    process = node.config.stash.get(_PROCESS, None)
+    if process is not None:
+        node.workerinput[_STACK_STATE] = str(process.state)
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> Stack:
+    """The servers of this test run."""
+    workerinput = getattr(pytestconfig, "workerinput", None)
+    if workerinput is not None:
+        assert _STACK_STATE in workerinput, (
+            "a test under tests/unit asks for the servers; move it to tests/integration"
+        )
+        return Stack.wait_for(Path(workerinput[_STACK_STATE]))
+    if _PROCESS not in pytestconfig.stash:
+        pytestconfig.stash[_PROCESS] = StackProcess(redis_count=1)
+    return Stack.wait_for(pytestconfig.stash[_PROCESS].state)
+
+
+@pytest.fixture(scope="session")
+def administration(stack: Stack) -> Iterator[psycopg.Connection]:
+    """The superuser's connection, for what a test may not do itself."""
+    with psycopg.connect(stack.administration_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database(stack: Stack, administration: psycopg.Connection) -> Iterator[Database]:
+    """A fresh, migrated database; dropped after the test, whoever is still connected."""
+    name = f"test_{uuid4().hex}"
+    identifier, owner = sql.Identifier(name), sql.Identifier(OWNER)
+    administration.execute(
+        sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(identifier, sql.Identifier(TEMPLATE), owner)
+    )
+    roles = (REST, MCP, WORK, OWNER, SUPERUSER)
+    yield Database(name, *(stack.servers.database_url(role, name) for role in roles))
+    administration.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+
+@pytest.fixture
+def redis_url(stack: Stack, worker_number: int) -> str:
+    """An empty Redis that no other test uses at the same time."""
+    url = stack.redis_urls[worker_number]
+    with Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture(scope="session")
+def worker_number() -> int:
+    """0 for the first process that runs tests, 1 for the second …"""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    return not hasattr(config, "workerinput") and bool(config.getoption("tx", default=None))
+
+
+def _only_unit_tests(config: pytest.Config) -> bool:
+    paths = [
+        Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args
+    ]
+    return all(path.is_relative_to(_UNIT_TESTS) for path in paths)
+
+
+def _set_environment() -> None:
+    """Settings of the developer's shell must not reach the tests; the queue takes any credentials but wants some."""
+    for name in [name for name in os.environ if name.startswith(("DEVOPS_MCP_", "AWS_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    os.environ |= {"AWS_EC2_METADATA_DISABLED": "true"}
