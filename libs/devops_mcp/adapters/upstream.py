@@ -1,11 +1,11 @@
 """How an adapter calls its system over HTTP: one origin, bounded in time and size, status codes turned into our errors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx2
 import orjson
@@ -67,7 +67,8 @@ class Upstream:
     """One integration's connection to its system.
 
     Every request has a deadline over all of it and reads at most `max_bytes`. What the system answers is raised as an `UpstreamError`
-    unless its status is in `ok`; the message carries the system's own words, shortened, and never our credentials.
+    unless its status is in `ok`; the message carries the system's own words, shortened, and never our credentials. `translate` is for a
+    system with ways of its own to say no: it gives the error for a reply, or None for the usual one.
     """
 
     def __init__(
@@ -79,8 +80,11 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 10.0,
         max_bytes: int = MAX_BYTES,
+        translate: Callable[[Reply], UpstreamError | None] | None = None,
     ) -> None:
         self.system = system
+        self._base_url = base_url
+        self._translate = translate
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self._private_networks = outside.private_networks
@@ -133,14 +137,28 @@ class Upstream:
 
     @asynccontextmanager
     async def fetch(self, url: str, *, timeout_s: float) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Stream another origin's URL, such as a log download that the system redirects to; our credentials stay behind."""
+        """Stream a URL that the system redirects to, such as a log download; our credentials stay behind, and it is not redirected again.
+
+        The reader may stop early. Raises `UpstreamInvalid` for a URL that is not HTTP, or not HTTPS where the system is.
+        """
+        url = urljoin(self._base_url, url)
+        scheme, secure = urlsplit(url).scheme, urlsplit(self._base_url).scheme == "https"
+        if scheme not in ("http", "https") or (secure and scheme != "https"):
+            raise UpstreamInvalid(
+                f"{self.system} sent us to a download by {scheme or 'no scheme'}, which we do not follow"
+            )
         client = guarded_client("", private_networks=self._private_networks, timeout_s=timeout_s)
-        async with client, asyncio.timeout(timeout_s), client.stream("GET", url) as response:
-            if not response.is_success:
-                raise UpstreamUnavailable(
-                    f"{self.system} sent us to a download that answered {response.status_code}"
-                )
-            yield response.aiter_bytes()
+        try:
+            async with client, asyncio.timeout(timeout_s), client.stream("GET", url) as response:
+                if not response.is_success:
+                    raise UpstreamUnavailable(
+                        f"{self.system} sent us to a download that answered {response.status_code}"
+                    )
+                yield response.aiter_bytes()
+        except TimeoutError:
+            raise UpstreamUnavailable(f"{self.system}'s download took longer than {timeout_s:g} s") from None
+        except httpx2.HTTPError as error:
+            raise UpstreamUnavailable(f"{self.system}'s download failed: {type(error).__name__}") from None
 
     async def _send(self, request: httpx2.Request) -> Reply:
         response = await self._client.send(request, stream=True)
@@ -164,24 +182,29 @@ class Upstream:
 
     def error(self, reply: Reply) -> UpstreamError:
         """The error that `reply` amounts to."""
-        message = f"{self.system} answered {reply.status}: {_said(reply)}"
+        own = self._translate(reply) if self._translate else None
+        if own is not None:
+            return own
+        message = f"{self.system} answered {reply.status}: {said(reply)}"
         if reply.status == 404:
             return UpstreamNotFound(message)
         if reply.status in (401, 403):
             return UpstreamUnauthorized(message)
         if reply.status == 429:
-            return UpstreamRateLimited(message, retry_after_s=_retry_after(reply))
+            return UpstreamRateLimited(message, retry_after_s=retry_after_s(reply))
         if reply.status >= 500:
-            return UpstreamUnavailable(message, retry_after_s=_retry_after(reply))
+            return UpstreamUnavailable(message, retry_after_s=retry_after_s(reply))
         return UpstreamRejected(message)
 
 
-def _retry_after(reply: Reply) -> float | None:
+def retry_after_s(reply: Reply) -> float | None:
+    """The seconds of `Retry-After`; None without one, or where it is a date."""
     value = reply.headers.get("retry-after", "")
     return float(value) if value.isdigit() else None
 
 
-def _said(reply: Reply) -> str:
+def said(reply: Reply) -> str:
+    """The system's own words in an error, at most `MAX_SAID` characters."""
     try:
         content = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
