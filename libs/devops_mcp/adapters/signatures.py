@@ -1,0 +1,156 @@
+"""How webhooks prove who sent them: one table-driven check over the raw bytes, before anything is parsed.
+
+A vendor's way is a value (`HmacSha256`, `SharedToken`), so an adapter names its scheme and verifies nothing by hand. Every comparison takes
+the same time whatever the sender guessed, and goes through all secrets in force.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import SecretStr
+
+from devops_mcp.adapters.base import Delivery
+from devops_mcp.models.errors import Unauthenticated
+
+TOLERANCE = timedelta(minutes=5)
+_HEX = re.compile(r"[0-9a-f]{64}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{43}=")
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_PART = re.compile(r"\{(body|ts|id)\}")
+
+
+def plain_key(secret: str) -> tuple[bytes, ...]:
+    """The secret's own bytes."""
+    return (secret.encode(),)
+
+
+def standard_webhooks_key(secret: str) -> tuple[bytes, ...]:
+    """The base64-decoded part behind `whsec_` (https://www.standardwebhooks.com)."""
+    try:
+        return (base64.b64decode(secret.removeprefix("whsec_"), validate=True),)
+    except binascii.Error:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class HmacSha256:
+    """HMAC-SHA256 in a header: `prefix` and then the digest, in lower-case hex or padded base64, nothing else.
+
+    `text` is what is signed, of `{body}`, `{ts}` and `{id}`, the latter two from the headers named; a timestamp must lie within `tolerance`
+    of the arrival. `separator` is set where the header may carry several signatures, of which one must fit.
+    """
+
+    header: str
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""
+    text: str = "{body}"
+    timestamp_header: str | None = None
+    id_header: str | None = None
+    separator: str | None = None
+    keys: Callable[[str], tuple[bytes, ...]] = plain_key
+    tolerance: timedelta = TOLERANCE
+
+    def verify(self, delivery: Delivery, secrets: tuple[SecretStr, ...]) -> None:
+        """Raise `Unauthenticated` unless one of `secrets` signed this delivery."""
+        candidates = self._candidates(_header(delivery, self.header))
+        keys = [
+            key for secret in secrets for key in self.keys(secret.get_secret_value()) if key
+        ]  # an empty key signs for anyone
+        if not keys:
+            raise Unauthenticated("no webhook secret is set for this integration; set webhook_secrets")
+        signed = self._signed(delivery)
+        fits = [
+            hmac.compare_digest(digest, candidate)
+            for digest in (hmac.digest(key, signed, sha256) for key in keys)
+            for candidate in candidates
+        ]
+        if not any(fits):
+            raise Unauthenticated(f"the signature in {self.header} does not fit the body")
+
+    def sign(
+        self, body: bytes, secret: str, *, timestamp: int | None = None, message_id: str | None = None
+    ) -> str:
+        """The header's value for a body that we send (or that a test makes)."""
+        values = {"body": body, "ts": str(timestamp).encode(), "id": (message_id or "").encode()}
+        return self.prefix + self._written(hmac.digest(self.keys(secret)[0], self._fill(values), sha256))
+
+    def _candidates(self, value: str) -> list[bytes]:
+        parts = (
+            [value] if self.separator is None else [part.strip(" ") for part in value.split(self.separator)]
+        )
+        pattern = _HEX if self.encoding == "hex" else _BASE64
+        found = [
+            self._read(part.removeprefix(self.prefix))
+            for part in parts
+            if part.startswith(self.prefix) and pattern.fullmatch(part.removeprefix(self.prefix))
+        ]
+        if not found:
+            raise Unauthenticated(f"{self.header} is not '{self.prefix}' and a {self.encoding} HMAC-SHA256")
+        return found
+
+    def _read(self, digest: str) -> bytes:
+        if self.encoding == "hex":
+            return bytes.fromhex(digest)
+        decoded = base64.b64decode(digest)
+        # Unused bits of the last character could differ and still decode to the same digest.
+        return decoded if base64.b64encode(decoded).decode() == digest else b""
+
+    def _written(self, digest: bytes) -> str:
+        return digest.hex() if self.encoding == "hex" else base64.b64encode(digest).decode()
+
+    def _signed(self, delivery: Delivery) -> bytes:
+        values: dict[str, bytes] = {"body": delivery.body}
+        if self.timestamp_header is not None:
+            values["ts"] = self._timestamp(delivery).encode()
+        if self.id_header is not None:
+            values["id"] = _header(delivery, self.id_header).encode()
+        return self._fill(values)
+
+    def _timestamp(self, delivery: Delivery) -> str:
+        assert self.timestamp_header is not None
+        value = _header(delivery, self.timestamp_header)
+        if not _TIMESTAMP.fullmatch(value):
+            raise Unauthenticated(f"{self.timestamp_header} is not a time in seconds")
+        if abs(delivery.received_at.timestamp() - int(value)) > self.tolerance.total_seconds():
+            raise Unauthenticated(
+                f"{self.timestamp_header} is more than {self.tolerance.total_seconds():g} s away from now"
+            )
+        return value
+
+    def _fill(self, values: Mapping[str, bytes]) -> bytes:
+        # Split first, fill in after: a body that contains '{ts}' stays as it is.
+        parts = _PART.split(self.text)
+        return b"".join(values[part] if index % 2 else part.encode() for index, part in enumerate(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedToken:
+    """The secret itself in a header, behind `prefix` (`Bearer `). It proves the sender, not the body: use only over TLS."""
+
+    header: str
+    prefix: str = ""
+
+    def verify(self, delivery: Delivery, secrets: tuple[SecretStr, ...]) -> None:
+        """Raise `Unauthenticated` unless the header carries one of `secrets`."""
+        value = _header(delivery, self.header)
+        given = value.removeprefix(self.prefix).encode() if value.startswith(self.prefix) else b""
+        known = [secret.get_secret_value().encode() for secret in secrets if secret.get_secret_value()]
+        if not known:
+            raise Unauthenticated("no webhook secret is set for this integration; set webhook_secrets")
+        fits = [hmac.compare_digest(sha256(given).digest(), sha256(secret).digest()) for secret in known]
+        if not any(fits):
+            raise Unauthenticated(f"the token in {self.header} is not ours")
+
+
+def _header(delivery: Delivery, name: str) -> str:
+    value = delivery.headers.get(name.lower())
+    if not value:
+        raise Unauthenticated(f"the webhook has no {name} header")
+    return value
