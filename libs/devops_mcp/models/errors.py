@@ -36,6 +36,10 @@ class PlatformError(Exception):
         self.details: Mapping[str, object] = details or {}
 
 
+class Internal(PlatformError):
+    """Our own fault; what happened is in the log, not in the message."""
+
+
 class ConfigurationError(PlatformError):
     """A setting is missing or wrong; the service must not start."""
 

@@ -14,7 +14,7 @@ class AuditLog:
         self._connection = connection
 
     async def append(self, records: Sequence[AuditRecord]) -> None:
-        """Add records of this transaction's tenant."""
+        """Add records of this transaction's tenant; those there already are left as they are."""
         async with self._connection.cursor() as cursor:
             await cursor.executemany(
                 """
@@ -22,6 +22,7 @@ class AuditLog:
                     (id, at, actor_id, actor, action, target, outcome, error_code, duration_ms, arguments, trace_id)
                 VALUES (%(id)s, %(at)s, %(actor_id)s, %(actor)s, %(action)s, %(target)s, %(outcome)s, %(error_code)s,
                         %(duration_ms)s, %(arguments)s, %(trace_id)s)
+                ON CONFLICT DO NOTHING
                 """,
                 [{**record.model_dump(), "arguments": Jsonb(record.arguments)} for record in records],
             )

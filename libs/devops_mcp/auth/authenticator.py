@@ -1,0 +1,80 @@
+"""From a request's headers to its principal."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+
+from devops_mcp.auth.api_keys import hash_secret, is_valid, parse_key
+from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.errors import Unauthenticated
+from devops_mcp.models.principals import ApiKey, Principal
+
+REMEMBERED_S = 3.0
+"""How long a key found is believed without looking again; revocation takes effect within it."""
+REMEMBERED_KEYS = 10_000
+
+_HINT = "send 'Authorization: Bearer <API key>' or 'X-API-Key: <API key>'"
+
+
+class Authenticator:
+    """Finds the principal behind an API key.
+
+    Keys are taken from headers only: a URL ends up in logs. Absent, malformed, unknown, revoked and expired keys are answered alike.
+    """
+
+    def __init__(
+        self,
+        find_keys: Callable[[str], Awaitable[list[ApiKey]]],
+        *,
+        now: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._find_keys = find_keys
+        self._now = now
+        self._monotonic = monotonic
+        self._remembered: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """The caller; `headers` has lower-case names. Raises `Unauthenticated`, or `Unavailable` when keys cannot be looked up."""
+        return await self.principal_of(_credential(headers))
+
+    async def principal_of(self, key: str) -> Principal:
+        """The owner of an API key; raises as `authenticate` does."""
+        digest = hash_secret(key)
+        known = self._remembered.get(digest)
+        if known is not None and self._monotonic() < known[0]:
+            return known[1]
+        principal = await self._look_up(key)
+        self._remember(digest, principal)
+        return principal
+
+    async def _look_up(self, key: str) -> Principal:
+        parts = parse_key(key)
+        if parts is None:
+            raise Unauthenticated("the API key is not valid")
+        now = self._now()
+        for found in await self._find_keys(parts.prefix):
+            if is_valid(found, parts.secret, now):
+                return Principal(
+                    id=found.id,
+                    tenant_id=found.tenant_id,
+                    kind=found.kind,
+                    name=found.name,
+                    grants=found.grants,
+                )
+        raise Unauthenticated("the API key is not valid")
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        self._remembered[digest] = (self._monotonic() + REMEMBERED_S, principal)
+        self._remembered.move_to_end(digest)
+        if len(self._remembered) > REMEMBERED_KEYS:
+            self._remembered.popitem(last=False)
+
+
+def _credential(headers: Mapping[str, str]) -> str:
+    if key := headers.get("x-api-key"):
+        return key
+    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not credential:
+        raise Unauthenticated(f"this needs an API key; {_HINT}")
+    return credential.strip()

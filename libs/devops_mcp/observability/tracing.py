@@ -1,0 +1,149 @@
+"""Traces: one from the webhook through outbox, queue and worker to the agent's notification.
+
+A hop that no call stack spans (a row, a queue message, a Redis notice) carries `carry()` and the other side opens `continued(...)`.
+Only W3C `traceparent` travels: baggage and `tracestate` are text of outsiders.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+)
+
+Attributes: TypeAlias = Mapping[str, str | bool | int | float]
+TRACEPARENT = "traceparent"
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_EXPORT_TIMEOUT_S = 5
+_SCOPE = "devops_mcp"
+
+
+class _Current:
+    """The tracer of this process; before `start_tracing` spans have fresh ids and are recorded nowhere."""
+
+    tracer: Tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer(_SCOPE)
+
+
+def start_tracing(
+    service: str, version: str, otlp_endpoint: str | None = None, *, exporter: SpanExporter | None = None
+) -> Callable[[], None]:
+    """Trace from now on, and return what flushes and ends it; that call waits up to 5 s for the collector.
+
+    `otlp_endpoint` is the base address of an OTLP/HTTP collector. Without one nothing is recorded, yet ids are made and propagated.
+    `exporter` gets each span at its end, synchronously: for tests.
+    """
+    processor = _processor(otlp_endpoint, exporter)
+    provider = TracerProvider(
+        sampler=ParentBased(ALWAYS_ON) if processor else ALWAYS_OFF,
+        resource=Resource.create({"service.name": service, "service.version": version}),
+        shutdown_on_exit=False,
+    )
+    if processor:
+        provider.add_span_processor(processor)
+    _offer_to_libraries(provider)
+    before, _Current.tracer = _Current.tracer, provider.get_tracer(_SCOPE, version)
+
+    def shutdown() -> None:
+        _Current.tracer = before
+        provider.shutdown()
+
+    return shutdown
+
+
+def _processor(otlp_endpoint: str | None, exporter: SpanExporter | None) -> SpanProcessor | None:
+    if exporter is not None:
+        return SimpleSpanProcessor(exporter)
+    if otlp_endpoint is None:
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+        OTLPSpanExporter,
+    )  # 0.1 s to import: only who exports pays
+
+    address = f"{otlp_endpoint.rstrip('/')}/v1/traces"
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=address, timeout=_EXPORT_TIMEOUT_S))
+
+
+def _offer_to_libraries(provider: TracerProvider) -> None:
+    # OpenTelemetry takes a global provider once a process and warns about a second; ours come and go in tests.
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        trace.set_tracer_provider(provider)
+
+
+def carry() -> dict[str, str]:
+    """The current span's `traceparent`, to be stored or sent with a message; empty outside any span."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {TRACEPARENT: f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
+
+
+def current_traceparent() -> str | None:
+    """What `carry` holds, for a column of its own; None outside any span."""
+    return carry().get(TRACEPARENT)
+
+
+def current_trace_id() -> str | None:
+    """The current trace's id, 32 hex digits; None outside any span."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+def continued(
+    carrier: Mapping[str, str],
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Attributes | None = None,
+) -> AbstractContextManager[Span]:
+    """Run the block in a span whose parent is the carried one; an empty or unreadable carrier begins a new trace."""
+    return _span(_parent(carrier), name, kind, attributes)
+
+
+def spanned(
+    name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None
+) -> AbstractContextManager[Span]:
+    """Run the block in a child of the current span."""
+    return _span(None, name, kind, attributes)
+
+
+@contextmanager
+def _span(
+    parent: otel_context.Context | None, name: str, kind: SpanKind, attributes: Attributes | None
+) -> Iterator[Span]:
+    span = _Current.tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
+    token = otel_context.attach(trace.set_span_in_context(span, parent))
+    try:
+        yield span
+    except BaseException as error:
+        # The type only: an exception's text may hold what must not leave the process.
+        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        otel_context.detach(token)
+        span.end()
+
+
+def _parent(carrier: Mapping[str, str]) -> otel_context.Context:
+    match = _TRACEPARENT.fullmatch(carrier.get(TRACEPARENT, ""))
+    if match is None:
+        return otel_context.Context()
+    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+    remote = SpanContext(
+        trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags & TraceFlags.SAMPLED)
+    )
+    return trace.set_span_in_context(NonRecordingSpan(remote), otel_context.Context())

@@ -1,0 +1,1 @@
+"""What the suite does, once, for MCP, HTTP, the worker and the command line alike."""

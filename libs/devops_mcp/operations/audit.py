@@ -1,0 +1,76 @@
+"""The audit trail: written off the path of the call, in batches, and never lost on a clean stop."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+import structlog
+
+from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.errors import PlatformError
+from devops_mcp.repositories.database import Database
+
+BATCH = 200
+HELD = 10_000
+FLUSH_S = 0.2
+CLOSING_S = 10.0
+
+log = structlog.get_logger()
+
+
+class AuditTrail:
+    """Takes records at once and writes them a moment later. When `HELD` wait, `record` writes first: none is dropped."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[AuditRecord] = deque()
+        self._writing = asyncio.Lock()
+
+    async def record(self, record: AuditRecord) -> None:
+        """Keep `record`; raises `Unavailable` only when the database has been away for so long that no more can be held."""
+        if len(self._waiting) >= HELD:
+            await self.flush()
+        self._waiting.append(record)
+
+    async def flush(self) -> None:
+        """Write all that waits. What cannot be written stays, in its order."""
+        async with self._writing:
+            while self._waiting:
+                batch = [self._waiting[i] for i in range(min(BATCH, len(self._waiting)))]
+                await self._store(batch)
+                for _ in batch:
+                    self._waiting.popleft()
+
+    async def run(self) -> None:
+        """Flush every `FLUSH_S` seconds until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            try:
+                await self.flush()
+            except PlatformError as error:
+                log.warning("audit records wait", waiting=len(self._waiting), error=error.message)
+
+    async def _store(self, batch: list[AuditRecord]) -> None:
+        by_tenant: defaultdict[UUID, list[AuditRecord]] = defaultdict(list)
+        for record in batch:
+            by_tenant[record.tenant_id].append(record)
+        for tenant_id, records in by_tenant.items():
+            async with self._database.transaction(tenant_id) as tx:
+                await tx.audit.append(records)
+
+
+@asynccontextmanager
+async def open_audit_trail(database: Database) -> AsyncIterator[AuditTrail]:
+    """A trail that writes by itself, and writes the rest at the end."""
+    trail = AuditTrail(database)
+    writer = asyncio.create_task(trail.run(), name="audit trail")
+    try:
+        yield trail
+    finally:
+        writer.cancel()
+        with suppress(asyncio.CancelledError):
+            await writer
+        async with asyncio.timeout(CLOSING_S):
+            await trail.flush()

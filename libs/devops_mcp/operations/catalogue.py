@@ -1,0 +1,94 @@
+"""Which tools there are, and which of them a principal may see and call: one rule for both."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import JsonValue
+
+from devops_mcp.adapters.base import AnyAdapter, AnyTool
+from devops_mcp.models.base import JsonObject
+from devops_mcp.models.errors import NotFound
+from devops_mcp.models.principals import Principal
+
+SUITE = "suite"
+"""The system of the tools that are the suite's own."""
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A tool, the system it belongs to, and its schemas."""
+
+    tool: AnyTool
+    system: str
+
+    @property
+    def permission(self) -> str:
+        """What a principal needs: `tools:<effect>:<name>`."""
+        return f"tools:{self.tool.effect}:{self.tool.name}"
+
+    @cached_property
+    def input_schema(self) -> JsonObject:
+        """JSON Schema 2020-12 of the arguments."""
+        schema: JsonObject = self.tool.params.model_json_schema()
+        return _trimmed(schema)
+
+    @cached_property
+    def output_schema(self) -> JsonObject:
+        """JSON Schema of the result as it is shown: chosen, empty and cut parts are absent, so nothing is required."""
+        schema: JsonObject = self.tool.result.model_json_schema(mode="serialization")
+        return _without_required(_trimmed(schema))
+
+
+class Catalogue:
+    """All tools, in the order of their names."""
+
+    def __init__(self, adapters: Mapping[str, AnyAdapter], suite_tools: Iterable[AnyTool]) -> None:
+        entries = [CatalogueEntry(tool, SUITE) for tool in suite_tools]
+        entries += [
+            CatalogueEntry(tool, name) for name, adapter in adapters.items() for tool in adapter.tools
+        ]
+        self._entries = {entry.tool.name: entry for entry in sorted(entries, key=lambda e: e.tool.name)}
+        if len(self._entries) != len(entries):
+            raise ValueError("two tools share a name")
+
+    def visible(self, principal: Principal, systems: frozenset[str]) -> tuple[CatalogueEntry, ...]:
+        """The tools of the suite and of `systems` that the principal may call."""
+        return tuple(e for e in self._entries.values() if _allowed(e, principal, systems))
+
+    def get(self, name: str, principal: Principal, systems: frozenset[str]) -> CatalogueEntry:
+        """The tool, if it is visible. Raises `NotFound`, the same whether it is hidden or absent."""
+        entry = self._entries.get(name)
+        if entry is None or not _allowed(entry, principal, systems):
+            raise NotFound(f"there is no tool {name!r}")
+        return entry
+
+
+def _allowed(entry: CatalogueEntry, principal: Principal, systems: frozenset[str]) -> bool:
+    return (entry.system == SUITE or entry.system in systems) and principal.may(entry.permission)
+
+
+def _trimmed(schema: JsonObject) -> JsonObject:
+    """Without the titles that pydantic makes of field names, which cost a model tokens and tell it nothing."""
+    return _without(schema, "title", str)
+
+
+def _without_required(schema: JsonObject) -> JsonObject:
+    return _without(schema, "required", list)
+
+
+def _without(schema: JsonObject, keyword: str, kind: type) -> JsonObject:
+    """The schema and all schemas in it without `keyword`; a property of that name holds a schema, not a `kind`, and stays."""
+    return {
+        name: _without_in(value, keyword, kind)
+        for name, value in schema.items()
+        if not (name == keyword and isinstance(value, kind))
+    }
+
+
+def _without_in(value: JsonValue, keyword: str, kind: type) -> JsonValue:
+    if isinstance(value, dict):
+        return _without(value, keyword, kind)
+    if isinstance(value, list):
+        return [_without_in(part, keyword, kind) for part in value]
+    return value

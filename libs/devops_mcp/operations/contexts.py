@@ -1,0 +1,127 @@
+"""Conversation contexts: kept, appended to, read, and searchable from the moment they are written."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from devops_mcp.embedding.chunking import split
+from devops_mcp.embedding.tokens import count_tokens
+from devops_mcp.events.messages import EmbeddingRequested
+from devops_mcp.events.queues import QueueName
+from devops_mcp.models.base import JsonObject
+from devops_mcp.models.contexts import Context, ContextItem, NewItem
+from devops_mcp.models.errors import Forbidden, NotFound
+from devops_mcp.models.ids import new_id
+from devops_mcp.models.pages import Page
+from devops_mcp.models.passages import NewPassage, PassageKind
+from devops_mcp.models.principals import Principal
+from devops_mcp.observability.tracing import current_traceparent
+from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.transaction import Transaction
+
+READ = "contexts:read"
+WRITE = "contexts:write"
+ANY_OWNER = "contexts:any_owner"
+
+
+class ContextService:
+    """A context is its owner's; with `contexts:any_owner` a principal reaches those of its whole tenant."""
+
+    def __init__(self, database: Database, *, embeds: bool) -> None:
+        self._database = database
+        self._embeds = embeds
+
+    async def create(self, principal: Principal, title: str, metadata: JsonObject | None = None) -> Context:
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            return await tx.contexts.create(new_id(), principal.id, title, metadata or {})
+
+    async def get(self, principal: Principal, context_id: UUID) -> Context:
+        """Raises `NotFound` when there is none, or it is another's."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            return await _visible(tx, principal, context_id)
+
+    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Context]:
+        """The principal's contexts, newest first."""
+        require(principal, READ)
+        owner = None if principal.may(ANY_OWNER) else principal.id
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.contexts.page(owner, cursor, limit + 1)
+        more = str(found[limit - 1].id) if len(found) > limit else None
+        return Page(items=tuple(found[:limit]), next_cursor=more)
+
+    async def items(
+        self, principal: Principal, context_id: UUID, *, after: int, limit: int
+    ) -> Page[ContextItem]:
+        """Items in order, from the position behind `after`."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await _visible(tx, principal, context_id)
+            found = await tx.contexts.items(context_id, after, limit + 1)
+        more = str(found[limit - 1].position) if len(found) > limit else None
+        return Page(items=tuple(found[:limit]), next_cursor=more)
+
+    async def append(
+        self, principal: Principal, context_id: UUID, items: Sequence[NewItem]
+    ) -> list[ContextItem]:
+        """Add items at the end, in order, and index them; they can be found by their words once this returns."""
+        require(principal, WRITE)
+        counted = [CountedItem(new_id(), item, count_tokens(item.text)) for item in items]
+        async with self._database.transaction(principal.tenant_id) as tx:
+            context = await _visible(tx, principal, context_id)
+            appended = await tx.contexts.append(context_id, counted)
+            await self._index(tx, context, appended)
+        return appended
+
+    async def delete(self, principal: Principal, context_id: UUID) -> None:
+        """Remove a context with its items and what was indexed of them."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await _visible(tx, principal, context_id)
+            await tx.contexts.delete(context_id)
+
+    async def _index(self, tx: Transaction, context: Context, items: Sequence[ContextItem]) -> None:
+        passages = [(new_id(), passage) for item in items for passage in _passages(context, item)]
+        added = await tx.passages.add(passages, owner_id=context.owner_id)
+        if added and self._embeds:
+            await request_vectors(tx, added)
+
+
+async def request_vectors(tx: Transaction, passage_ids: Sequence[UUID], batch: int = 100) -> None:
+    """Ask, through the outbox, for the vectors of passages that this transaction indexed."""
+    for start in range(0, len(passage_ids), batch):
+        message = EmbeddingRequested(
+            id=new_id(), tenant_id=tx.tenant_id, passage_ids=tuple(passage_ids[start : start + batch])
+        )
+        await tx.outbox.add(QueueName.EMBEDDINGS, message, trace=current_traceparent())
+
+
+def require(principal: Principal, permission: str) -> None:
+    """Raise `Forbidden` unless the principal has the permission."""
+    if not principal.may(permission):
+        raise Forbidden(f"{principal.name} lacks the permission {permission!r}")
+
+
+async def _visible(tx: Transaction, principal: Principal, context_id: UUID) -> Context:
+    context = await tx.contexts.find(context_id)
+    if context is None or (context.owner_id != principal.id and not principal.may(ANY_OWNER)):
+        raise NotFound(f"there is no context {context_id}")
+    return context
+
+
+def _passages(context: Context, item: ContextItem) -> list[NewPassage]:
+    return [
+        NewPassage(
+            kind=PassageKind.CONTEXT_ITEM,
+            source_id=item.id,
+            part=part,
+            context_id=context.id,
+            title=context.title,
+            text=text,
+            uri=f"devops://contexts/{context.id}#{item.position}",
+            occurred_at=item.created_at,
+            metadata={"kind": item.kind.value, "position": item.position},
+        )
+        for part, text in enumerate(split(item.text))
+    ]

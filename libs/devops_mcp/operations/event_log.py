@@ -1,0 +1,47 @@
+"""Reading the events that were received."""
+
+from uuid import UUID
+
+from devops_mcp.events.model import Event
+from devops_mcp.models.errors import NotFound
+from devops_mcp.models.pages import Page
+from devops_mcp.models.principals import Principal
+from devops_mcp.operations.contexts import require
+from devops_mcp.repositories.database import Database
+
+READ = "events:read"
+
+
+class EventLog:
+    """Events of the principal's tenant."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self,
+        principal: Principal,
+        *,
+        system: str | None = None,
+        subject: str | None = None,
+        type_: str | None = None,
+        cursor: UUID | None = None,
+        limit: int = 20,
+    ) -> Page[Event]:
+        """Events, newest first."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.events.page(
+                system=system, subject=subject, type_=type_, before=cursor, limit=limit + 1
+            )
+        more = str(found[limit - 1].event.id) if len(found) > limit else None
+        return Page(items=tuple(stored.event for stored in found[:limit]), next_cursor=more)
+
+    async def get(self, principal: Principal, event_id: UUID) -> Event:
+        """One event; raises `NotFound`."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.events.find([event_id])
+        if not found:
+            raise NotFound(f"there is no event {event_id}")
+        return found[0].event

@@ -1,0 +1,55 @@
+"""Arguments as the audit log may keep them: secrets hidden, long values cut."""
+
+import math
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from devops_mcp.models.base import JsonObject
+
+MAX_TEXT = 500
+MAX_ITEMS = 50
+MAX_DEPTH = 8
+_SECRET_WORDS = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "authorization",
+    "api_key",
+    "apikey",
+    "private_key",
+    "credential",
+)
+HIDDEN = "***"
+
+
+def masked(arguments: Mapping[str, JsonValue]) -> JsonObject:
+    """A copy without the values of names that sound secret."""
+    return {
+        name: HIDDEN if is_secret(name) else _shortened(value, MAX_DEPTH) for name, value in arguments.items()
+    }
+
+
+def is_secret(name: str) -> bool:
+    """Whether a value of this name is one to hide."""
+    lowered = name.lower().replace("-", "_")
+    return any(word in lowered for word in _SECRET_WORDS)
+
+
+def _shortened(value: JsonValue, depth: int) -> JsonValue:
+    if isinstance(value, str):
+        return (
+            value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}… ({len(value)} characters)"
+        ).replace("\0", "\\0")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if depth == 0 and isinstance(value, dict | list):
+        return "…"
+    if isinstance(value, dict):
+        return {
+            name: HIDDEN if is_secret(name) else _shortened(part, depth - 1) for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_shortened(part, depth - 1) for part in value[:MAX_ITEMS]]
+    return value

@@ -1,0 +1,341 @@
+"""The suite's own tools: contexts, search, events, kept results."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.adapters.base import (
+    Effect,
+    Listing,
+    ListParams,
+    Params,
+    ReadParams,
+    Tool,
+    ToolResult,
+    WriteParams,
+    WriteResult,
+)
+from devops_mcp.events.model import Event
+from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
+from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.models.passages import Hit, PassageKind, Question
+from devops_mcp.models.principals import Principal
+from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.results import ResultService
+from devops_mcp.operations.search import SearchService
+
+MAX_PASSAGE = 1_200
+"""Characters of a passage that an answer shows; its uri leads to the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The services behind the suite's tools."""
+
+    contexts: ContextService
+    search: SearchService
+    events: EventLog
+    results: ResultService
+
+    def desk(self, principal: Principal) -> "Desk":
+        return Desk(self, principal)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The suite as one principal works with it."""
+
+    suite: Suite
+    principal: Principal
+
+
+class ContextCreateParams(WriteParams):
+    title: str = Field(
+        min_length=1, max_length=200, description="What the conversation is about, in one line."
+    )
+    metadata: JsonObject = Field(default_factory=dict, description="Anything to remember with it.")
+
+
+class ContextAppendParams(WriteParams):
+    context_id: UUID
+    items: tuple[NewItem, ...] = Field(min_length=1, max_length=50, description="What to add, in order.")
+
+
+class ContextGetParams(ListParams):
+    context_id: UUID
+
+
+class ContextItemView(Model):
+    """An item as a reader sees it."""
+
+    position: int
+    kind: ItemKind
+    role: str | None
+    text: str
+    created_at: datetime
+
+
+class ContextView(Model):
+    id: UUID
+    title: str
+    item_count: int
+    token_count: int
+    metadata: JsonObject
+    updated_at: datetime
+
+
+class ContextItems(Listing[ContextItemView]):
+    """A context and a page of its items."""
+
+    context: ContextView
+
+
+class SearchParams(ReadParams):
+    query: str = Field(min_length=1, max_length=2_000, description="The question, in your own words.")
+    kinds: tuple[PassageKind, ...] = Field(
+        default=(), max_length=3, description="Only these kinds; default all."
+    )
+    context_id: UUID | None = Field(default=None, description="Only this conversation's items.")
+    since: datetime | None = Field(default=None, description="Only what happened at or after this time.")
+    until: datetime | None = Field(default=None, description="Only what happened before this time.")
+    limit: int = Field(default=8, ge=1, le=50)
+
+
+class PassageView(Model):
+    """A passage found; `uri` is a resource to read for the whole."""
+
+    kind: PassageKind
+    title: str
+    text: str
+    uri: str
+    occurred_at: datetime
+    score: float
+
+
+class SearchResult(ToolResult):
+    """`mode` is `hybrid` (words and meaning) or `lexical` (words only: no embedding model is at hand)."""
+
+    items: list[PassageView]
+    mode: str
+
+
+class EventListParams(ListParams):
+    system: str | None = Field(default=None, max_length=40, description="Such as `github`.")
+    subject: str | None = Field(default=None, max_length=300, description="Such as `acme/shop`.")
+    type: str | None = Field(default=None, max_length=60, description="Such as `build.finished`.")
+
+
+class EventView(Model):
+    """An event in short; `data` holds what its type tells beyond that."""
+
+    id: UUID
+    type: str
+    system: str
+    subject: str
+    title: str
+    occurred_at: datetime
+    url: str | None
+    actor: str | None
+    data: JsonObject
+
+
+class ResultReadParams(Params):
+    handle: UUID = Field(description="`truncated.handle` of a result that was cut.")
+    json_path: str | None = Field(
+        default=None, max_length=500, description="Only this part (RFC 9535), as `$.items[*].name`."
+    )
+    contains: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Only lines that contain this text."
+    )
+    offset: int = Field(default=0, ge=0, description="Lines to pass over.")
+    limit: int = Field(default=200, ge=1, le=2_000, description="Lines to return.")
+
+
+class ResultLines(ToolResult):
+    """Lines of the kept JSON; `total` counts those that match."""
+
+    lines: list[str]
+    offset: int
+    total: int
+    next_offset: int | None = None
+
+
+async def context_create(desk: Desk, params: ContextCreateParams) -> WriteResult:
+    """Start a conversation context: a lasting memory for this work. Returns its id; append what you learn to it."""
+    if params.dry_run:
+        return WriteResult(dry_run=True, done=f"would create the context {params.title!r}")
+    context = await desk.suite.contexts.create(desk.principal, params.title, params.metadata)
+    return WriteResult(
+        done=f"created the context {context.title!r}",
+        data={"context_id": str(context.id)},
+        url=_uri(context.id),
+    )
+
+
+async def context_append(desk: Desk, params: ContextAppendParams) -> WriteResult:
+    """Append items (findings, decisions, messages) to a conversation context. They are searchable at once."""
+    if params.dry_run:
+        context = await desk.suite.contexts.get(desk.principal, params.context_id)
+        return WriteResult(dry_run=True, done=f"would append {len(params.items)} items to {context.title!r}")
+    appended = await desk.suite.contexts.append(desk.principal, params.context_id, params.items)
+    return WriteResult(
+        done=f"appended {len(appended)} items",
+        data={"context_id": str(params.context_id), "positions": [item.position for item in appended]},
+        url=_uri(params.context_id),
+    )
+
+
+async def context_get(desk: Desk, params: ContextGetParams) -> ContextItems:
+    """Read a conversation context and its items, in order from the start."""
+    context = await desk.suite.contexts.get(desk.principal, params.context_id)
+    after = _position(params.cursor)
+    page = await desk.suite.contexts.items(desk.principal, params.context_id, after=after, limit=params.limit)
+    return ContextItems(
+        context=view_of_context(context),
+        items=[_view_of_item(item) for item in page.items],
+        next_cursor=page.next_cursor,
+        total=context.item_count,
+    )
+
+
+async def context_list(desk: Desk, params: ListParams) -> Listing[ContextView]:
+    """List your conversation contexts, newest first."""
+    page = await desk.suite.contexts.page(desk.principal, cursor=as_uuid(params.cursor), limit=params.limit)
+    return Listing[ContextView](items=[view_of_context(c) for c in page.items], next_cursor=page.next_cursor)
+
+
+async def context_search(desk: Desk, params: SearchParams) -> SearchResult:
+    """Search everything remembered (conversation contexts, events of all systems, kept results) by a question in your own words."""
+    question = Question(
+        query=params.query,
+        kinds=params.kinds,
+        context_id=params.context_id,
+        since=params.since,
+        until=params.until,
+        limit=params.limit,
+    )
+    answer = await desk.suite.search.ask(desk.principal, question)
+    return SearchResult(items=[_view_of_hit(hit) for hit in answer.hits], mode=answer.mode)
+
+
+async def event_list(desk: Desk, params: EventListParams) -> Listing[EventView]:
+    """List what happened in the DevOps systems (changes, builds, deployments, alerts), newest first."""
+    page = await desk.suite.events.page(
+        desk.principal,
+        system=params.system,
+        subject=params.subject,
+        type_=params.type,
+        cursor=as_uuid(params.cursor),
+        limit=params.limit,
+    )
+    return Listing[EventView](items=[view_of_event(e) for e in page.items], next_cursor=page.next_cursor)
+
+
+async def result_read(desk: Desk, params: ResultReadParams) -> ResultLines:
+    """Read the whole of a result that was cut, by its handle: lines from an offset, lines with a text, or a JSON path."""
+    lines = await desk.suite.results.lines(desk.principal, params.handle, params.json_path)
+    if params.contains is not None:
+        lines = [line for line in lines if params.contains in line]
+    end = params.offset + params.limit
+    return ResultLines(
+        lines=lines[params.offset : end],
+        offset=params.offset,
+        total=len(lines),
+        next_offset=end if end < len(lines) else None,
+    )
+
+
+SUITE_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
+    Tool("context_create", "Start a context", ContextCreateParams, WriteResult, context_create, Effect.WRITE),
+    Tool(
+        "context_append",
+        "Append to a context",
+        ContextAppendParams,
+        WriteResult,
+        context_append,
+        Effect.WRITE,
+    ),
+    Tool("context_get", "Read a context", ContextGetParams, ContextItems, context_get),
+    Tool("context_list", "List contexts", ListParams, Listing[ContextView], context_list),
+    Tool("context_search", "Search what is remembered", SearchParams, SearchResult, context_search),
+    Tool("event_list", "List events", EventListParams, Listing[EventView], event_list),
+    Tool("result_read", "Read a kept result", ResultReadParams, ResultLines, result_read),
+)
+
+
+def view_of_context(context: Context) -> ContextView:
+    return ContextView(
+        id=context.id,
+        title=context.title,
+        item_count=context.item_count,
+        token_count=context.token_count,
+        metadata=context.metadata,
+        updated_at=context.updated_at,
+    )
+
+
+def view_of_event(event: Event) -> EventView:
+    """The event in short: what all events have as fields, the rest in `data`."""
+    whole: JsonObject = event.model_dump(mode="json", exclude_none=True)
+    return EventView(
+        id=event.id,
+        type=event.type,
+        system=event.system,
+        subject=event.subject,
+        title=event.title,
+        occurred_at=event.occurred_at,
+        url=event.url,
+        actor=event.actor,
+        data={name: value for name, value in whole.items() if name not in _COMMON},
+    )
+
+
+def as_uuid(cursor: str | None) -> UUID | None:
+    """A cursor that is an id; raises `InvalidInput` for one that we did not give."""
+    try:
+        return UUID(cursor) if cursor else None
+    except ValueError:
+        raise _bad_cursor() from None
+
+
+_COMMON = frozenset(
+    {"id", "tenant_id", "type", "system", "source", "subject", "title", "occurred_at", "url", "actor"}
+)
+
+
+def _position(cursor: str | None) -> int:
+    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
+        raise _bad_cursor()
+    return int(cursor or 0)
+
+
+def _bad_cursor() -> InvalidInput:
+    problem = "not a cursor that this list gave; leave it out to begin anew"
+    return InvalidInput(f"arguments.cursor: {problem}", (Violation("arguments.cursor", problem),))
+
+
+def _view_of_item(item: ContextItem) -> ContextItemView:
+    return ContextItemView(
+        position=item.position, kind=item.kind, role=item.role, text=item.text, created_at=item.created_at
+    )
+
+
+def _view_of_hit(hit: Hit) -> PassageView:
+    passage = hit.passage
+    return PassageView(
+        kind=passage.kind,
+        title=passage.title,
+        text=passage.text[:MAX_PASSAGE],
+        uri=passage.uri,
+        occurred_at=passage.occurred_at,
+        score=round(hit.score, 5),
+    )
+
+
+def _uri(context_id: UUID) -> str:
+    return f"devops://contexts/{context_id}"
