@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.results import Truncation
+from devops_mcp.resilience.policies import Policies
 
 MAX_NAME = 40
 _NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)+$")
@@ -153,10 +154,14 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What an adapter is given of the world: the clock, and which private networks the operator has opened."""
+    """What an adapter is given of the world: the clock, which private networks the operator has opened, and the integration's policies.
+
+    Without `policies`, a connection makes its own, whose state ends with it.
+    """
 
     private_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     now: Clock = utc_now
+    policies: Policies | None = None
 
 
 @dataclass(frozen=True, slots=True)

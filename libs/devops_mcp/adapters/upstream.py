@@ -1,9 +1,13 @@
-"""How an adapter calls its system over HTTP: one origin, bounded in time and size, status codes turned into our errors."""
+"""How an adapter calls its system over HTTP: one origin, bounded in time and size, status codes turned into our errors.
+
+Each attempt passes the integration's bulkhead and circuit breaker; reads are tried again, writes never are.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -22,10 +26,15 @@ from devops_mcp.models.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from devops_mcp.outbound.http import AddressRefused, guarded_client
+from devops_mcp.outbound.http import guarded_client
+from devops_mcp.resilience.deadline import Deadline
+from devops_mcp.resilience.policies import Policies
 
 MAX_BYTES = 10_000_000
 MAX_SAID = 500
+MAX_RETRY_AFTER_S = 86_400.0
+OK = frozenset(range(200, 300))
+SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +75,9 @@ def file_path(value: str) -> tuple[str, ...]:
 class Upstream:
     """One integration's connection to its system.
 
-    Every request has a deadline over all of it and reads at most `max_bytes`. What the system answers is raised as an `UpstreamError`
-    unless its status is in `ok`; the message carries the system's own words, shortened, and never our credentials. `translate` is for a
-    system with ways of its own to say no: it gives the error for a reply, or None for the usual one.
+    Every request has a deadline over all of it, attempts and waits included, and reads at most `max_bytes`. What the system answers is
+    raised as an `UpstreamError` unless its status is in `ok`; the message carries the system's own words, shortened, and never our
+    credentials. `translate` is for a system with ways of its own to say no: it gives the error for a reply, or None for the usual one.
     """
 
     def __init__(
@@ -83,6 +92,7 @@ class Upstream:
         translate: Callable[[Reply], UpstreamError | None] | None = None,
     ) -> None:
         self.system = system
+        self.policies = outside.policies or Policies.named(system)
         self._base_url = base_url
         self._translate = translate
         self._timeout_s = timeout_s
@@ -113,27 +123,25 @@ class Upstream:
         data: Mapping[str, str | Sequence[str]] | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        ok: frozenset[int] = frozenset(range(200, 300)),
+        ok: frozenset[int] = OK,
         timeout_s: float | None = None,
+        safe: bool | None = None,
     ) -> Reply:
-        """Send one request and return its whole answer. `path` must come from `path()`; parameters that are None are left out."""
+        """Send one request and return its whole answer. `path` must come from `path()`; parameters that are None are left out.
+
+        `safe` says that the request changes nothing, so that it may be sent again after a retryable error; default: GET and HEAD are.
+        """
         query = {name: value for name, value in (params or {}).items() if value is not None}
-        request = self._client.build_request(
-            method, path, params=query or None, json=json, data=data, content=content, headers=headers
-        )
-        limit = timeout_s or self._timeout_s
         try:
-            async with asyncio.timeout(limit):
-                reply = await self._send(request)
-        except TimeoutError:
-            raise UpstreamUnavailable(f"{self.system} did not answer within {limit:g} s") from None
-        except AddressRefused:
-            raise
-        except httpx2.HTTPError as error:
-            raise UpstreamUnavailable(f"{self.system} cannot be reached: {type(error).__name__}") from None
-        if reply.status not in ok:
-            raise self.error(reply)
-        return reply
+            request = self._client.build_request(
+                method, path, params=query or None, json=json, data=data, content=content, headers=headers
+            )
+        except httpx2.InvalidURL as error:
+            raise InvalidInput(f"no request to {self.system} can be made of this: {error}") from None
+        deadline = Deadline.after(timeout_s or self._timeout_s)
+        if method in SAFE_METHODS if safe is None else safe:
+            return await self.policies.retry.call(lambda: self._attempt(request, ok, deadline), deadline)
+        return await self._attempt(request, ok, deadline)
 
     @asynccontextmanager
     async def fetch(self, url: str, *, timeout_s: float) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -141,8 +149,11 @@ class Upstream:
 
         The reader may stop early. Raises `UpstreamInvalid` for a URL that is not HTTP, or not HTTPS where the system is.
         """
-        url = urljoin(self._base_url, url)
-        scheme, secure = urlsplit(url).scheme, urlsplit(self._base_url).scheme == "https"
+        try:
+            url = urljoin(self._base_url, url)
+            scheme, secure = urlsplit(url).scheme, urlsplit(self._base_url).scheme == "https"
+        except ValueError:
+            raise UpstreamInvalid(f"{self.system} sent us to a download that is no URL") from None
         if scheme not in ("http", "https") or (secure and scheme != "https"):
             raise UpstreamInvalid(
                 f"{self.system} sent us to a download by {scheme or 'no scheme'}, which we do not follow"
@@ -157,18 +168,35 @@ class Upstream:
                 yield response.aiter_bytes()
         except TimeoutError:
             raise UpstreamUnavailable(f"{self.system}'s download took longer than {timeout_s:g} s") from None
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise UpstreamUnavailable(f"{self.system}'s download failed: {type(error).__name__}") from None
 
-    async def _send(self, request: httpx2.Request) -> Reply:
+    async def _attempt(self, request: httpx2.Request, ok: frozenset[int], deadline: Deadline) -> Reply:
+        async with self.policies.bulkhead.slot():
+            deadline.check(f"a call to {self.system}")
+            with self.policies.breaker.guard():
+                reply = await self._send(request, deadline.remaining())
+                if reply.status not in ok:
+                    raise self.error(reply)
+                return reply
+
+    async def _send(self, request: httpx2.Request, timeout_s: float) -> Reply:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._exchange(request)
+        except TimeoutError:
+            raise UpstreamUnavailable(f"{self.system} did not answer within {timeout_s:.3g} s") from None
+        except httpx2.HTTPError as error:
+            raise UpstreamUnavailable(f"{self.system} cannot be reached: {type(error).__name__}") from None
+
+    async def _exchange(self, request: httpx2.Request) -> Reply:
         response = await self._client.send(request, stream=True)
         try:
             body = await self._read(response)
         finally:
             await response.aclose()
-        return Reply(
-            response.status_code, {name.lower(): value for name, value in response.headers.items()}, body
-        )
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, headers, body)
 
     async def _read(self, response: httpx2.Response) -> bytes:
         body = bytearray()
@@ -198,13 +226,21 @@ class Upstream:
 
 
 def retry_after_s(reply: Reply) -> float | None:
-    """The seconds of `Retry-After`; None without one, or where it is a date."""
+    """The seconds of `Retry-After`, at most a day. A date (RFC 9110 §10.2.3) counts from the answer's own `Date`; None without either."""
     value = reply.headers.get("retry-after", "")
-    return float(value) if value.isdigit() else None
+    if value.isascii() and value.isdecimal():
+        return min(float(value), MAX_RETRY_AFTER_S)
+    try:
+        sent, at = parsedate_to_datetime(reply.headers.get("date", "")), parsedate_to_datetime(value)
+        return min(max(0.0, at.timestamp() - sent.timestamp()), MAX_RETRY_AFTER_S)
+    except (ValueError, OverflowError):
+        return None
 
 
 def said(reply: Reply) -> str:
     """The system's own words in an error, at most `MAX_SAID` characters."""
+    if 300 <= reply.status < 400:
+        return "redirects are not followed; set base_url to where it leads"
     try:
         content = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
