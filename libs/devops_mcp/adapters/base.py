@@ -186,9 +186,9 @@ class WebhookSource:
     """How a system's webhooks are verified, told apart and translated. No function here does I/O.
 
     `verify` raises `Unauthenticated`; it is given the raw body and every secret in force (several during a rotation), and compares in
-    constant time. `delivery_key` is the vendor's id of the delivery; None where it has none. `signed_key` says whether that id is covered by
-    the signature: where not, a replay under a new id is found by the body's digest. `parse` raises `InvalidInput` for a
-    body that is not the event it claims to be; it may give no event for what nobody needs to hear of (a ping).
+    constant time. `delivery_key` is the vendor's id of the delivery; None where it has none. `signed_key` says whether that id is covered
+    by the signature: where not, a replay under a new id is found by the body's digest. `parse` raises `InvalidInput` for a body that is
+    not the event it claims to be; it may give no event for what nobody needs to hear of (a ping).
     """
 
     verify: Callable[[Delivery, tuple[SecretStr, ...]], None]

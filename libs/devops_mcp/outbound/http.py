@@ -11,6 +11,7 @@ from typing import Any
 
 import httpcore2
 import httpx2
+from httpcore2._backends.anyio import AnyIOBackend
 
 from devops_mcp.models.errors import Forbidden
 from devops_mcp.outbound.addresses import Network, may_reach
@@ -25,11 +26,11 @@ class AddressRefused(Forbidden):
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Resolves, checks every answer, and connects to one of the addresses checked."""
+    """Resolves, checks every answer, and connects to the first of the addresses checked that listens."""
 
     def __init__(self, private_networks: tuple[Network, ...]) -> None:
         self._private_networks = private_networks
-        self._inner = httpcore2.AnyIOBackend()
+        self._inner = AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -39,8 +40,13 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        address = await self._resolve(host, port, timeout)
-        return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+        *others, last = await self._resolve(host, port, timeout)
+        for address in others:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except httpcore2.ConnectError:
+                continue
+        return await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -50,7 +56,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _resolve(self, host: str, port: int, timeout: float | None) -> str:
+    async def _resolve(self, host: str, port: int, timeout: float | None) -> list[str]:
         try:
             async with asyncio.timeout(timeout):
                 infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -63,7 +69,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             raise AddressRefused(
                 f"{host} has an address that must not be reached; the operator can open its network (private_networks)"
             )
-        return addresses[0]
+        return addresses
 
 
 def guarded_client(

@@ -51,8 +51,9 @@ class Bulkhead:
         if self._slots.locked() and self._waiting >= self._max_waiting:
             self._refuse()
         self._waiting += 1
+        scope = asyncio.timeout(self._max_wait_s)
         try:
-            async with asyncio.timeout(self._max_wait_s) as scope:
+            async with scope:
                 await self._slots.acquire()
         except TimeoutError:
             if scope.expired():

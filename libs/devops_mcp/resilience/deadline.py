@@ -42,8 +42,9 @@ class Deadline:
     async def enforce(self, doing: str) -> AsyncIterator[None]:
         """Cancel the block when the time is over, and raise `DeadlineExceeded` in its place."""
         self.check(doing)
+        scope = asyncio.timeout(self.remaining())
         try:
-            async with asyncio.timeout(self.remaining()) as scope:
+            async with scope:
                 yield
         except TimeoutError:
             if scope.expired():
