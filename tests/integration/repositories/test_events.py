@@ -1,0 +1,72 @@
+"""Accepting events, against PostgreSQL."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from devops_mcp.events.messages import EventReceived
+from devops_mcp.events.model import ActivityRecorded
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.repositories.database import Database, open_database
+
+TENANT = DEFAULT_TENANT_ID
+
+
+def an_event(subject: str = "acme/shop") -> ActivityRecorded:
+    return ActivityRecorded(
+        id=new_id(),
+        tenant_id=TENANT,
+        system="github",
+        source="github",
+        subject=subject,
+        title="something happened",
+        occurred_at=datetime(2026, 11, 1, tzinfo=UTC),
+        vendor_type="star",
+    )
+
+
+async def accept(database: Database, event: ActivityRecorded, *keys: str) -> bool:
+    message = EventReceived(id=new_id(), tenant_id=TENANT, event_id=event.id)
+    async with database.transaction(TENANT) as tx:
+        return await tx.events.accept([event], keys=keys, payload=b"{}", messages=[message], trace=None)
+
+
+async def test_a_delivery_is_stored_with_its_payload_and_queued(database):
+    event = an_event()
+    async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+        assert await accept(opened, event, "id:1", "body:1")
+        async with opened.transaction(TENANT) as tx:
+            [stored] = await tx.events.find([event.id])
+            payload = await tx.events.payload(event.id)
+        async with opened.relaying() as relay:
+            rows = await relay.take(10)
+    assert stored.event == event
+    assert payload == b"{}"
+    assert [(row.tenant_id, row.queue) for row in rows] == [(TENANT, "events")]
+
+
+async def test_a_known_key_is_refused_and_stores_nothing(database):
+    first, again = an_event(), an_event()
+    async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+        assert await accept(opened, first, "id:1", "body:1")
+        assert not await accept(opened, again, "id:2", "body:1")
+        async with opened.transaction(TENANT) as tx:
+            assert await tx.events.find([again.id]) == []
+        async with opened.relaying() as relay:
+            assert await relay.pending() == 1
+
+
+async def test_of_parallel_deliveries_of_the_same_one_is_accepted(database):
+    """D03"""
+    async with open_database(database.app_url, pool_size=8, application="test") as opened:
+        accepted = await asyncio.gather(*(accept(opened, an_event(), "body:1", "id:1") for _ in range(20)))
+    assert accepted.count(True) == 1
+
+
+async def test_events_of_a_subject_come_newest_first(database):
+    events = [an_event("acme/shop"), an_event("acme/other"), an_event("acme/shop")]
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        for event in events:
+            await accept(opened, event, f"id:{event.id}")
+        async with opened.transaction(TENANT) as tx:
+            page = await tx.events.page(system="github", subject="acme/shop", type_=None, before=None, limit=10)
+    assert [stored.event.id for stored in page] == [events[2].id, events[0].id]

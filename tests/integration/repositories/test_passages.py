@@ -1,0 +1,81 @@
+"""Indexing and searching passages, against PostgreSQL with pgvector."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.passages import NewPassage, PassageKind
+from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.repositories.passages import QueryVector, SearchFilter
+
+TENANT = DEFAULT_TENANT_ID
+SPACE = "all-MiniLM-L6-v2/int8/384"
+ME, OTHER = new_id(), new_id()
+
+
+def a_passage(text: str) -> NewPassage:
+    return NewPassage(
+        kind=PassageKind.EVENT,
+        source_id=new_id(),
+        title="event",
+        text=text,
+        uri="devops://events/1",
+        occurred_at=datetime(2026, 11, 1, tzinfo=UTC),
+    )
+
+
+def along(axis: int) -> list[float]:
+    return [1.0 if i == axis else 0.0 for i in range(384)]
+
+
+async def index(database: Database, text: str, *, owner: UUID | None = None, axis: int | None = None) -> UUID:
+    async with database.transaction(TENANT) as tx:
+        [id_] = await tx.passages.add([(new_id(), a_passage(text))], owner_id=owner)
+        if axis is not None:
+            await tx.passages.set_vectors(SPACE, [(id_, along(axis))])
+    return id_
+
+
+async def found(database: Database, query: str, vector: QueryVector | None, wanted: SearchFilter) -> list[UUID]:
+    async with database.transaction(TENANT) as tx:
+        return [hit.passage.id for hit in await tx.passages.search(query, vector, wanted, 10)]
+
+
+async def test_any_word_of_the_question_finds_a_passage(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        wanted = await index(opened, "the deployment of checkout failed with a timeout")
+        await index(opened, "nothing to see")
+        assert await found(opened, "why did the timeout of billing happen", None, SearchFilter(ME)) == [wanted]
+
+
+async def test_a_question_without_words_finds_nothing(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        await index(opened, "something")
+        assert await found(opened, "the of ' | & !", None, SearchFilter(ME)) == []
+
+
+async def test_meaning_finds_what_words_do_not_and_both_together_come_first(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        near = await index(opened, "pipeline broke", axis=0)
+        both = await index(opened, "build failed", axis=0)
+        far = await index(opened, "lunch menu", axis=5)
+        hits = await found(opened, "failed build", QueryVector(SPACE, along(0)), SearchFilter(ME))
+    assert hits == [both, near, far]
+
+
+async def test_another_owners_passage_is_found_only_by_who_may_see_all(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        theirs = await index(opened, "secret plan", owner=OTHER, axis=1)
+        vector = QueryVector(SPACE, along(1))
+        assert await found(opened, "plan", vector, SearchFilter(ME)) == []
+        assert await found(opened, "plan", vector, SearchFilter(ME, any_owner=True)) == [theirs]
+
+
+async def test_indexing_again_changes_nothing(database):
+    passage = a_passage("once")
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        async with opened.transaction(TENANT) as tx:
+            first = await tx.passages.add([(new_id(), passage)], owner_id=None)
+            again = await tx.passages.add([(new_id(), passage)], owner_id=None)
+    assert len(first) == 1
+    assert again == []
