@@ -1,0 +1,181 @@
+"""Structured logs: one line an entry, bounded, without secrets, tied to the current trace.
+
+Everything goes to one stream, standard error unless told otherwise: standard output belongs to MCP's stdio transport.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import orjson
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MAX_TEXT = 2_000
+MAX_EXCEPTION = 16_000
+_MAX_ITEMS = 50
+_MAX_DEPTH = 4
+_MASK = "***"
+_SECRET_KEY = re.compile(
+    r"token|secret|password|passwd|authorization|cookie|credential|api[-_]?key|private[-_]?key", re.IGNORECASE
+)
+# C0, DEL and C1 controls, line separators, direction overrides and lone surrogates: what forges lines or moves a terminal's cursor.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE_IN_TRACEBACK = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# Chatty or careless at INFO: `mcp` logs session ids, HTTP clients whole addresses, uvicorn the query string of a handshake.
+_QUIETED = (
+    "mcp",
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "websockets",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "botocore",
+    "aiobotocore",
+)
+
+
+def start_logging(
+    service: str, level: str = "INFO", *, console: bool = False, stream: BinaryIO | None = None
+) -> None:
+    """Send the logs of structlog and of the standard library through the same processors, as JSON or readable on a terminal."""
+    out = stream if stream is not None else sys.stderr.buffer
+    threshold = logging.getLevelNamesMapping()[level]
+    structlog.configure(
+        processors=_processors(service, console=console, colors=out.isatty()),
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.BytesLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_IntoStructlog()]
+    root.setLevel(threshold)
+    for name in _QUIETED:
+        quieted = logging.getLogger(name)
+        quieted.handlers, quieted.propagate = [], True
+        quieted.setLevel(max(threshold, logging.WARNING))
+
+
+def _processors(service: str, *, console: bool, colors: bool) -> list[Processor]:
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _ServiceName(service),
+        add_trace,
+        structlog.processors.format_exc_info,
+        sanitize,
+    ]
+    if not console:
+        return [*shared, _as_json]
+    return [*shared, _Console(colors)]
+
+
+class _ServiceName:
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        event["service"] = self._service
+        return event
+
+
+def add_trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Add `trace_id` and `span_id` of the current span, if there is one."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = format(context.trace_id, "032x")
+        event["span_id"] = format(context.span_id, "016x")
+    return event
+
+
+def sanitize(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Mask secrets by their key, escape what could forge a line or drive a terminal, and cut what is too long."""
+    exception = event.pop("exception", None)
+    clean = {_text(str(key), 100): _value(key, value, 0) for key, value in event.items()}
+    if exception is not None:
+        clean["exception"] = _UNSAFE_IN_TRACEBACK.sub(_escaped, _cut(str(exception), MAX_EXCEPTION))
+    return clean
+
+
+def _value(key: object, value: object, depth: int) -> object:
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**64 else _text(_digits(value), MAX_TEXT)
+    if isinstance(key, str) and _SECRET_KEY.search(key):
+        return _MASK
+    if isinstance(value, str):
+        return _text(value, MAX_TEXT)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    return _container(value, depth)
+
+
+def _container(value: object, depth: int) -> object:
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        items = list(value.items())[:_MAX_ITEMS]
+        return {_text(str(key), 100): _value(key, item, depth + 1) for key, item in items}
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        return [_value(None, item, depth + 1) for item in list(value)[:_MAX_ITEMS]]
+    return _text(str(value), MAX_TEXT)
+
+
+def _digits(value: int) -> str:
+    # Python refuses to print integers of more than 4,300 digits.
+    return str(value) if value.bit_length() < 4_096 else f"<integer of {value.bit_length()} bits>"
+
+
+def _text(value: str, limit: int) -> str:
+    value = _cut(value, limit)
+    return value if value.isprintable() else _UNSAFE.sub(_escaped, value)
+
+
+def _cut(value: str, limit: int) -> str:
+    return value if len(value) <= limit else f"{value[:limit]}…[{len(value) - limit} characters cut]"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode("ascii")
+
+
+def _as_json(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+    return orjson.dumps(event)
+
+
+class _Console:
+    """Lines for a person at a terminal."""
+
+    def __init__(self, colors: bool) -> None:
+        self._render = structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback
+        )
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+        return self._render(logger, method, event).encode("utf-8", "backslashreplace")
+
+
+class _IntoStructlog(logging.Handler):
+    """Hands a record of the standard library to structlog, so that one set of processors renders everything."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger()
+        level = min(
+            max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL
+        )  # libraries make up levels between
+        logger.log(level, _message(record), logger=record.name, exc_info=record.exc_info)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return str(record.msg)
