@@ -112,11 +112,10 @@ async def _serve(state: Path, redis_count: int) -> None:
         try:
             stack = await _start(supervisor, state, redis_count)
         except Exception as error:
-            write_private(
-                state / "stack.json", {"error": f"{type(error).__name__}: {error}; the logs are in {state}"}
-            )
+            reason = f"{type(error).__name__}: {error}; the logs are in {state}"
+            write_private(state / "stack.json", json.dumps({"error": reason}))
             raise
-        write_private(state / "stack.json", _report(stack))
+        write_private(state / "stack.json", json.dumps(_report(stack)))
         await _wait_for_the_end()
 
 

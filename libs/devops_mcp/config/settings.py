@@ -5,6 +5,7 @@ that `DEVOPS_MCP_CONFIG_FILE` names; the environment wins.
 """
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -131,14 +132,14 @@ class Settings(BaseSettings):
         return (env_settings, init_settings)
 
 
-def load_settings() -> Settings:
-    """Read the settings from the file and the process's environment.
+def load_settings(defaults: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings from the file and the process's environment; `defaults` hold for what neither says.
 
     Raises `ConfigurationError` that names each missing or wrong setting and never shows a value.
     """
     path = os.environ.get(CONFIG_FILE)
     try:
-        return Settings(**_read_file(Path(path)) if path else {})
+        return Settings(**{**(defaults or {}), **(_read_file(Path(path)) if path else {})})
     except ValidationError as error:
         raise ConfigurationError(
             "; ".join(_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -79,17 +79,16 @@ def load_secrets(folder: Path) -> Secrets:
             f"{path} is missing, and the database beside it needs it; put it back, or delete {folder}"
         )
     made = Secrets.generate()
-    write_private(path, asdict(made))
+    write_private(path, json.dumps(asdict(made), indent=2))
     return made
 
 
-def write_private(path: Path, content: Mapping[str, object]) -> None:
-    """Write JSON that only its owner can read; a reader sees the old file or the new one, never a part."""
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner can read; a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
