@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -111,16 +112,20 @@ class Events:
         )
         return [_stored(row) for row in await cursor.fetchall()]
 
-    async def processed_since(self, since: datetime, limit: int) -> list[StoredEvent]:
-        """Events whose processing committed at or after `since`, oldest first: what a listener that was away has missed."""
+    async def processed_ids(self, since: datetime, limit: int) -> list[tuple[UUID, datetime]]:
+        """Ids and times of the events processed at or after `since`, in that order: what a listener that was away has missed."""
         cursor = await self._connection.execute(
-            """
-            SELECT event, trace, received_at, processed_at FROM events
-            WHERE processed_at >= %s ORDER BY processed_at, id LIMIT %s
-            """,
+            "SELECT id, processed_at FROM events WHERE processed_at >= %s ORDER BY processed_at, id LIMIT %s",
             (since, limit),
         )
-        return [_stored(row) for row in await cursor.fetchall()]
+        return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+    async def clock(self) -> datetime:
+        """The database's time now, by which `processed_at` is set."""
+        cursor = await self._connection.execute("SELECT clock_timestamp()")
+        row = await cursor.fetchone()
+        assert row is not None
+        return cast("datetime", row[0])
 
     async def mark_processed(self, event_ids: Sequence[UUID]) -> None:
         await self._connection.execute(
