@@ -1,0 +1,42 @@
+"""The connection to Redis: quick to answer or quick to give up, because nothing here is worth waiting for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from devops_mcp.models.errors import Unavailable
+
+
+@asynccontextmanager
+async def open_redis(
+    url: str, *, command_timeout_s: float = 0.05, connect_timeout_s: float = 1.0
+) -> AsyncIterator[Redis]:
+    """A client that answers bytes, never retries, and gives a command up after `command_timeout_s`.
+
+    It does not connect yet: a service starts without Redis and says so in its readiness.
+    """
+    client = Redis.from_url(
+        url,
+        socket_timeout=command_timeout_s,
+        socket_connect_timeout=connect_timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=False,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def ping(client: Redis) -> None:
+    """Return when Redis answers; raises `Unavailable`."""
+    try:
+        await client.ping()
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"redis cannot be reached ({type(error).__name__})", retry_after_s=1) from None
