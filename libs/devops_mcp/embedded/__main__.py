@@ -1,9 +1,11 @@
 """`python -m devops_mcp.embedded run --state FOLDER`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
+from devops_mcp.embedded.process import end_with_parent
 from devops_mcp.embedded.run import run
 
 
@@ -16,7 +18,15 @@ def main() -> int:
     running.add_argument(
         "--state", type=Path, default=Path(".data"), help="where data, logs and passwords are kept"
     )
-    return run(parser.parse_args().state)
+    running.add_argument(
+        "--end-with-parent",
+        action="store_true",
+        help="stop when the starting process ends, even if it was killed (Linux)",
+    )
+    given = parser.parse_args()
+    if given.end_with_parent:
+        end_with_parent(signal.SIGTERM)
+    return run(given.state)
 
 
 if __name__ == "__main__":

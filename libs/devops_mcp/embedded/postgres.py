@@ -31,7 +31,6 @@ _PROTOCOL_3_0 = 196_608
 _SETTINGS = ("max_connections=200", "timezone=UTC", "log_timezone=UTC", "max_wal_size=512MB")
 _SCRATCH_SETTINGS = (
     "fsync=off",
-    "synchronous_commit=off",
     "full_page_writes=off",
     "wal_level=minimal",
     "max_wal_senders=0",

@@ -138,6 +138,11 @@ class Child:
             return
 
 
+def end_with_parent(number: signal.Signals) -> None:
+    """Ask the kernel to send this process the signal when the one that started it ends (Linux)."""
+    _die_with_parent(number, os.getppid())
+
+
 def describe_exit(code: int) -> str:
     """`exit code 3` or `killed by SIGSEGV`."""
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
