@@ -3,11 +3,13 @@
 Everything goes to one stream, standard error unless told otherwise: standard output belongs to MCP's stdio transport.
 """
 
+import functools
 import logging
 import re
 import sys
 from collections.abc import Mapping
-from typing import BinaryIO
+from itertools import islice
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
@@ -18,6 +20,7 @@ MAX_TEXT = 2_000
 MAX_EXCEPTION = 16_000
 _MAX_ITEMS = 50
 _MAX_DEPTH = 4
+_MAX_KEY = 100
 _MASK = "***"
 _SECRET_KEY = re.compile(
     r"token|secret|password|passwd|authorization|cookie|credential|api[-_]?key|private[-_]?key", re.IGNORECASE
@@ -100,32 +103,39 @@ def add_trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
 def sanitize(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Mask secrets by their key, escape what could forge a line or drive a terminal, and cut what is too long."""
     exception = event.pop("exception", None)
-    clean = {_text(str(key), 100): _value(key, value, 0) for key, value in event.items()}
+    clean = _masked(event, 0)
     if exception is not None:
         clean["exception"] = _UNSAFE_IN_TRACEBACK.sub(_escaped, _cut(str(exception), MAX_EXCEPTION))
     return clean
 
 
-def _value(key: object, value: object, depth: int) -> object:
+def _masked(items: Mapping[Any, object], depth: int) -> dict[str, object]:
+    clean: dict[str, object] = {}
+    for key, value in islice(items.items(), _MAX_ITEMS):
+        name, secret = _named(str(key)[:_MAX_KEY])
+        clean[name] = _MASK if secret and not isinstance(value, int | float | None) else _value(value, depth)
+    return clean
+
+
+@functools.lru_cache(maxsize=1_024)
+def _named(key: str) -> tuple[str, bool]:
+    """The key as it may be written, and whether its value is a secret."""
+    return _text(key, _MAX_KEY), _SECRET_KEY.search(key) is not None
+
+
+def _value(value: object, depth: int) -> object:
+    if isinstance(value, str):
+        return _text(value, MAX_TEXT)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**64 else _text(_digits(value), MAX_TEXT)
-    if isinstance(key, str) and _SECRET_KEY.search(key):
-        return _MASK
-    if isinstance(value, str):
-        return _text(value, MAX_TEXT)
+        return int(value) if -(2**63) <= value < 2**64 else _digits(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
-    return _container(value, depth)
-
-
-def _container(value: object, depth: int) -> object:
     if depth < _MAX_DEPTH and isinstance(value, Mapping):
-        items = list(value.items())[:_MAX_ITEMS]
-        return {_text(str(key), 100): _value(key, item, depth + 1) for key, item in items}
+        return _masked(value, depth + 1)
     if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
-        return [_value(None, item, depth + 1) for item in list(value)[:_MAX_ITEMS]]
+        return [_value(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
     return _text(str(value), MAX_TEXT)
 
 
