@@ -6,7 +6,7 @@ Each attempt passes the integration's bulkhead and circuit breaker; reads are tr
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -35,6 +35,8 @@ MAX_SAID = 500
 MAX_RETRY_AFTER_S = 86_400.0
 OK = frozenset(range(200, 300))
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+MIN_SECRET = 12
+"""A word of a header that is at least this long is taken for a credential when the system repeats it in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Upstream:
         self._translate = translate
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
+        words = " ".join((headers or {}).values()).split()
+        self._secrets = tuple(word.encode() for word in words if len(word) >= MIN_SECRET)
         self._private_networks = outside.private_networks
         self._client = guarded_client(
             base_url,
@@ -177,7 +181,7 @@ class Upstream:
             with self.policies.breaker.guard():
                 reply = await self._send(request, deadline.remaining())
                 if reply.status not in ok:
-                    raise self.error(reply)
+                    raise self.error(self._redacted(reply))
                 return reply
 
     async def _send(self, request: httpx2.Request, timeout_s: float) -> Reply:
@@ -197,6 +201,13 @@ class Upstream:
             await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, headers, body)
+
+    def _redacted(self, reply: Reply) -> Reply:
+        """`reply` without what we sent to prove who we are, which some systems repeat."""
+        body = reply.body
+        for secret in self._secrets:
+            body = body.replace(secret, b"[redacted]")
+        return replace(reply, body=body)
 
     async def _read(self, response: httpx2.Response) -> bytes:
         body = bytearray()
