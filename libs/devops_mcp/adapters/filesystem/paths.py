@@ -45,8 +45,13 @@ class Location:
 
 def shown(name: str) -> str:
     """A file name as text: bytes that are not UTF-8 and control characters are written as escapes."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+    return _UNSAFE.sub(lambda match: _escaped(match.group()), name)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is not UTF-8 (PEP 383)
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def parse_location(path: str, roots: Sequence[str]) -> Location:

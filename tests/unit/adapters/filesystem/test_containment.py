@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from devops_mcp.adapters.filesystem.beneath import (
@@ -22,7 +24,7 @@ from devops_mcp.adapters.filesystem.beneath import (
 from devops_mcp.adapters.filesystem.client import Sandbox, translated
 from devops_mcp.adapters.filesystem.config import FilesystemSettings, RootSettings
 from devops_mcp.adapters.filesystem.listing import write_cursor
-from devops_mcp.adapters.filesystem.paths import Location
+from devops_mcp.adapters.filesystem.paths import Location, parse_location
 from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError
 
 SECRET = "outside-canary-7421"
@@ -76,6 +78,19 @@ async def test_a_path_that_leads_elsewhere_is_refused(connect, opener, tmp_path,
         await call("fs_write", path=path, content="x", overwrite=True)
     assert names(tmp_path) == ["outside", "work", "work-secret"]
     assert (beside / "secret.txt").read_text() == (outside / "secret.txt").read_text() == SECRET
+
+
+@given(
+    st.lists(
+        st.sampled_from(["..", ".", "", "a", "/", "work", "\x00", "%2e", "\\", "\ud800", "…"]) | st.text()
+    )
+)
+def test_no_path_parses_into_a_name_that_could_leave(pieces):
+    """I17."""
+    with suppress(InvalidInput, NotFound):
+        location = parse_location("work/" + "/".join(pieces), ["work"])
+        assert all(part not in ("", ".", "..") and not set("/\0") & set(part) for part in location.parts)
+        assert parse_location(str(location), ["work"]) == location
 
 
 async def test_a_percent_sign_is_part_of_a_name(call, work):

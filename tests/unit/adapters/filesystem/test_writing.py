@@ -247,6 +247,18 @@ async def test_an_edit_of_named_encoding_stores_in_it_or_refuses(call, work):
     assert (work / "a.txt").read_bytes() == "blÜün".encode("latin-1")
 
 
+async def test_a_file_never_grows_above_the_limit(connect, work):
+    (work / "a.txt").write_text("x" * 1_000)
+    call = connect(max_whole_bytes=1_000)
+    with pytest.raises(PayloadTooLarge):
+        await call("fs_write", path="work/b.txt", content="x" * 1_001)
+    with pytest.raises(PayloadTooLarge):
+        await call("fs_edit", path="work/a.txt", edits=[{"old_text": "x" * 1_000, "new_text": "y" * 1_001}])
+    assert (work / "a.txt").read_text() == "x" * 1_000
+    assert names(work) == ["a.txt"]
+    await call("fs_write", path="work/b.txt", content="x" * 1_000)
+
+
 async def test_a_file_above_the_limit_is_not_edited(connect, work):
     (work / "a.txt").write_text("x" * 2_000)
     with pytest.raises(PayloadTooLarge):

@@ -119,6 +119,7 @@ async def move(client: Filesystem, params: MoveParams) -> Moved:
 
 def _write(params: WriteFileParams, sandbox: Sandbox, budget: Budget) -> Written:
     location, data = sandbox.locate(params.path), encode(params.content, "utf-8")
+    _require_room(location, len(data), sandbox)
     result = Written(
         path=str(location),
         dry_run=params.dry_run,
@@ -181,10 +182,7 @@ def _edit(params: EditFileParams, sandbox: Sandbox, budget: Budget) -> Edited:
         text = decode(before, encoding, location)
         spans = _spans(text, params.edits)
         after = encode(apply_spans(text, spans), encoding, before)
-        if len(after) > sandbox.settings.max_whole_bytes:
-            raise PayloadTooLarge(
-                f"{location} would have {len(after)} bytes; at most {sandbox.settings.max_whole_bytes}"
-            )
+        _require_room(location, len(after), sandbox)
         if not params.dry_run and after != before:
             writing.write_over(place, file, after, budget)
     return Edited(
@@ -256,6 +254,13 @@ def _is_there(sandbox: Sandbox, location: Location) -> bool:
         except NotFound:
             return False
         return True
+
+
+def _require_room(location: Location, size: int, sandbox: Sandbox) -> None:
+    if size > sandbox.settings.max_whole_bytes:
+        raise PayloadTooLarge(
+            f"{location} would have {size} bytes; at most {sandbox.settings.max_whole_bytes} are written"
+        )
 
 
 def _require_unchanged(expected: str | None, present: str, location: Location) -> None:
