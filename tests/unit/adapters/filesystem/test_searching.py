@@ -32,7 +32,7 @@ async def test_lines_are_found_by_exact_text(call, work):
 
 async def test_lines_are_found_by_pattern_each_once(call, work):
     (work / "a.log").write_text("ERROR 1 ERROR 2\nok\nERROR 3\n\nlast ERROR")
-    page = await call("fs_search", path="work", regex=r"ERROR \d|^last")
+    page = await call("fs_search", path="work", regex=r"^ERROR \d|^last")
     assert [(m.line, m.text) for m in page.items] == [
         (1, "ERROR 1 ERROR 2"),
         (3, "ERROR 3"),
@@ -127,7 +127,7 @@ async def test_a_long_line_is_shown_around_its_match(call, work):
     assert re.fullmatch(r"…x{100}needley{194}…", match.text)
 
 
-@pytest.mark.parametrize("regex", ["(?=a)", r"(a)\1", "(", "a{1001}", "((a{100}){100}){100}"])
+@pytest.mark.parametrize("regex", ["(?=a)", r"(a)\1", "(", "a)(b", "a{1001}", "((a{100}){100}){100}"])
 async def test_a_pattern_that_re2_cannot_take_is_refused(call, work, regex):
     with pytest.raises(InvalidInput, match="regex is not an RE2 pattern"):
         await call("fs_search", path="work", regex=regex)
@@ -147,5 +147,7 @@ async def test_a_search_says_what_it_lacks(call, work):
         await call("fs_search", path="work")
     with pytest.raises(InvalidInput, match="exclude each other"):
         await call("fs_search", path="work", text="a", regex="a")
+    with pytest.raises(InvalidInput, match="within one line"):
+        await call("fs_search", path="work", text="a\nb")
     with pytest.raises(InvalidInput, match="is no folder"):
         await call("fs_search", path="work/a", glob="*")

@@ -202,6 +202,10 @@ def _compile(params: SearchParams) -> Pattern | None:
     wanted = params.text if params.text is not None else params.regex
     if wanted is None:
         return None
+    if "\n" in wanted:
+        raise InvalidInput(
+            "a match lies within one line; take one line of the text, and context for those around"
+        )
     options = re2.Options()
     options.log_errors = False
     options.never_nl = True
@@ -209,9 +213,7 @@ def _compile(params: SearchParams) -> Pattern | None:
     options.case_sensitive = not params.ignore_case
     options.literal = params.text is not None
     try:
-        return re2.compile(
-            wanted.encode() if options.literal else b"(?m)(?:" + wanted.encode() + b")", options
-        )
+        return re2.compile(wanted.encode() if options.literal else b"(?m)" + wanted.encode(), options)
     except UnicodeEncodeError:
         raise InvalidInput("text and regex must be valid Unicode") from None
     except re2.error as error:
