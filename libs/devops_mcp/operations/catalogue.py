@@ -56,6 +56,11 @@ class Catalogue:
         """The tools of the suite and of `systems` that the principal may call."""
         return tuple(e for e in self._entries.values() if _allowed(e, principal, systems))
 
+    def input_schema(self, name: str) -> JsonObject | None:
+        """The schema of a tool's arguments, whoever asks: schemas are public, what they lead to is not."""
+        entry = self._entries.get(name)
+        return entry.input_schema if entry else None
+
     def get(self, name: str, principal: Principal, systems: frozenset[str]) -> CatalogueEntry:
         """The tool, if it is visible. Raises `NotFound`, the same whether it is hidden or absent."""
         entry = self._entries.get(name)

@@ -54,7 +54,7 @@ class SearchService:
         if self._provider is None:
             return None
         try:
-            [values] = await self._provider.embed_query(query)
+            values = await self._provider.embed_query(query)
         except PlatformError:
             return None  # the answer says that it is lexical
         return QueryVector(self._provider.space, values)

@@ -50,7 +50,7 @@ def _chosen(result: ToolResult, data: JsonObject, fields: tuple[str, ...]) -> Js
             _refuse_unknown(wanted, type(first).model_fields)
         items = data["items"]
         assert isinstance(items, list)
-        return data | {"items": [_only(item, wanted) for item in items]}
+        return {**data, "items": [_only(item, wanted) for item in items]}
     _refuse_unknown(wanted, type(result).model_fields)
     return {name: value for name, value in data.items() if name in wanted or name in _ALWAYS}
 

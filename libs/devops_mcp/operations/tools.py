@@ -211,7 +211,7 @@ class ToolService:
         if shaped.whole is None:
             return _outcome(shaped.data)
         truncation = await self._keep(principal, entry, shaped, shaped.whole)
-        return _outcome(shaped.data | {"truncated": truncation.model_dump(mode="json")})
+        return _outcome({**shaped.data, "truncated": truncation.model_dump(mode="json")})
 
     async def _keep(
         self, principal: Principal, entry: CatalogueEntry, shaped: Shaped, whole: bytes

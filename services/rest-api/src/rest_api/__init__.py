@@ -1,1 +1,1 @@
-
+"""The suite over HTTP for integrators, and the doors that webhooks come in by."""

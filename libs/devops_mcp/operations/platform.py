@@ -1,0 +1,125 @@
+"""What every service that answers callers is made of: the operations over one database, opened in the order of start.
+
+rest-api and mcp-server offer the same operations, so they are put together once, here; each service's `app.py` puts its transport
+around them.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from devops_mcp.adapters.base import AnyAdapter, Outside
+from devops_mcp.adapters.registry import load_adapters
+from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.cache.redis import open_redis, ping
+from devops_mcp.config import Settings
+from devops_mcp.embedding.base import OpenedProvider
+from devops_mcp.embedding.choose import open_provider
+from devops_mcp.models.errors import ConfigurationError
+from devops_mcp.observability.health import Check, Probe
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.audit import open_audit_trail
+from devops_mcp.operations.catalogue import Catalogue
+from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.integrations import Integration, Integrations, open_integrations
+from devops_mcp.operations.results import ResultService
+from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
+from devops_mcp.operations.tools import ToolLimits, ToolService
+from devops_mcp.outbound.addresses import Network, parse_networks
+from devops_mcp.repositories.database import Database, open_database
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The operations of one process, and what its transports need to know of the parts beneath."""
+
+    database: Database
+    redis: Redis
+    authenticator: Authenticator
+    adapters: Mapping[str, AnyAdapter]
+    integrations: Integrations
+    catalogue: Catalogue
+    suite: Suite
+    tools: ToolService
+    checks: tuple[Check, ...]
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings, metrics: Metrics, *, application: str) -> AsyncIterator[Platform]:
+    """Open everything, closing it in reverse order. Raises `ConfigurationError` for settings that cannot work."""
+    outside = Outside(private_networks=_networks(settings))
+    adapters = load_adapters()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            open_database(
+                settings.database_url.get_secret_value(),
+                pool_size=settings.database_pool_size,
+                application=application,
+            )
+        )
+        redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
+        embedding = await stack.enter_async_context(
+            open_provider(settings.embedding_provider, settings.embedding_model_dir)
+        )
+        integrations = await stack.enter_async_context(
+            open_integrations(settings.integrations, adapters, outside)
+        )
+        audit = await stack.enter_async_context(open_audit_trail(database))
+        suite = Suite(
+            contexts=ContextService(database, embeds=embedding.provider is not None),
+            search=SearchService(database, embedding.provider, metrics),
+            events=EventLog(database),
+            results=ResultService(database),
+        )
+        catalogue = Catalogue(adapters, SUITE_TOOLS)
+        tools = ToolService(catalogue, integrations, suite.desk, database, audit, metrics, _limits(settings))
+        yield Platform(
+            database=database,
+            redis=redis,
+            authenticator=Authenticator(database.find_api_keys),
+            adapters=adapters,
+            integrations=integrations,
+            catalogue=catalogue,
+            suite=suite,
+            tools=tools,
+            checks=_checks(database, redis, embedding, integrations),
+        )
+
+
+def _checks(
+    database: Database, redis: Redis, embedding: OpenedProvider, integrations: Integrations
+) -> tuple[Check, ...]:
+    """Only the database is required: without Redis we are slower, without a model lexical, and a vendor's outage is not ours."""
+
+    async def search_mode() -> str:
+        return embedding.state.describe()
+
+    return (
+        Check("database", True, database.ping),
+        Check("redis", False, lambda: ping(redis)),
+        Check("embedding", False, search_mode),
+        *(Check(f"{i.adapter.name}:{i.name}", False, _pinging(i)) for i in integrations.all_for_health()),
+    )
+
+
+def _pinging(integration: Integration) -> Probe:
+    async def probe() -> str | None:
+        version: str | None = await integration.adapter.ping(integration.client)
+        return version
+
+    return probe
+
+
+def _networks(settings: Settings) -> tuple[Network, ...]:
+    try:
+        return parse_networks(settings.private_networks)
+    except ValueError as error:
+        raise ConfigurationError(f"private_networks: {error}") from None
+
+
+def _limits(settings: Settings) -> ToolLimits:
+    return ToolLimits(settings.result_budget_bytes, settings.result_lifetime, settings.tool_deadline_s)

@@ -1,0 +1,44 @@
+"""The composition root of mcp-server: what it is made of, in the order of its start."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+from devops_mcp.cache.notices import Notices
+from devops_mcp.config import Settings
+from devops_mcp.observability.health import Health
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.feed import EventFeed
+from devops_mcp.operations.platform import open_platform
+from devops_mcp.serving.limits import BodyLimits
+from devops_mcp.serving.routes import common_routes
+from devops_mcp.serving.surface import Surface
+from mcp_server.protocol import build_server
+from mcp_server.transports.http import HttpEndpoint
+from mcp_server.transports.websocket import WebSocketEndpoint
+
+MCP_METHODS = ["GET", "POST", "DELETE"]
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> AsyncIterator[ASGIApp]:
+    """The service's application, with everything behind it open until the block ends. `stop` begins the drain of open sockets."""
+    async with AsyncExitStack() as stack:
+        platform = await stack.enter_async_context(open_platform(settings, metrics, application="mcp-server"))
+        notices = Notices(platform.redis, metrics)
+        feed = await stack.enter_async_context(EventFeed(platform.database, notices, metrics).running())
+        server = build_server(platform.catalogue, platform.tools, platform.suite, feed)
+        body_limits = BodyLimits()
+        http = HttpEndpoint(server, platform.authenticator, max_body_bytes=body_limits.default)
+        await stack.enter_async_context(http.manager.run())
+        websocket = WebSocketEndpoint(server, platform.authenticator, stop)
+        routes = [
+            Route("/mcp", http, methods=MCP_METHODS),
+            WebSocketRoute("/ws", websocket),
+            *common_routes(Health(platform.checks), metrics),
+        ]
+        yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits)

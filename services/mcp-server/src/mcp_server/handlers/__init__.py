@@ -1,0 +1,1 @@
+"""What the protocol asks of us, one file a capability."""

@@ -1,0 +1,146 @@
+"""Resources: events, contexts and kept results, read by their `devops://` addresses."""
+
+from typing import Any
+from uuid import UUID
+
+import mcp_types as types
+import orjson
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from pydantic import JsonValue
+
+from devops_mcp.models.base import JsonObject
+from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.principals import Principal
+from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
+from mcp_server.caller import principal_of
+
+SCHEME = "devops://"
+EVENTS = f"{SCHEME}events"
+LATEST = 25
+MAX_ITEMS = 100
+
+TEMPLATES = (
+    types.ResourceTemplate(
+        uri_template=f"{EVENTS}/{{system}}/{{+subject}}",
+        name="events-of-subject",
+        title="Events of a repository, service or alert",
+        description="The latest events, newest first. Subscribe to hear of new ones: devops://events/github/acme/shop.",
+        mime_type="application/json",
+    ),
+    types.ResourceTemplate(
+        uri_template=f"{EVENTS}/{{event_id}}", name="event", title="One event", mime_type="application/json"
+    ),
+    types.ResourceTemplate(
+        uri_template=f"{SCHEME}contexts/{{context_id}}",
+        name="context",
+        title="A conversation context and its first items",
+        mime_type="application/json",
+    ),
+    types.ResourceTemplate(
+        uri_template=f"{SCHEME}results/{{handle}}",
+        name="result",
+        title="A tool's result that was cut, whole",
+        mime_type="application/json",
+    ),
+)
+
+
+class ResourceHandlers:
+    """Reads what the caller may see; a thing that is another's is answered like one that does not exist."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+
+    async def list(
+        self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        """The events, then the caller's contexts, newest first."""
+        principal = await principal_of(ctx)
+        cursor = params.cursor if params else None
+        try:
+            page = await self._suite.contexts.page(principal, cursor=as_uuid(cursor), limit=50)
+        except PlatformError as error:
+            raise MCPError(types.INVALID_PARAMS, error.message) from None
+        resources = [] if cursor else [_EVENTS_RESOURCE]
+        resources += [_context_resource(context.id, context.title) for context in page.items]
+        return types.ListResourcesResult(
+            resources=resources, next_cursor=page.next_cursor, ttl_ms=0, cache_scope="private"
+        )
+
+    async def list_templates(
+        self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(
+            resource_templates=list(TEMPLATES), ttl_ms=3_600_000, cache_scope="public"
+        )
+
+    async def read(
+        self, ctx: ServerRequestContext[Any, Any], params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        principal = await principal_of(ctx)
+        try:
+            text = await self._text(principal, str(params.uri))
+        except PlatformError as error:
+            raise MCPError(types.INVALID_PARAMS, error.message, {"uri": str(params.uri)}) from None
+        contents = types.TextResourceContents(uri=str(params.uri), mime_type="application/json", text=text)
+        return types.ReadResourceResult(contents=[contents], ttl_ms=0, cache_scope="private")
+
+    async def _text(self, principal: Principal, uri: str) -> str:
+        kind, _, rest = uri.removeprefix(SCHEME).partition("#")[0].partition("/")
+        if uri.startswith(SCHEME):
+            if kind == "events":
+                return await self._events(principal, rest)
+            if kind == "contexts" and (context_id := _uuid(rest)):
+                return await self._context(principal, context_id)
+            if kind == "results" and (handle := _uuid(rest)):
+                return "\n".join(await self._suite.results.lines(principal, handle, None))
+        raise MCPError(types.INVALID_PARAMS, f"there is no resource {uri}", {"uri": uri})
+
+    async def _events(self, principal: Principal, rest: str) -> str:
+        if event_id := _uuid(rest):
+            event = await self._suite.events.get(principal, event_id)
+            return _json(view_of_event(event).model_dump(mode="json"))
+        system, _, subject = rest.partition("/")
+        page = await self._suite.events.page(
+            principal, system=system or None, subject=subject or None, limit=LATEST
+        )
+        return _json({"items": [view_of_event(event).model_dump(mode="json") for event in page.items]})
+
+    async def _context(self, principal: Principal, context_id: UUID) -> str:
+        context = await self._suite.contexts.get(principal, context_id)
+        page = await self._suite.contexts.items(principal, context_id, after=0, limit=MAX_ITEMS)
+        items: list[JsonValue] = [
+            item.model_dump(mode="json", include={"position", "kind", "role", "text", "created_at"})
+            for item in page.items
+        ]
+        return _json({"context": view_of_context(context).model_dump(mode="json"), "items": items})
+
+
+_EVENTS_RESOURCE = types.Resource(
+    uri=EVENTS,
+    name="events",
+    title="Latest events of all systems",
+    description="Changes, builds, deployments and alerts, newest first. Subscribe to hear of new ones.",
+    mime_type="application/json",
+)
+
+
+def _context_resource(context_id: UUID, title: str) -> types.Resource:
+    return types.Resource(
+        uri=f"{SCHEME}contexts/{context_id}",
+        name=f"context-{context_id}",
+        title=title,
+        mime_type="application/json",
+    )
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _json(data: JsonObject) -> str:
+    return orjson.dumps(data).decode()

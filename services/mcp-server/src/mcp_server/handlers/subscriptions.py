@@ -1,0 +1,165 @@
+"""Subscriptions to events: resources/subscribe of the handshake era, subscriptions/listen of 2026-07-28.
+
+Either way a subscriber names addresses, and hears of an event that lies under one: `devops://events`, all of them;
+`devops://events/github`, one system's; `devops://events/github/acme/shop`, one repository's. The notification says in
+its `_meta` which event it was and carries the trace of what brought it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import mcp_types as types
+from mcp.server.connection import Connection
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
+from opentelemetry.trace import SpanKind
+
+from devops_mcp.cache.notices import Notice
+from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.principals import Principal
+from devops_mcp.observability.tracing import TRACEPARENT, carry, continued
+from devops_mcp.operations.contexts import require
+from devops_mcp.operations.event_log import READ
+from devops_mcp.operations.feed import EventFeed, Subscription
+from mcp_server.caller import principal_of
+from mcp_server.handlers.resources import EVENTS
+
+EVENT_META_KEY = "io.devops-mcp/event"
+MAX_URIS = 100
+_STATE_KEY = "devops_mcp.subscriptions"
+
+
+class SubscriptionHandlers:
+    """Delivers events to subscribers; each hears its own tenant's only."""
+
+    def __init__(self, feed: EventFeed) -> None:
+        self._feed = feed
+
+    async def subscribe(
+        self, ctx: ServerRequestContext[Any, Any], params: types.SubscribeRequestParams
+    ) -> types.EmptyResult:
+        """Begin to send `notifications/resources/updated` for an address on this connection."""
+        principal = await _reader(ctx)
+        subscribed = await self._of_connection(ctx.session._connection, principal)
+        if len(subscribed) >= MAX_URIS:
+            raise MCPError(
+                types.INVALID_PARAMS, f"a connection may subscribe to at most {MAX_URIS} addresses"
+            )
+        subscribed.add(_normal(str(params.uri)))
+        return types.EmptyResult()
+
+    async def unsubscribe(
+        self, ctx: ServerRequestContext[Any, Any], params: types.UnsubscribeRequestParams
+    ) -> types.EmptyResult:
+        subscribed: set[str] = ctx.session._connection.state.get(_STATE_KEY, set())
+        subscribed.discard(_normal(str(params.uri)))
+        return types.EmptyResult()
+
+    async def listen(
+        self, ctx: ServerRequestContext[Any, Any], params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        """One stream: the acknowledgement first, then a notification for each event, until the client goes."""
+        principal = await _reader(ctx)
+        uris = {_normal(uri): uri for uri in params.notifications.resource_subscriptions or ()}
+        if len(uris) > MAX_URIS:
+            raise MCPError(types.INVALID_PARAMS, f"a stream may subscribe to at most {MAX_URIS} addresses")
+        meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+        async with self._subscribed(principal, uris.keys()) as subscription:
+            await ctx.session.send_notification(
+                _acknowledged(list(uris.values()), meta), related_request_id=ctx.request_id
+            )
+            async for notice in subscription:
+                with _delivering(notice):
+                    for uri in _addresses(notice) & uris.keys():
+                        notification = _updated(uris[uri], notice, meta)
+                        await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
+        return types.SubscriptionsListenResult(_meta=meta)
+
+    async def _of_connection(self, connection: Connection, principal: Principal) -> set[str]:
+        """The addresses this connection is subscribed to; the first time, starts what delivers to it."""
+        subscribed: set[str] | None = connection.state.get(_STATE_KEY)
+        if subscribed is None:
+            subscribed = connection.state[_STATE_KEY] = set()
+            subscription = await connection.exit_stack.enter_async_context(
+                self._subscribed(principal, subscribed)
+            )
+            await connection.exit_stack.enter_async_context(_delivery(connection, subscription, subscribed))
+        return subscribed
+
+    @asynccontextmanager
+    async def _subscribed(self, principal: Principal, uris: Iterable[str]) -> AsyncIterator[Subscription]:
+        def matches(notice: Notice) -> bool:
+            return not _addresses(notice).isdisjoint(uris)
+
+        try:
+            async with self._feed.subscribe(principal.tenant_id, matches) as subscription:
+                yield subscription
+        except PlatformError as error:
+            raise MCPError(types.INTERNAL_ERROR, error.message) from None
+
+
+@asynccontextmanager
+async def _delivery(
+    connection: Connection, subscription: Subscription, uris: set[str]
+) -> AsyncIterator[None]:
+    """Send what the subscription brings while the connection is open."""
+    task = asyncio.create_task(_deliver(connection, subscription, uris), name="event delivery")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _deliver(connection: Connection, subscription: Subscription, uris: set[str]) -> None:
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+        async for notice in subscription:
+            with _delivering(notice):
+                for uri in _addresses(notice) & uris:
+                    await connection.send_resource_updated(uri, meta=_event_meta(notice))
+
+
+def _delivering(notice: Notice) -> Any:
+    """The span of a delivery, in the trace that began with the webhook."""
+    carrier = {TRACEPARENT: notice.traceparent} if notice.traceparent else {}
+    return continued(carrier, "notify agent", SpanKind.PRODUCER, {"event.type": notice.type})
+
+
+async def _reader(ctx: ServerRequestContext[Any, Any]) -> Principal:
+    principal = await principal_of(ctx)
+    try:
+        require(principal, READ)
+    except PlatformError as error:
+        raise MCPError(types.INVALID_PARAMS, error.message) from None
+    return principal
+
+
+def _addresses(notice: Notice) -> set[str]:
+    """The addresses that an event lies under."""
+    system = f"{EVENTS}/{notice.system}"
+    return {EVENTS, system, f"{system}/{notice.subject}"}
+
+
+def _normal(uri: str) -> str:
+    return uri.rstrip("/")
+
+
+def _event_meta(notice: Notice) -> dict[str, Any]:
+    event = {"id": str(notice.event_id), "type": notice.type, "title": notice.title, "uri": notice.uri}
+    return {EVENT_META_KEY: event, **carry()}
+
+
+def _updated(uri: str, notice: Notice, meta: dict[str, Any]) -> types.ResourceUpdatedNotification:
+    params = types.ResourceUpdatedNotificationParams(uri=uri, _meta={**meta, **_event_meta(notice)})
+    return types.ResourceUpdatedNotification(params=params)
+
+
+def _acknowledged(uris: list[str], meta: dict[str, Any]) -> types.SubscriptionsAcknowledgedNotification:
+    honored = types.SubscriptionFilter(resource_subscriptions=uris or None)
+    params = types.SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
+    return types.SubscriptionsAcknowledgedNotification(params=params)

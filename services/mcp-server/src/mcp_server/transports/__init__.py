@@ -1,0 +1,1 @@
+"""How messages reach the protocol: WebSocket and Streamable HTTP."""

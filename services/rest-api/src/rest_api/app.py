@@ -1,0 +1,56 @@
+"""The composition root of rest-api: what it is made of, in the order of its start."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from devops_mcp.config import Settings
+from devops_mcp.observability.health import Health
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.events import EventIntake
+from devops_mcp.operations.platform import open_platform
+from devops_mcp.serving.problems import exception_handlers
+from devops_mcp.serving.routes import common_routes
+from devops_mcp.serving.surface import Surface
+from rest_api.docs import page
+from rest_api.endpoint import route_of
+from rest_api.openapi import document
+from rest_api.routes import ENDPOINTS
+from rest_api.webhooks import webhook_routes
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> AsyncIterator[ASGIApp]:
+    """The service's application, with everything behind it open until the block ends. Requests end by themselves, so `stop` is unused."""
+    async with open_platform(settings, metrics, application="rest-api") as platform:
+        intake = EventIntake(platform.database, metrics)
+        routes = [
+            *webhook_routes(platform.integrations, intake),
+            *(route_of(endpoint, platform) for endpoint in ENDPOINTS),
+            *documentation_routes(),
+            *common_routes(Health(platform.checks), metrics),
+        ]
+        app = Starlette(routes=routes, exception_handlers=cast("Any", exception_handlers()))
+        yield Surface(app, settings.rest, metrics)
+
+
+def documentation_routes() -> list[Route]:
+    """`/openapi.json` and `/docs`, made once."""
+    described = document(ENDPOINTS)
+    encoded, readable = orjson.dumps(described), page(described)
+
+    async def openapi(request: Request) -> Response:
+        return Response(encoded, media_type="application/json")
+
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(readable)
+
+    return [Route("/openapi.json", openapi), Route("/docs", docs)]

@@ -1,0 +1,9 @@
+"""The endpoints, one file a resource."""
+
+from rest_api.endpoint import AnyEndpoint
+from rest_api.routes.contexts import CONTEXTS
+from rest_api.routes.events import EVENTS
+from rest_api.routes.search import SEARCH
+from rest_api.routes.tools import TOOLS
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (*CONTEXTS, *EVENTS, *SEARCH, *TOOLS)

@@ -1,0 +1,118 @@
+"""Conversation contexts and their items."""
+
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.contexts import Context, ContextItem, NewItem
+from devops_mcp.models.pages import MAX_PAGE, Page
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+
+TAG = "contexts"
+
+
+class OneContext(Model):
+    context_id: UUID
+
+
+class ContextPage(Model):
+    """A page of contexts, newest first. `cursor` is `next_cursor` of the page before."""
+
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+class ItemPage(OneContext):
+    """A page of items, in order. `cursor` is `next_cursor` of the page before: the position to go on behind."""
+
+    cursor: int = Field(default=0, ge=0, le=2_147_483_647)
+    limit: int = Field(default=50, ge=1, le=MAX_PAGE)
+
+
+class NewContext(Body):
+    title: str = Field(min_length=1, max_length=200)
+    metadata: JsonObject = Field(default_factory=dict)
+
+
+class NewItems(Body):
+    items: tuple[NewItem, ...] = Field(min_length=1, max_length=50)
+
+
+class AppendedItems(Model):
+    items: tuple[ContextItem, ...]
+
+
+async def create_context(call: Call[NoParams, NewContext]) -> Context:
+    """Create a context; it belongs to the caller."""
+    return await call.platform.suite.contexts.create(call.principal, call.body.title, call.body.metadata)
+
+
+async def list_contexts(call: Call[ContextPage, NoBody]) -> Page[Context]:
+    """List the caller's contexts, newest first."""
+    contexts = call.platform.suite.contexts
+    return await contexts.page(call.principal, cursor=call.params.cursor, limit=call.params.limit)
+
+
+async def get_context(call: Call[OneContext, NoBody]) -> Context:
+    """Get one context."""
+    return await call.platform.suite.contexts.get(call.principal, call.params.context_id)
+
+
+async def delete_context(call: Call[OneContext, NoBody]) -> Nothing:
+    """Delete a context with its items and what was indexed of them."""
+    await call.platform.suite.contexts.delete(call.principal, call.params.context_id)
+    return Nothing()
+
+
+async def list_context_items(call: Call[ItemPage, NoBody]) -> Page[ContextItem]:
+    """List a context's items in order."""
+    contexts, params = call.platform.suite.contexts, call.params
+    return await contexts.items(call.principal, params.context_id, after=params.cursor, limit=params.limit)
+
+
+async def append_context_items(call: Call[OneContext, NewItems]) -> AppendedItems:
+    """Append items to a context, in order; they are searchable at once."""
+    contexts = call.platform.suite.contexts
+    return AppendedItems(
+        items=tuple(await contexts.append(call.principal, call.params.context_id, call.body.items))
+    )
+
+
+CONTEXTS: tuple[AnyEndpoint, ...] = (
+    Endpoint("POST", "/api/v1/contexts", TAG, create_context, Context, body=NewContext, status=201),
+    Endpoint("GET", "/api/v1/contexts", TAG, list_contexts, Page[Context], params=ContextPage),
+    Endpoint(
+        "GET", "/api/v1/contexts/{context_id}", TAG, get_context, Context, params=OneContext, errors=(404,)
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/v1/contexts/{context_id}",
+        TAG,
+        delete_context,
+        Nothing,
+        params=OneContext,
+        status=204,
+        errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        "/api/v1/contexts/{context_id}/items",
+        TAG,
+        list_context_items,
+        Page[ContextItem],
+        params=ItemPage,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/contexts/{context_id}/items",
+        TAG,
+        append_context_items,
+        AppendedItems,
+        params=OneContext,
+        body=NewItems,
+        status=201,
+        errors=(404,),
+    ),
+)

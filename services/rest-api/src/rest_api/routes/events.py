@@ -1,0 +1,51 @@
+"""Events of all systems."""
+
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.models.base import Model
+from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.operations.suite_tools import EventView, view_of_event
+from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody
+
+TAG = "events"
+
+
+class EventPage(Model):
+    """A page of events, newest first, of this system, subject and type. `cursor` is `next_cursor` of the page before."""
+
+    system: str | None = Field(default=None, max_length=40)
+    subject: str | None = Field(default=None, max_length=300)
+    type: str | None = Field(default=None, max_length=60)
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+class OneEvent(Model):
+    event_id: UUID
+
+
+async def list_events(call: Call[EventPage, NoBody]) -> Page[EventView]:
+    """List what happened in the DevOps systems, newest first."""
+    params = call.params
+    page = await call.platform.suite.events.page(
+        call.principal,
+        system=params.system,
+        subject=params.subject,
+        type_=params.type,
+        cursor=params.cursor,
+        limit=params.limit,
+    )
+    return Page(items=tuple(view_of_event(event) for event in page.items), next_cursor=page.next_cursor)
+
+
+async def get_event(call: Call[OneEvent, NoBody]) -> EventView:
+    """Get one event."""
+    return view_of_event(await call.platform.suite.events.get(call.principal, call.params.event_id))
+
+
+EVENTS: tuple[AnyEndpoint, ...] = (
+    Endpoint("GET", "/api/v1/events", TAG, list_events, Page[EventView], params=EventPage),
+    Endpoint("GET", "/api/v1/events/{event_id}", TAG, get_event, EventView, params=OneEvent, errors=(404,)),
+)

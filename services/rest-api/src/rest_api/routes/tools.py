@@ -1,0 +1,96 @@
+"""Tools: the ones agents have, called the same way."""
+
+from pydantic import Field
+
+from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.operations.catalogue import CatalogueEntry
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
+
+TAG = "tools"
+
+
+class OneTool(Model):
+    name: str = Field(max_length=64)
+
+
+class ToolSummary(Model):
+    """A tool in short. `effect` is `read`, `write` or `destructive`."""
+
+    name: str
+    title: str
+    system: str
+    effect: str
+    risk: str
+    description: str
+
+
+class ToolDescription(ToolSummary):
+    """A tool with the JSON Schemas of its arguments and its result."""
+
+    input_schema: JsonObject
+    output_schema: JsonObject
+
+
+class ToolList(Model):
+    items: tuple[ToolSummary, ...]
+
+
+class ToolArguments(Body):
+    arguments: JsonObject = Field(default_factory=dict)
+
+
+class ToolReply(Model):
+    """The tool's result; `truncated` in it leads to the whole of one that was cut."""
+
+    result: JsonObject
+
+
+async def list_tools(call: Call[NoParams, NoBody]) -> ToolList:
+    """List the tools that the caller may call."""
+    return ToolList(
+        items=tuple(ToolSummary(**_summary(e)) for e in call.platform.tools.visible(call.principal))
+    )
+
+
+async def describe_tool(call: Call[OneTool, NoBody]) -> ToolDescription:
+    """Describe one tool."""
+    entry = call.platform.tools.get(call.principal, call.params.name)
+    return ToolDescription(
+        **_summary(entry), input_schema=entry.input_schema, output_schema=entry.output_schema
+    )
+
+
+async def call_tool(call: Call[OneTool, ToolArguments]) -> ToolReply:
+    """Call a tool."""
+    outcome = await call.platform.tools.call(call.principal, call.params.name, call.body.arguments)
+    return ToolReply(result=outcome.data)
+
+
+def _summary(entry: CatalogueEntry) -> dict[str, str]:
+    tool = entry.tool
+    return {
+        "name": tool.name,
+        "title": tool.title,
+        "system": entry.system,
+        "effect": tool.effect.value,
+        "risk": tool.risk.value,
+        "description": tool.description,
+    }
+
+
+TOOLS: tuple[AnyEndpoint, ...] = (
+    Endpoint("GET", "/api/v1/tools", TAG, list_tools, ToolList),
+    Endpoint(
+        "GET", "/api/v1/tools/{name}", TAG, describe_tool, ToolDescription, params=OneTool, errors=(404,)
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/tools/{name}/call",
+        TAG,
+        call_tool,
+        ToolReply,
+        params=OneTool,
+        body=ToolArguments,
+        errors=(404, 409, 429, 502, 504),
+    ),
+)

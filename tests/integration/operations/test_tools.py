@@ -1,0 +1,321 @@
+"""Calling tools the one way there is, against PostgreSQL; the system behind them is a small one of the test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from devops_mcp.adapters.base import (
+    Adapter,
+    Effect,
+    Listing,
+    ListParams,
+    Outside,
+    Tool,
+    WriteParams,
+    WriteResult,
+)
+from devops_mcp.config import IntegrationSettings
+from devops_mcp.models.base import Model
+from devops_mcp.models.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    Internal,
+    InvalidInput,
+    NotFound,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.audit import open_audit_trail
+from devops_mcp.operations.catalogue import Catalogue
+from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.integrations import open_integrations
+from devops_mcp.operations.results import ResultService
+from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
+from devops_mcp.operations.tools import ToolLimits, ToolService
+from devops_mcp.repositories.database import Database, open_database
+
+
+class Box:
+    """The system: it counts what is done to it and fails when told to."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.writes = 0
+        self.failure: Exception | None = None
+        self.entered = asyncio.Event()
+        self.hangs = asyncio.Event()
+        self.hangs.set()
+
+    async def act(self) -> None:
+        self.entered.set()
+        await self.hangs.wait()
+        if self.failure:
+            raise self.failure
+
+
+class BoxSettings(BaseModel):
+    pass
+
+
+class Thing(Model):
+    name: str
+    note: str
+
+
+class ListThings(ListParams):
+    count: int = Field(default=1, ge=0)
+
+
+class PutThing(WriteParams):
+    name: str
+
+
+async def box_thing_list(box: Box, params: ListThings) -> Listing[Thing]:
+    """List things."""
+    box.reads += 1
+    await box.act()
+    return Listing[Thing](items=[Thing(name=f"thing-{i}", note="n" * 50) for i in range(params.count)])
+
+
+async def box_thing_cached(box: Box, params: ListThings) -> Listing[Thing]:
+    """List things, kept for a minute."""
+    return await box_thing_list(box, params)
+
+
+async def box_thing_put(box: Box, params: PutThing) -> WriteResult:
+    """Put a thing."""
+    await box.act()
+    box.writes += 1
+    return WriteResult(done=f"put {params.name}", data={"number": box.writes})
+
+
+class World:
+    """One process's tools over one box, for the tenant's principals."""
+
+    def __init__(self, tools: ToolService, database: Database, box: Box) -> None:
+        self.tools = tools
+        self.database = database
+        self.box = box
+
+    async def call(self, name: str, principal: Principal | None = None, /, **arguments: Any) -> dict[str, Any]:
+        return (await self.tools.call(principal or who("*"), name, arguments)).data
+
+
+ME = new_id()
+
+
+def who(*grants: str, id_: object = ME) -> Principal:
+    return Principal(
+        id=id_, tenant_id=DEFAULT_TENANT_ID, kind=PrincipalKind.AGENT, name="tester", grants=grants
+    )
+
+
+@asynccontextmanager
+async def a_world(
+    database_url: str, *, read_only: bool = False, deadline_s: float = 5.0
+) -> AsyncIterator[World]:
+    box = Box()
+
+    @asynccontextmanager
+    async def connect(settings: BoxSettings, outside: Outside) -> AsyncIterator[Box]:
+        yield box
+
+    async def ping(client: Box) -> None:
+        return None
+
+    adapter = Adapter(
+        name="box",
+        title="Box",
+        settings=BoxSettings,
+        connect=connect,
+        ping=ping,
+        tools=(
+            Tool("box_thing_list", "List", ListThings, Listing[Thing], box_thing_list),
+            Tool(
+                "box_thing_cached",
+                "List",
+                ListThings,
+                Listing[Thing],
+                box_thing_cached,
+                cache_for=timedelta(minutes=1),
+            ),
+            Tool("box_thing_put", "Put", PutThing, WriteResult, box_thing_put, Effect.WRITE),
+        ),
+    )
+    configured = [IntegrationSettings(name="box-1", system="box", read_only=read_only)]
+    async with (
+        open_database(database_url, pool_size=4, application="test") as database,
+        open_integrations(configured, {"box": adapter}, Outside()) as integrations,
+        open_audit_trail(database) as audit,
+    ):
+        metrics = Metrics()
+        suite = Suite(
+            ContextService(database, embeds=False),
+            SearchService(database, None, metrics),
+            EventLog(database),
+            ResultService(database),
+        )
+        limits = ToolLimits(budget_bytes=2_000, deadline_s=deadline_s)
+        catalogue = Catalogue({"box": adapter}, SUITE_TOOLS)
+        yield World(
+            ToolService(catalogue, integrations, suite.desk, database, audit, metrics, limits), database, box
+        )
+
+
+async def test_a_call_answers_and_leaves_one_audit_record_with_its_secrets_masked(database):
+    """L05, K01"""
+    async with a_world(database.app_url) as world:
+        assert await world.call("box_thing_put", name="x") == {
+            "dry_run": False,
+            "done": "put x",
+            "data": {"number": 1},
+        }
+        with pytest.raises(InvalidInput):
+            await world.call("box_thing_put", name="x", api_token="hush")
+    async with (
+        open_database(database.app_url, pool_size=1, application="test") as opened,
+        opened.transaction(DEFAULT_TENANT_ID) as tx,
+    ):
+        refused, done = await tx.audit.latest(10)
+    assert (done.target, done.outcome, done.error_code) == ("box_thing_put", "ok", None)
+    assert (refused.outcome, refused.error_code) == ("failed", "invalid_input")
+    assert refused.arguments == {"name": "x", "api_token": "***"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({}, "arguments.name"),
+        ({"name": "x", "colour": "red"}, "arguments.colour"),
+        ({"name": ["x"]}, "arguments.name"),
+        ({"name": "a\0b"}, "arguments.name"),
+        ({"name": "x", "dry_run": float("nan")}, "arguments.dry_run"),
+    ],
+)
+async def test_wrong_arguments_are_named_and_nothing_is_done(database, arguments, where):
+    """J03, J04"""
+    async with a_world(database.app_url) as world:
+        with pytest.raises(InvalidInput) as refused:
+            await world.call("box_thing_put", **arguments)
+        assert [violation.where for violation in refused.value.violations] == [where]
+        assert world.box.writes == 0
+
+
+@pytest.mark.parametrize("grants", [(), ("tools:read:*",), ("tools:write:github_*",)])
+async def test_a_tool_that_is_hidden_is_refused_like_one_that_does_not_exist(database, grants):
+    """O09"""
+    async with a_world(database.app_url) as world:
+        principal = who(*grants)
+        assert "box_thing_put" not in [entry.tool.name for entry in world.tools.visible(principal)]
+        with pytest.raises(NotFound, match="there is no tool 'box_thing_put'"):
+            await world.call("box_thing_put", principal, name="x")
+
+
+async def test_another_tenant_without_the_system_does_not_see_its_tools(database):
+    async with a_world(database.app_url) as world:
+        stranger = who("*").model_copy(update={"tenant_id": new_id()})
+        assert not [entry for entry in world.tools.visible(stranger) if entry.system == "box"]
+
+
+async def test_a_read_only_integration_refuses_writes_and_serves_reads(database):
+    async with a_world(database.app_url, read_only=True) as world:
+        with pytest.raises(Forbidden):
+            await world.call("box_thing_put", name="x")
+        assert (await world.call("box_thing_list"))["items"] == [{"name": "thing-0", "note": "n" * 50}]
+
+
+async def test_a_large_result_is_cut_and_its_whole_read_by_its_handle_only_by_its_owner(database):
+    """T01"""
+    async with a_world(database.app_url) as world:
+        result = await world.call("box_thing_list", count=100)
+        truncated = result["truncated"]
+        assert truncated["cut"] == [f"items ({len(result['items'])} of 100 items)"]
+        handle = truncated["handle"]
+        found = await world.call("result_read", handle=handle, json_path="$.items[99].name")
+        assert found["lines"][1].strip() == '"thing-99"'
+        matching = await world.call("result_read", handle=handle, contains="thing-5", limit=3)
+        assert (matching["total"], matching["next_offset"]) == (11, 3)
+        with pytest.raises(NotFound):
+            await world.call("result_read", who("*", id_=new_id()), handle=handle)
+
+
+async def test_the_same_key_does_a_write_once_and_answers_alike(database):
+    """H14"""
+    async with a_world(database.app_url) as world:
+        first = await world.call("box_thing_put", name="x", idempotency_key="k")
+        again = await world.call("box_thing_put", name="x", idempotency_key="k")
+        assert (first, world.box.writes) == (again, 1)
+        with pytest.raises(Conflict):
+            await world.call("box_thing_put", name="y", idempotency_key="k")
+        await world.call("box_thing_put", who("*", id_=new_id()), name="y", idempotency_key="k")
+        assert world.box.writes == 2
+
+
+async def test_while_a_keyed_write_is_under_way_a_second_is_told_so(database):
+    """H14"""
+    async with a_world(database.app_url) as world:
+        world.box.hangs.clear()
+        first = asyncio.create_task(world.call("box_thing_put", name="x", idempotency_key="k"))
+        async with asyncio.timeout(5):
+            await world.box.entered.wait()
+        with pytest.raises(Conflict, match="under way"):
+            await world.call("box_thing_put", name="x", idempotency_key="k")
+        world.box.hangs.set()
+        await first
+        assert world.box.writes == 1
+
+
+async def test_a_keyed_write_that_was_refused_may_be_tried_again(database):
+    async with a_world(database.app_url) as world:
+        world.box.failure = UpstreamRejected("no")
+        with pytest.raises(UpstreamRejected):
+            await world.call("box_thing_put", name="x", idempotency_key="k")
+        world.box.failure = None
+        await world.call("box_thing_put", name="x", idempotency_key="k")
+        assert world.box.writes == 1
+
+
+async def test_a_keyed_write_whose_outcome_is_unknown_is_not_repeated_at_once(database):
+    async with a_world(database.app_url) as world:
+        world.box.failure = UpstreamUnavailable("gone")
+        with pytest.raises(UpstreamUnavailable):
+            await world.call("box_thing_put", name="x", idempotency_key="k")
+        world.box.failure = None
+        with pytest.raises(Conflict):
+            await world.call("box_thing_put", name="x", idempotency_key="k")
+
+
+async def test_a_cached_read_asks_the_system_once_a_principal(database):
+    async with a_world(database.app_url) as world:
+        await world.call("box_thing_cached")
+        await world.call("box_thing_cached")
+        assert world.box.reads == 1
+        await world.call("box_thing_cached", count=2)
+        await world.call("box_thing_cached", who("*", id_=new_id()))
+        assert world.box.reads == 3
+
+
+async def test_a_tool_that_hangs_ends_at_its_deadline(database):
+    async with a_world(database.app_url, deadline_s=0.2) as world:
+        world.box.hangs.clear()
+        with pytest.raises(DeadlineExceeded):
+            await world.call("box_thing_list")
+
+
+async def test_what_a_tool_did_not_foresee_is_answered_without_its_text(database):
+    async with a_world(database.app_url) as world:
+        world.box.failure = RuntimeError("password=hunter2")
+        with pytest.raises(Internal) as failure:
+            await world.call("box_thing_list")
+        assert "hunter2" not in str(failure.value)

@@ -1,0 +1,99 @@
+"""API keys (cases A10)."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key
+from devops_mcp.auth.authenticator import REMEMBERED_S, Authenticator
+from devops_mcp.models.errors import Unauthenticated
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.principals import ApiKey, PrincipalKind
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+KEY = generate_key()
+
+
+def row(key: str, **changes: object) -> ApiKey:
+    parts = parse_key(key)
+    assert parts is not None
+    return ApiKey(
+        id=new_id(),
+        tenant_id=DEFAULT_TENANT_ID,
+        prefix=parts.prefix,
+        secret_hash=hash_secret(parts.secret),
+        kind=PrincipalKind.AGENT,
+        name="tester",
+        grants=("*",),
+        created_at=NOW,
+    ).model_copy(update=changes)
+
+
+class Keys:
+    """The rows there are, how often they were asked for, and a clock to move."""
+
+    def __init__(self, *rows: ApiKey) -> None:
+        self.rows = list(rows)
+        self.asked = 0
+        self.time_s = 0.0
+
+    async def find(self, prefix: str) -> list[ApiKey]:
+        self.asked += 1
+        return [row for row in self.rows if row.prefix == prefix]
+
+    def authenticator(self) -> Authenticator:
+        return Authenticator(self.find, now=lambda: NOW, monotonic=lambda: self.time_s)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}, {"authorization": f"bearer {KEY}"}]
+)
+async def test_a_valid_key_is_its_principal(headers):
+    principal = await Keys(row(KEY)).authenticator().authenticate(headers)
+    assert (principal.name, principal.tenant_id) == ("tester", DEFAULT_TENANT_ID)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": KEY},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": "Bearer "},
+        {"x-api-key": KEY[:-1] + ("A" if KEY[-1] != "A" else "B")},
+        {"x-api-key": "dx" + KEY[2:]},
+        {"x-api-key": KEY + "\n"},
+        {"x-api-key": generate_key()},
+        {"x-api-key": "dm_" + "ä" * 12 + "_" + "x" * 43},
+    ],
+)
+async def test_anything_else_is_refused(headers):
+    """A10"""
+    with pytest.raises(Unauthenticated):
+        await Keys(row(KEY)).authenticator().authenticate(headers)
+
+
+@pytest.mark.parametrize(
+    "change", [{"revoked_at": NOW}, {"expires_at": NOW}, {"expires_at": NOW - timedelta(days=1)}]
+)
+async def test_a_revoked_or_expired_key_is_refused(change):
+    with pytest.raises(Unauthenticated):
+        await Keys(row(KEY, **change)).authenticator().authenticate({"x-api-key": KEY})
+
+
+async def test_a_key_found_is_believed_for_moments_and_then_looked_up_again():
+    keys = Keys(row(KEY))
+    authenticator = keys.authenticator()
+    await authenticator.authenticate({"x-api-key": KEY})
+    await authenticator.authenticate({"x-api-key": KEY})
+    assert keys.asked == 1
+    keys.rows = [row(KEY, revoked_at=NOW)]
+    keys.time_s = REMEMBERED_S
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate({"x-api-key": KEY})
+
+
+def test_a_key_never_shows_its_secret():
+    parts = parse_key(KEY)
+    assert parts is not None
+    assert parts.secret not in repr(parts)
