@@ -21,6 +21,9 @@ OWN := libs services/mcp-server services/rest-api services/worker
 SOURCES := libs services/mcp-server/src services/rest-api/src services/worker/src
 PROJECTS := $(OWN:%=%/pyproject.toml) pyproject.toml
 INSTALLED := .venv/.installed
+LOCALSTACK := .build/localstack
+# Programs from Debian packages of the same name that tests marked `systems` run against.
+SYSTEM_PROGRAMS := prometheus
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
 
 .PHONY: help
@@ -55,6 +58,26 @@ run: $(INSTALLED) ## Start everything on this machine; Ctrl-C stops it (STATE=.d
 .PHONY: test
 test: $(INSTALLED) $(NODE_INSTALLED) ## Run the tests on real parts of their own (PYTEST_ARGS=..., TEST_PROCESSES=2)
 	@$(BIN)/pytest -n $(TEST_PROCESSES) -m 'not systems' $(PYTEST_ARGS)
+
+.PHONY: test-systems
+test-systems: $(INSTALLED) $(NODE_INSTALLED) $(LOCALSTACK)/.installed system-programs ## Run the tests against programs from Debian's packages and LocalStack
+	@$(BIN)/pytest -n $(TEST_PROCESSES) -m systems $(PYTEST_ARGS)
+
+# An environment of its own, because it pins other versions of what we use.
+$(LOCALSTACK)/.installed: | $(INSTALLED)
+	@echo "installing LocalStack into $(LOCALSTACK)"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(LOCALSTACK)
+	@$(UV) pip install --quiet --python $(LOCALSTACK)/bin/python 'localstack-core[runtime]==4.13.1'
+	@touch $@
+
+.PHONY: system-programs
+system-programs:
+	@missing=$$(for program in $(SYSTEM_PROGRAMS); do command -v "$$program" >/dev/null || echo "$$program"; done | xargs); \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing $$missing"; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		apt-get update -qq; apt-get install -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "these tests need: apt-get install $$missing"; exit 1; fi
 
 .PHONY: check
 check: $(INSTALLED) lock-fresh ## Format, lint, types, import contracts, lock file

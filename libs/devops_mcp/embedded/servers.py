@@ -54,7 +54,7 @@ async def start_servers(
     )
     await cluster.initialise()
     programs = [cluster.program(), redis.program()]
-    if importlib.util.find_spec("devops_mcp.embedded.sqs"):
+    if importlib.util.find_spec("devops_mcp.embedded.sqs.__main__"):
         programs.append(sqs_program(state, ports["sqs"]))
     await supervisor.start(*programs)
     servers = Servers(ports["postgres"], redis.url, f"http://{LOOPBACK}:{ports['sqs']}", secrets)
