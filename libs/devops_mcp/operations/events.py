@@ -1,0 +1,220 @@
+"""The journey of an event: a webhook's delivery accepted once, then processed once in effect."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from devops_mcp.adapters.base import Delivery, Origin, WebhookSource
+from devops_mcp.cache.notices import Notice, Notices
+from devops_mcp.embedding.chunking import split
+from devops_mcp.events.messages import EventReceived
+from devops_mcp.events.model import EVENT, Event
+from devops_mcp.models.errors import InvalidInput, PlatformError, PoisonMessage, Unauthenticated
+from devops_mcp.models.ids import new_id
+from devops_mcp.models.passages import NewPassage, PassageKind
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.observability.tracing import TRACEPARENT, carry
+from devops_mcp.operations.contexts import request_vectors
+from devops_mcp.operations.event_texts import event_text
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.events import StoredEvent
+from devops_mcp.repositories.transaction import Transaction
+
+CONSUMER = "events"
+_MAX_TEXT = 32_000
+"""Characters of an event that are made searchable; the payload keeps the rest."""
+
+
+class DeliveryOutcome(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    """Delivered before; nothing was stored."""
+    IGNORED = "ignored"
+    """Genuine, and nothing that anybody needs to hear of, such as a ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a delivery. `event_ids` are those stored now."""
+
+    outcome: DeliveryOutcome
+    event_ids: tuple[UUID, ...] = ()
+
+
+class EventIntake:
+    """Takes webhooks in. Once `receive` has returned, the events are stored and on their way to the worker."""
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+
+    async def receive(
+        self,
+        system: str,
+        source: WebhookSource,
+        origin: Origin,
+        secrets: tuple[SecretStr, ...],
+        delivery: Delivery,
+    ) -> Receipt:
+        """Verify, translate and store one delivery, in this order; a delivery that was stored before changes nothing.
+
+        `secrets` are all in force for the integration. Raises `Unauthenticated` for a delivery that was not signed with one of them,
+        `InvalidInput` or `MalformedInput` for a body that is not what it claims to be.
+        """
+        try:
+            receipt = await self._receive(source, origin, secrets, delivery)
+        except PlatformError as error:
+            self._metrics.webhook(system, error.code)
+            raise
+        self._metrics.webhook(system, receipt.outcome)
+        return receipt
+
+    async def _receive(
+        self, source: WebhookSource, origin: Origin, secrets: tuple[SecretStr, ...], delivery: Delivery
+    ) -> Receipt:
+        if not secrets:
+            raise Unauthenticated(f"integration {origin.integration!r} has no webhook secret; configure one")
+        source.verify(delivery, secrets)
+        events = source.parse(delivery, origin)
+        if not events:
+            return Receipt(DeliveryOutcome.IGNORED)
+        for event in events:
+            _refuse_nul(event)
+        messages = [EventReceived(id=new_id(), tenant_id=e.tenant_id, event_id=e.id) for e in events]
+        async with self._database.transaction(origin.tenant_id) as tx:
+            accepted = await tx.events.accept(
+                events,
+                keys=delivery_keys(source, delivery, events),
+                payload=delivery.body,
+                messages=messages,
+                trace=carry().get(TRACEPARENT),
+            )
+        if not accepted:
+            return Receipt(DeliveryOutcome.DUPLICATE)
+        return Receipt(DeliveryOutcome.ACCEPTED, tuple(event.id for event in events))
+
+
+def delivery_keys(source: WebhookSource, delivery: Delivery, events: Sequence[Event]) -> list[str]:
+    """What a repetition of the delivery is told by: the vendor's id and, where that is not signed, the signed bytes.
+
+    The types belong to the second key: a header that is not signed decides them, and bytes replayed under a wrong header must not keep
+    the right delivery out.
+    """
+    keys: list[str] = []
+    vendor_id = source.delivery_key(delivery)
+    if vendor_id:
+        keys.append(f"id:{vendor_id}")
+    if not (vendor_id and source.signed_key):
+        types = ",".join(sorted({event.type for event in events}))
+        keys.append(f"body:{hashlib.sha256(delivery.body).hexdigest()}:{types}")
+    return keys
+
+
+class EventProcessor:
+    """Gives events their effect: indexed for search, marked as processed, and told to whoever listens."""
+
+    def __init__(self, database: Database, notices: Notices, *, embeds: bool) -> None:
+        self._database = database
+        self._notices = notices
+        self._embeds = embeds
+
+    async def process(
+        self, tenant_id: UUID, messages: Sequence[EventReceived], traces: Mapping[UUID, str] | None = None
+    ) -> set[UUID]:
+        """Process the events of these messages in one transaction; return the ids of the messages that had not been before.
+
+        `traces` are the traceparents of the messages' processing, by message id; the notices carry them on. Notices go out for repeated
+        messages too: the first time may have ended between the commit and the notice. Raises `PoisonMessage`, and nothing is done,
+        when the tenant has no such event.
+        """
+        async with self._database.transaction(tenant_id) as tx:
+            fresh = await tx.processed.claim(CONSUMER, [message.id for message in messages])
+            stored = {s.event.id: s for s in await tx.events.find([m.event_id for m in messages])}
+            _require_all(messages, stored)
+            new = [
+                stored[event_id].event for event_id in _unique(m.event_id for m in messages if m.id in fresh)
+            ]
+            if new:
+                await self._index(tx, new)
+                await tx.events.mark_processed([event.id for event in new])
+        trace_of = {m.event_id: (traces or {}).get(m.id) for m in messages}
+        await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
+        return fresh
+
+    async def _index(self, tx: Transaction, events: Sequence[Event]) -> None:
+        passages = [(new_id(), passage) for event in events for passage in _passages(event)]
+        added = await tx.passages.add(passages, owner_id=None)
+        if added and self._embeds:
+            await request_vectors(tx, added)
+
+
+def event_uri(event_id: UUID) -> str:
+    """The address of an event, the same for search results, notices and MCP resources."""
+    return f"devops://events/{event_id}"
+
+
+def notice_of(stored: StoredEvent, trace: str | None = None) -> Notice:
+    """What listeners are told of an event; `trace` continues the one that brought it."""
+    event = stored.event
+    return Notice(
+        tenant_id=event.tenant_id,
+        event_id=event.id,
+        type=event.type,
+        system=event.system,
+        source=event.source,
+        subject=event.subject,
+        title=event.title,
+        uri=event_uri(event.id),
+        occurred_at=event.occurred_at,
+        traceparent=trace or stored.trace,
+    )
+
+
+def _require_all(messages: Sequence[EventReceived], stored: Mapping[UUID, StoredEvent]) -> None:
+    for message in messages:
+        if message.event_id not in stored:
+            raise PoisonMessage(f"tenant {message.tenant_id} has no event {message.event_id}")
+
+
+def _unique(ids: Iterable[UUID]) -> list[UUID]:
+    return list(dict.fromkeys(ids))
+
+
+def _passages(event: Event) -> list[NewPassage]:
+    return [
+        NewPassage(
+            kind=PassageKind.EVENT,
+            source_id=event.id,
+            part=part,
+            title=event.title,
+            text=text,
+            uri=event_uri(event.id),
+            occurred_at=event.occurred_at,
+            metadata={
+                "type": event.type,
+                "system": event.system,
+                "source": event.source,
+                "subject": event.subject,
+                "url": event.url,
+            },
+        )
+        for part, text in enumerate(split(event_text(event)[:_MAX_TEXT]))
+    ]
+
+
+def _refuse_nul(event: Event) -> None:
+    # PostgreSQL holds no NUL in text or jsonb. The first look is cheap; it also finds an innocent backslash before "u0000".
+    if b"\\u0000" in EVENT.dump_json(event) and _holds_nul(event.model_dump(mode="json")):
+        raise InvalidInput("the delivery holds a NUL character, which cannot be stored")
+
+
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(_holds_nul(part) for part in value)
