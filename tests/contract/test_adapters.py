@@ -218,7 +218,8 @@ def test_an_adapter_says_which_interface_it_speaks_and_is_of_the_usual_files(mod
     assert (folder / "config.py").is_file()
     assert (folder / "client.py").is_file()
     assert (folder / "tools.py").is_file() or (folder / "tools" / "__init__.py").is_file()
-    assert (folder / "webhooks.py").is_file() is (package.ADAPTER.webhooks is not None)
+    webhooks = (folder / "webhooks.py").is_file() or (folder / "webhooks" / "__init__.py").is_file()
+    assert webhooks is (package.ADAPTER.webhooks is not None)
 
 
 @each_adapter

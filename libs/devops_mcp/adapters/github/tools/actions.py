@@ -79,7 +79,9 @@ class Artifact(Shape):
 
 
 class ActionsReadParams(ByAction, RepoArgument, ListParams):
-    action: Literal["workflows", "runs", "run", "jobs", "artifacts"] = "runs"
+    action: Literal["workflows", "runs", "run", "jobs", "artifacts"] = Field(
+        default="runs", description="What to read."
+    )
     run_id: Number | None = Field(default=None, description="For run, jobs and artifacts.")
     workflow: Workflow | None = Field(default=None, description="File name (`ci.yml`) or id; runs.")
     branch: Ref | None = Field(default=None, description="runs.")
@@ -164,7 +166,9 @@ def _turn(page: Page) -> dict[str, object]:
 
 
 class ActionsRunParams(ByAction, RepoArgument, WriteParams):
-    action: Literal["dispatch", "rerun", "rerun_failed", "rerun_job", "cancel"]
+    action: Literal["dispatch", "rerun", "rerun_failed", "rerun_job", "cancel"] = Field(
+        description="What to do; dispatch starts a workflow that allows it."
+    )
     workflow: Workflow | None = Field(default=None, description="File name (`deploy.yml`) or id; dispatch.")
     ref: Ref | None = Field(default=None, description="Branch or tag to run on; dispatch.")
     inputs: dict[str, str] | None = Field(default=None, max_length=25, description="dispatch.")

@@ -15,7 +15,7 @@ from devops_mcp.adapters.shapes import Shape, Text, read, read_all
 
 
 class CommitReadParams(ByAction, RepoArgument, ListParams):
-    action: Literal["list", "get", "compare"] = "list"
+    action: Literal["list", "get", "compare"] = Field(default="list", description="What to read.")
     ref: Ref | None = Field(default=None, description="Branch, tag or commit; get (needed), list.")
     path: FilePath | None = Field(default=None, description="Commits that changed this path; list.")
     author: str | None = Field(default=None, max_length=100, description="Login or mail address; list.")

@@ -30,12 +30,14 @@ _FILE_MODE = "100644"
 
 
 class FileContent(BaseModel):
-    """A file in a commit; without `text` it is deleted."""
+    """A file in a commit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: FilePath
-    text: str | None = Field(default=None, max_length=1_000_000)
+    path: FilePath = Field(description="From the root of the repository.")
+    text: str | None = Field(
+        default=None, max_length=1_000_000, description="The whole new text; null deletes the file."
+    )
 
 
 class FilesWriteParams(ByAction, RepoArgument, WriteParams):

@@ -37,14 +37,14 @@ MAX_PAGES = 5
 
 
 class IssueListParams(RepoArgument, ListParams):
-    state: Literal["open", "closed", "all"] = "open"
+    state: Literal["open", "closed", "all"] = Field(default="open", description="Which of them.")
     labels: tuple[str, ...] = Field(default=(), max_length=20, description="Issues that have all of these.")
     assignee: str | None = Field(default=None, max_length=100, description="Login, `none` or `*`.")
-    creator: Login | None = None
+    creator: Login | None = Field(default=None, description="Login of who opened it.")
     milestone: str | None = Field(default=None, max_length=20, description="Its number, `none` or `*`.")
     since: datetime | None = Field(default=None, description="Updated at or after.")
-    sort: Literal["created", "updated", "comments"] = "created"
-    direction: Literal["asc", "desc"] = "desc"
+    sort: Literal["created", "updated", "comments"] = Field(default="created", description="Sort by.")
+    direction: Literal["asc", "desc"] = Field(default="desc", description="Sort direction.")
 
 
 class IssueSummary(Titled):
@@ -77,7 +77,7 @@ async def list_issues(github: GitHub, params: IssueListParams) -> Listing[IssueS
 
 
 class IssueReadParams(RepoArgument, ListParams):
-    number: Number
+    number: Number = Field(description="The issue's number.")
     action: Literal["get", "comments", "timeline", "sub_issues"] = Field(
         default="get", description="`limit` and `cursor` are for all but get."
     )
@@ -130,7 +130,7 @@ async def read_issue(github: GitHub, params: IssueReadParams) -> IssueRead:
 
 
 class IssueWriteParams(ByAction, RepoArgument, WriteParams):
-    action: Literal["create", "update", "comment", "add_labels"]
+    action: Literal["create", "update", "comment", "add_labels"] = Field(description="What to do.")
     number: Number | None = Field(default=None, description="For all but create.")
     title: Title | None = Field(default=None, description="For create (needed) and update.")
     body: Body | None = Field(default=None, description="Markdown; for comment (needed), create and update.")

@@ -25,7 +25,9 @@ from devops_mcp.models.base import JsonObject
 
 
 class PullRequestWriteParams(ByAction, RepoArgument, WriteParams):
-    action: Literal["create", "update", "update_branch", "request_reviewers"]
+    action: Literal["create", "update", "update_branch", "request_reviewers"] = Field(
+        description="What to do."
+    )
     number: Number | None = Field(default=None, description="For all but create.")
     title: Title | None = Field(default=None, description="create (needed), update.")
     body: Body | None = Field(default=None, description="Markdown; create, update.")
@@ -81,15 +83,17 @@ def _change(github: GitHub, params: PullRequestWriteParams) -> Change:
 
 
 class LineComment(BaseModel):
-    """A comment on a line of the diff. `side` is RIGHT for lines as they are now, LEFT for deleted ones."""
+    """A comment on a line of the diff."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: FilePath
-    line: int = Field(ge=1)
-    side: Literal["LEFT", "RIGHT"] = "RIGHT"
+    path: FilePath = Field(description="From the root of the repository.")
+    line: int = Field(ge=1, description="Line in the file, as on its side of the diff.")
+    side: Literal["LEFT", "RIGHT"] = Field(
+        default="RIGHT", description="RIGHT: as it is now; LEFT: a deleted line."
+    )
     start_line: int | None = Field(default=None, ge=1, description="First line, for a comment on several.")
-    body: Body
+    body: Body = Field(description="Markdown.")
 
     def as_json(self) -> JsonObject:
         return given(
@@ -173,13 +177,15 @@ def _pending_change(params: ReviewWriteParams, review: str, what: str) -> Change
 
 
 class PullRequestMergeParams(RepoArgument, WriteParams):
-    number: Number
+    number: Number = Field(description="The pull request's number.")
     sha: Sha = Field(
         description="The head commit that was reviewed (head_sha); if someone pushed since, nothing is merged."
     )
-    method: Literal["merge", "squash", "rebase"] = "merge"
-    commit_title: Title | None = None
-    commit_message: Body | None = None
+    method: Literal["merge", "squash", "rebase"] = Field(default="merge", description="How.")
+    commit_title: Title | None = Field(
+        default=None, description="Of the merge or squash commit; default: GitHub's."
+    )
+    commit_message: Body | None = Field(default=None, description="Below its title.")
 
 
 async def merge_pull_request(github: GitHub, params: PullRequestMergeParams) -> WriteResult:

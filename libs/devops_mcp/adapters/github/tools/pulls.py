@@ -22,11 +22,15 @@ from devops_mcp.adapters.shapes import Excerpt, Shape, Text, read, read_all
 
 
 class PullRequestListParams(RepoArgument, ListParams):
-    state: Literal["open", "closed", "all"] = "open"
+    state: Literal["open", "closed", "all"] = Field(
+        default="open", description="Which of them; merged ones are closed."
+    )
     head: str | None = Field(default=None, max_length=300, description="Source, as `owner:branch`.")
     base: Ref | None = Field(default=None, description="Target branch.")
-    sort: Literal["created", "updated", "popularity", "long-running"] = "created"
-    direction: Literal["asc", "desc"] = "desc"
+    sort: Literal["created", "updated", "popularity", "long-running"] = Field(
+        default="created", description="Sort by."
+    )
+    direction: Literal["asc", "desc"] = Field(default="desc", description="Sort direction.")
 
 
 class PullRequestSummary(Titled):
@@ -55,7 +59,7 @@ async def list_pull_requests(github: GitHub, params: PullRequestListParams) -> L
 
 
 class PullRequestReadParams(RepoArgument, ListParams):
-    number: Number
+    number: Number = Field(description="The pull request's number.")
     action: Literal["get", "diff", "files", "commits", "reviews", "comments", "checks"] = Field(
         default="get",
         description="`comments` are those on lines of the diff (those of the conversation: github_issue_read); `checks` are "

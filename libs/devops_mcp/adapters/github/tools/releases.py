@@ -16,7 +16,7 @@ Environment = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class ReleaseReadParams(ByAction, RepoArgument, ListParams):
-    action: Literal["list", "latest", "get"] = "list"
+    action: Literal["list", "latest", "get"] = Field(default="list", description="What to read.")
     tag: Ref | None = Field(default=None, description="get.")
 
     actions: ClassVar[Mapping[str, Takes]] = {
@@ -75,7 +75,7 @@ async def read_releases(github: GitHub, params: ReleaseReadParams) -> ReleaseRea
 
 
 class DeploymentReadParams(ByAction, RepoArgument, ListParams):
-    action: Literal["list", "get", "environments"] = "list"
+    action: Literal["list", "get", "environments"] = Field(default="list", description="What to read.")
     deployment_id: Number | None = Field(default=None, description="get.")
     environment: Environment | None = Field(default=None, description="list.")
     ref: Ref | None = Field(default=None, description="Branch or tag deployed; list.")

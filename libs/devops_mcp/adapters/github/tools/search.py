@@ -30,7 +30,7 @@ class SearchParams(RepoArgument, ListParams):
         ]
         | None
     ) = Field(default=None, description="Default: best match. Not for code.")
-    order: Literal["asc", "desc"] = "desc"
+    order: Literal["asc", "desc"] = Field(default="desc", description="With sort.")
 
 
 class SearchHit(Shape):

@@ -30,7 +30,7 @@ _STATES: dict[str, frozenset[str]] = {
 
 
 class SecurityReadParams(RepoArgument, ListParams):
-    kind: Kind
+    kind: Kind = Field(description="Which alerts; dependabot: vulnerable dependencies.")
     number: Number | None = Field(default=None, description="One alert; without it they are listed.")
     state: Literal["open", "closed", "dismissed", "auto_dismissed", "fixed", "resolved"] = Field(
         default="open", description="secret_scanning: open, resolved; dependabot: not closed."

@@ -30,8 +30,9 @@ _OBJECTS: Mapping[str, tuple[str, ...]] = {
 }
 """The objects that tell what an event is about, where they are not named like the event."""
 
-_NAMES = ("number", "title", "name", "full_name", "login", "slug", "tag_name", "page_name", "summary", "path", "key", "state", "conclusion",
-          "body", "environment", "workflow_name", "head_branch", "zen")  # fmt: skip
+_NAMES = ("title", "full_name", "name", "login", "slug", "tag_name", "page_name", "summary", "path")
+"""An object's name is the first of these that it has."""
+_MORE = ("state", "conclusion", "environment", "workflow_name", "head_branch", "body")
 _MAX_NAME = 120
 
 
@@ -64,13 +65,12 @@ def _details(payload: Payload) -> str:
 
 
 def _described(part: Mapping[str, Any]) -> str:
-    values = [(name, part.get(name)) for name in _NAMES]
-    words = [
-        f"#{value}" if name == "number" else first_line(str(value), _MAX_NAME)
-        for name, value in values
-        if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
-    ]
-    return " ".join(dict.fromkeys(words))
+    number = part.get("number")
+    name = next((part[key] for key in _NAMES if isinstance(part.get(key), str) and part[key]), None)
+    more = [part[key] for key in _MORE if isinstance(part.get(key), str)]
+    words = [f"#{number}"] if isinstance(number, int) else []
+    words += [first_line(value, _MAX_NAME) for value in ([name] if name else []) + more]
+    return " ".join(word for word in words if word)
 
 
 def _url(payload: Payload) -> str | None:

@@ -99,7 +99,7 @@ def deployment_status(payload: Payload) -> Event:
     happened = _happened(status.state) if status.state in ENDED else f"is {status.state}"
     title = f"Deployment {_route(payload, deployment)} {happened}{about(status.description)}"
     return DeploymentEvent(
-        **payload.told(title, status.environment_url or status.target_url, status.created_at),
+        **payload.told(title, status.environment_url or status.target_url or None, status.created_at),
         type="deployment.finished" if status.state in ENDED else "deployment.started",
         service=payload.subject,
         environment=deployment.environment,

@@ -18,7 +18,8 @@ def pull_request(payload: Payload) -> Event:
     if payload.body.get("number") != pull.number:
         raise InvalidInput("the body is not that of a 'pull_request' event: body.number is another one's")
     merged = payload.action == "closed" and bool(pull.merged)
-    happened = "merged" if merged else (payload.action or "changed").replace("_", " ")
+    action = "got new commits" if payload.action == "synchronize" else payload.action or "changed"
+    happened = "merged" if merged else action.replace("_", " ")
     title = f"Pull request #{pull.number} {happened} in {payload.subject} ({pull.branch} into {pull.base}){about(pull.title)}"
     told = payload.told(title, pull.url, pull.merged_at if merged else pull.updated_at)
     return ChangeEvent(
@@ -42,18 +43,24 @@ def push(payload: Payload) -> Event:
     push = payload.whole(payloads.Push)
     if push.deleted:
         return activity(payload)
-    name = push.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
     messages = tuple(commit.message for commit in push.commits[-MAX_COMMITS:])
     newest = push.head_message or (messages[-1] if messages else "")
-    how = "force-pushed" if push.forced else "pushed"
-    count = f"{len(push.commits)} commit{'' if len(push.commits) == 1 else 's'}"
-    title = f"{count} {how} to {name} of {payload.subject}{about(newest)}"
     return CodePushed(
-        **payload.told(title, push.compare, push.head_time),
+        **payload.told(f"{_pushed(push, payload.subject)}{about(newest)}", push.compare, push.head_time),
         ref=push.ref,
         commit=push.after,
         messages=messages,
     )
+
+
+def _pushed(push: payloads.Push, repo: str) -> str:
+    how = "force-pushed" if push.forced else "pushed"
+    if push.ref.startswith("refs/tags/"):
+        return f"Tag {push.ref.removeprefix('refs/tags/')} {how} to {repo}"
+    branch = push.ref.removeprefix("refs/heads/")
+    if push.created and not push.commits:
+        return f"Branch {branch} created in {repo}"
+    return f"{len(push.commits)} commit{'' if len(push.commits) == 1 else 's'} {how} to {branch} of {repo}"
 
 
 def issues(payload: Payload) -> Event:

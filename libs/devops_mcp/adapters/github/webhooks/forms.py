@@ -1,7 +1,7 @@
 """Which body belongs to which event: GitHub signs the body and not `X-GitHub-Event`, so a signed body must not pass as another type.
 
 A form names the keys that a body of the event always has, and those that would make it another event's. Keys that GitHub adds later are no
-fault. https://docs.github.com/webhooks/webhook-events-and-payloads
+fault. The four kinds of `alert` are told apart by what is in it, when it is read. https://docs.github.com/webhooks/webhook-events-and-payloads
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,9 +26,9 @@ def _form(needs: str, never: str = "") -> Form:
 
 _TELLING: dict[str, Form] = {
     "branch_protection_rule": _form("action rule repository"),
-    "check_run": _form("action check_run repository", never="deployment_status"),
+    "check_run": _form("check_run repository", never="deployment_status"),
     "check_suite": _form("action check_suite repository"),
-    "code_scanning_alert": _form("action alert commit_oid ref repository"),
+    "code_scanning_alert": _form("action alert repository", never="location"),
     "commit_comment": _form("action comment repository", never="issue pull_request discussion"),
     "create": _form("ref ref_type master_branch pusher_type repository"),
     "delete": _form("ref ref_type pusher_type repository", never="master_branch"),
@@ -69,7 +69,7 @@ _TELLING: dict[str, Form] = {
     "repository_import": _form("status repository", never="action sha"),
     "repository_vulnerability_alert": _form("action alert repository", never="commit_oid"),
     "secret_scanning_alert": _form("action alert repository", never="commit_oid location"),
-    "secret_scanning_scan": _form("action type source started_at completed_at repository"),
+    "secret_scanning_scan": _form("action type source started_at completed_at"),
     "security_advisory": _form("action security_advisory"),
     "sponsorship": _form("action sponsorship"),
     "star": _form("action starred_at repository"),
