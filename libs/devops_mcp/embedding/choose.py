@@ -1,0 +1,37 @@
+"""Which provider a process uses, and what its health says of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from devops_mcp.embedding.base import EmbeddingState, OpenedProvider
+from devops_mcp.embedding.local import GRAPH, SPACE, open_local
+from devops_mcp.models.errors import ConfigurationError
+
+
+@asynccontextmanager
+async def open_provider(choice: str, model_dir: Path | None) -> AsyncIterator[OpenedProvider]:
+    """The provider for the setting `embedding_provider`: `auto` takes the local model if it is there, else search is lexical.
+
+    Raises `ConfigurationError` when `local` is asked for and cannot be had.
+    """
+    missing = "embedding_provider is lexical" if choice == "lexical" else _missing(model_dir)
+    if missing is None and model_dir is not None:
+        async with open_local(model_dir) as provider:
+            yield OpenedProvider(provider, EmbeddingState("hybrid", "local model", SPACE))
+        return
+    if choice == "local":
+        raise ConfigurationError(f"embedding_provider is local, but {missing}")
+    yield OpenedProvider(None, EmbeddingState("lexical", missing or ""))
+
+
+def _missing(model_dir: Path | None) -> str | None:
+    """Why the local model cannot be used; None when it can."""
+    if model_dir is None:
+        return "embedding_model_dir is not set"
+    if not (model_dir / GRAPH).is_file():
+        return "embedding_model_dir holds no prepared model; see 'python -m devops_mcp.embedding.prepare'"
+    if find_spec("onnxruntime") is None or find_spec("tokenizers") is None:
+        return "the extra devops-mcp[local-embeddings] is not installed"
+    return None

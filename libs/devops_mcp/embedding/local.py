@@ -1,0 +1,178 @@
+"""all-MiniLM-L6-v2 on this machine, in one thread of its own.
+
+Questions go ahead of passages that wait to be indexed: a search waits for its vector, an index does not. A batch under way is not
+interrupted, so a question waits for at most one batch.
+"""
+
+import asyncio
+import heapq
+import itertools
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from devops_mcp.embedding.base import Vector
+from devops_mcp.models.errors import Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+SPACE = "all-MiniLM-L6-v2/int8/384"
+DIMENSIONS = 384
+MAX_TOKENS = 256
+GRAPH = "model.int8.onnx"
+TOKENIZER = "tokenizer.json"
+MANIFEST = "manifest.json"
+
+BATCH = 16
+"""Texts computed together: more gain nothing on one core, and make a question wait longer."""
+WAITING = 10_000
+"""Texts that may wait; beyond, `embed` raises `Unavailable`."""
+
+_QUESTION, _PASSAGE = 0, 1
+
+
+class Model:
+    """The tokenizer and the graph. Loading takes some 0.2 s; nothing here is asynchronous."""
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.no_padding()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
+        )
+
+    def vectors(self, texts: Sequence[str]) -> list[Vector]:
+        """Unit vectors of the texts, in order. Texts of like length are computed together, since all are padded to the longest."""
+        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+        vectors: list[Vector] = [[]] * len(encoded)
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            for i, vector in zip(chosen, self._batch([encoded[i] for i in chosen]).tolist(), strict=True):
+                vectors[i] = vector
+        return vectors
+
+    def _batch(self, ids: Sequence[Sequence[int]]) -> "npt.NDArray[np.float32]":
+        import numpy as np
+
+        width = max(len(row) for row in ids)
+        tokens = np.zeros((len(ids), width), dtype=np.int64)
+        mask = np.zeros_like(tokens)
+        for i, row in enumerate(ids):
+            tokens[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        [vectors] = self._session.run(["embedding"], {"input_ids": tokens, "attention_mask": mask})
+        result: npt.NDArray[np.float32] = vectors
+        return result
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    """Texts to embed; jobs are taken by rank, then in order of arrival."""
+
+    rank: int
+    number: int
+    texts: Sequence[str] = field(compare=False)
+    answer: "asyncio.Future[list[Vector]]" = field(compare=False)
+
+
+class LocalProvider:
+    """An `EmbeddingProvider` over a `Model`. Open it with `open_local`."""
+
+    space = SPACE
+    dimensions = DIMENSIONS
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._loop = asyncio.get_running_loop()
+        self._jobs: list[_Job] = []
+        self._changed = threading.Condition()
+        self._numbers = itertools.count()
+        self._waiting = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="local embeddings", daemon=True)
+        self._thread.start()
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Unit vectors, one a text, in order; batch by batch, so that questions come in between."""
+        batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+        return list(itertools.chain.from_iterable([await self._ask(_PASSAGE, batch) for batch in batches]))
+
+    async def embed_query(self, text: str) -> Vector:
+        [vector] = await self._ask(_QUESTION, [text])
+        return vector
+
+    async def close(self) -> None:
+        """Finish the batch under way; what waits is answered with `Unavailable`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+        for job in self._jobs:
+            if not job.answer.done():
+                job.answer.set_exception(Unavailable("the embedding model is being closed"))
+
+    async def _ask(self, rank: int, texts: Sequence[str]) -> list[Vector]:
+        answer: asyncio.Future[list[Vector]] = self._loop.create_future()
+        with self._changed:
+            if self._closed or self._waiting + len(texts) > WAITING:
+                raise Unavailable("the embedding model has too much to do", retry_after_s=5)
+            self._waiting += len(texts)
+            heapq.heappush(self._jobs, _Job(rank, next(self._numbers), texts, answer))
+            self._changed.notify()
+        return await answer
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            if not job.answer.cancelled():
+                self._finish(job)
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closed)
+            if self._closed:
+                return None
+            job = heapq.heappop(self._jobs)
+            self._waiting -= len(job.texts)
+            return job
+
+    def _finish(self, job: _Job) -> None:
+        try:
+            vectors = self._model.vectors(job.texts)
+        except (RuntimeError, ValueError) as error:  # what onnxruntime and tokenizers raise
+            self._loop.call_soon_threadsafe(_fail, job.answer, type(error).__name__)
+        else:
+            self._loop.call_soon_threadsafe(_answer, job.answer, vectors)
+
+
+def _answer(future: "asyncio.Future[Any]", value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: "asyncio.Future[Any]", reason: str) -> None:
+    if not future.done():
+        future.set_exception(Unavailable(f"the embedding model failed ({reason})"))
+
+
+@asynccontextmanager
+async def open_local(folder: Path, *, threads: int = 1) -> AsyncIterator[LocalProvider]:
+    """Load the model that `folder` holds, and close it at the end."""
+    provider = LocalProvider(await asyncio.to_thread(Model, folder, threads=threads))
+    try:
+        yield provider
+    finally:
+        await provider.close()
