@@ -59,6 +59,13 @@ class Database:
                 row = await cursor.fetchone()
                 return int(row[0]) if row else 0
 
+    async def tenant_ids(self) -> list[UUID]:
+        """Every tenant, for upkeep; only the worker's role may."""
+        with _translated():
+            async with self._pool.connection(_CHECKOUT_S) as connection:
+                cursor = await connection.execute("SELECT tenant_id FROM tenants ORDER BY tenant_id")
+                return [row[0] for row in await cursor.fetchall()]
+
     async def ping(self) -> None:
         """Return when the database answers; raises `Unavailable`."""
         with _translated():

@@ -1,6 +1,7 @@
 """Which queue messages have had their effect."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -25,3 +26,14 @@ class ProcessedMessages:
             (consumer, list(message_ids)),
         )
         return {row[0] for row in await cursor.fetchall()}
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Remove up to `limit` rows that are older; their messages must be gone from the queue and its dead letters by then."""
+        cursor = await self._connection.execute(
+            """
+            DELETE FROM processed_messages WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM processed_messages WHERE processed_at < %s LIMIT %s))
+            """,
+            (before, limit),
+        )
+        return cursor.rowcount

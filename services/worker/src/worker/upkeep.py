@@ -1,0 +1,66 @@
+"""What must be done now and then, whoever asks: partitions for the months to come, and an end for what has expired.
+
+Any number of workers may do it: each step does nothing where another was there before.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.errors import PlatformError
+from devops_mcp.repositories.database import Database
+from worker.stopping import unless_stopped
+
+log = structlog.get_logger()
+
+REMEMBERED = timedelta(days=30)
+"""How long processed messages are known: longer than one may lie in its queue, among the dead letters, and in its queue again."""
+_AGAIN_AFTER_FAILURE = timedelta(seconds=10)
+_CHUNK = 5_000
+
+
+class Upkeep:
+    """The recurring jobs of one worker."""
+
+    def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
+        self._database = database
+        self._now = now
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do each job now and then again and again, until `stop`."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_repeat(self.create_partitions, timedelta(days=1), stop))
+            tasks.create_task(_repeat(self.remove_expired, timedelta(hours=1), stop))
+
+    async def create_partitions(self) -> None:
+        """Create the partitions of the coming months."""
+        if made := await self._database.ensure_partitions():
+            log.info("partitions created", count=made)
+
+    async def remove_expired(self) -> None:
+        """Remove, for every tenant, kept results that have expired and the memory of long processed messages."""
+        results = messages = 0
+        for tenant_id in await self._database.tenant_ids():
+            async with self._database.transaction(tenant_id) as tx:
+                results += await tx.results.drop_expired(self._now())
+            removed = _CHUNK
+            while removed == _CHUNK:
+                async with self._database.transaction(tenant_id) as tx:
+                    removed = await tx.processed.forget(self._now() - REMEMBERED, _CHUNK)
+                messages += removed
+        if results or messages:
+            log.info("expired rows removed", results=results, processed_messages=messages)
+
+
+async def _repeat(job: Callable[[], Awaitable[None]], every: timedelta, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        pause = every
+        try:
+            await job()
+        except PlatformError as error:
+            pause = _AGAIN_AFTER_FAILURE
+            log.warning("upkeep failed", code=error.code, reason=error.message)
+        await unless_stopped(stop, asyncio.sleep(pause.total_seconds()))
