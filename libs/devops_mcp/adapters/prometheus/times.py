@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from devops_mcp.models.errors import InvalidInput
 
 YEAR_S = 365 * 86_400.0
-MAX_TIME = 253_402_300_799.0
-"""The last second of the year 9999."""
-LIKELY_MILLISECONDS = 1e11
+MAX_TIME = 1e11
+"""In the year 5138. What is above it is a unix time in milliseconds."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0, "y": YEAR_S}
 _DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|[smhdwy]))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
@@ -30,7 +29,8 @@ def parse_time(text: str, now: datetime) -> float:
     if (relative := _RELATIVE.fullmatch(text)) and _DURATION.fullmatch(relative[2]):
         distance = parse_duration(relative[2])
         return _checked(text, now.timestamp() + (distance if relative[1] == "+" else -distance))
-    return _checked(text, _number(text) if _number(text) is not None else _timestamp(text))
+    number = _number(text)
+    return _checked(text, _timestamp(text) if number is None else number)
 
 
 def parse_duration(text: str) -> float:
@@ -80,12 +80,10 @@ def _timestamp(text: str) -> float:
     return moment.timestamp()
 
 
-def _checked(text: str, seconds: float | None) -> float:
-    if seconds is None or not 0 <= seconds <= MAX_TIME:
-        hint = (
-            "a distance needs a unit, such as -5m" if text.startswith("-") else "write unix time in seconds"
-        )
-        raise InvalidInput(f"{text!r} is not between the years 1970 and 9999; {hint}")
-    if seconds > LIKELY_MILLISECONDS:
-        raise InvalidInput(f"{text!r} looks like milliseconds; write unix time in seconds")
+def _checked(text: str, seconds: float) -> float:
+    if seconds < 0:
+        hint = "; a distance needs a unit, such as -5m" if text.startswith("-") else ""
+        raise InvalidInput(f"{text!r} is before 1970{hint}")
+    if seconds > MAX_TIME:
+        raise InvalidInput(f"{text!r} is too far ahead; write unix time in seconds, not milliseconds")
     return seconds

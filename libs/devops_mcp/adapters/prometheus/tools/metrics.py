@@ -51,8 +51,8 @@ class LabelParams(ByAction, ListParams):
     match: tuple[str, ...] = Field(
         default=(), max_length=10, description='Only of series matching one of these: `up{job="api"}`.'
     )
-    start: Time | None = None
-    end: Time | None = None
+    start: Time | None = Field(default=None, description="Only of series with samples since, roughly.")
+    end: Time | None = Field(default=None, description="And until.")
 
     actions: ClassVar = {
         "names": Takes(may=("match",)),
