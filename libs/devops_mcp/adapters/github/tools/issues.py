@@ -73,7 +73,7 @@ async def list_issues(github: GitHub, params: IssueListParams) -> Listing[IssueS
         issues = [item for item in page.items if "pull_request" not in item]
         if issues or cursor is None:
             break
-    return Listing(items=read_all(IssueSummary, issues), next_cursor=cursor)
+    return Listing[IssueSummary](items=read_all(IssueSummary, issues), next_cursor=cursor)
 
 
 class IssueReadParams(RepoArgument, ListParams):

@@ -55,7 +55,9 @@ async def list_pull_requests(github: GitHub, params: PullRequestListParams) -> L
             "direction": params.direction,
         },
     )
-    return Listing(items=read_all(PullRequestSummary, page.items), next_cursor=page.next_cursor)
+    return Listing[PullRequestSummary](
+        items=read_all(PullRequestSummary, page.items), next_cursor=page.next_cursor
+    )
 
 
 class PullRequestReadParams(RepoArgument, ListParams):

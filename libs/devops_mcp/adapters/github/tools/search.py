@@ -64,7 +64,7 @@ async def search(github: GitHub, params: SearchParams) -> Listing[SearchHit]:
         accept=TEXT_MATCH,
     )
     hits = [read(SearchHit, _HITS[params.kind](item)) for item in page.items]
-    return Listing(items=hits, next_cursor=page.next_cursor, total=page.total)
+    return Listing[SearchHit](items=hits, next_cursor=page.next_cursor, total=page.total)
 
 
 def _code(raw: dict[str, Any]) -> dict[str, Any]:
