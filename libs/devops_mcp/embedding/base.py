@@ -36,7 +36,8 @@ class EmbeddingState:
     reason: str
     space: str | None = None
 
-    def describe(self) -> str:
+    async def describe(self) -> str:
+        """A line for readiness; a probe of its own accord, since nothing need be asked."""
         return f"{self.mode}: {self.space or self.reason}"
 
 

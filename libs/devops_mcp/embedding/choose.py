@@ -9,6 +9,8 @@ from devops_mcp.embedding.base import EmbeddingState, OpenedProvider
 from devops_mcp.embedding.local import GRAPH, SPACE, open_local
 from devops_mcp.models.errors import ConfigurationError
 
+__all__ = ["OpenedProvider", "open_provider"]
+
 
 @asynccontextmanager
 async def open_provider(choice: str, model_dir: Path | None) -> AsyncIterator[OpenedProvider]:

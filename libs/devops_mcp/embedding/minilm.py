@@ -59,7 +59,8 @@ class _Graph:
         for layer in range(LAYERS):
             hidden = self._layer(hidden, bias, f"encoder.layer.{layer}")
         self._pool(hidden)
-        tokens, vector = ["texts", "tokens"], ["texts", DIMENSIONS]
+        tokens: list[str | int | None] = ["texts", "tokens"]
+        vector: list[str | int | None] = ["texts", DIMENSIONS]
         graph = helper.make_graph(
             self._nodes,
             "all-MiniLM-L6-v2",

@@ -95,13 +95,10 @@ def _checks(
 ) -> tuple[Check, ...]:
     """Only the database is required: without Redis we are slower, without a model lexical, and a vendor's outage is not ours."""
 
-    async def search_mode() -> str:
-        return embedding.state.describe()
-
     return (
         Check("database", True, database.ping),
         Check("redis", False, lambda: ping(redis)),
-        Check("embedding", False, search_mode),
+        Check("embedding", False, embedding.state.describe),
         *(Check(f"{i.adapter.name}:{i.name}", False, _pinging(i)) for i in integrations.all_for_health()),
     )
 

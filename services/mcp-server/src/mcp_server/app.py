@@ -38,7 +38,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         websocket = WebSocketEndpoint(server, platform.authenticator, stop)
         routes = [
             Route("/mcp", http, methods=MCP_METHODS),
-            WebSocketRoute("/ws", websocket),
+            WebSocketRoute("/ws", websocket.serve),
             *common_routes(Health(platform.checks), metrics),
         ]
         yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits)

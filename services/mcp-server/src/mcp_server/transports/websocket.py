@@ -40,7 +40,7 @@ class WebSocketEndpoint:
         self._authenticator = authenticator
         self._stop = stop
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def serve(self, websocket: WebSocket) -> None:
         caller = Caller(self._authenticator, websocket.headers)
         try:
             await caller.principal()

@@ -1,0 +1,68 @@
+"""mcp-server over both transports and in both eras, with the protocol's own Python client."""
+
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from support.agents import ERAS, TRANSPORTS, agent
+from support.services import new_key, running_mcp, settings_for
+
+every_way = [pytest.param(t, e, id=f"{t}-{e}") for t in TRANSPORTS for e in ERAS]
+
+
+@pytest.fixture
+def settings(database, redis_url, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    files = {"name": "files", "system": "fs", "options": {"roots": {"work": str(tmp_path)}}}
+    return settings_for(database.mcp_url, redis_url, [files])
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+async def test_an_agent_lists_and_calls_tools(database, settings, transport, era):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, agent(transport, url, key, era) as client:
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        result = await client.call_tool("fs_read", {"path": "work/notes.txt"})
+    assert {"context_create", "context_search", "fs_read"} <= set(names)
+    assert names == sorted(names)
+    assert not result.is_error
+    assert "hello" in result.content[0].text
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+async def test_wrong_arguments_are_a_tool_error_that_names_them(database, settings, transport, era):
+    """J03"""
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, agent(transport, url, key, era) as client:
+        result = await client.call_tool("context_create", {"title": "x", "colour": "red"})
+    assert result.is_error
+    assert "arguments.colour" in result.content[0].text
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+async def test_a_tool_beyond_the_callers_grants_is_neither_listed_nor_called(
+    database, settings, transport, era
+):
+    """O09"""
+    key = await new_key(database.owner_url, "tools:read:*", "contexts:read")
+    async with running_mcp(settings) as url, agent(transport, url, key, era) as client:
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        assert "context_create" not in names
+        with pytest.raises(MCPError, match="there is no tool 'context_create'"):
+            await client.call_tool("context_create", {"title": "x"})
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+async def test_a_context_is_kept_and_read_as_a_resource(database, settings, transport, era):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, agent(transport, url, key, era) as client:
+        created = await client.call_tool("context_create", {"title": "checkout incident"})
+        context_id = created.structured_content["data"]["context_id"]
+        await client.call_tool(
+            "context_append", {"context_id": context_id, "items": [{"text": "the cache was cold"}]}
+        )
+        found = await client.call_tool("context_search", {"query": "why was the cache slow"})
+        resources = await client.list_resources()
+        read = await client.read_resource(f"devops://contexts/{context_id}")
+    assert found.structured_content["items"][0]["text"] == "the cache was cold"
+    assert f"devops://contexts/{context_id}" in [str(resource.uri) for resource in resources.resources]
+    assert "the cache was cold" in read.contents[0].text
