@@ -115,7 +115,8 @@ async def open_database(url: str, *, pool_size: int, application: str) -> AsyncI
         },
         check=AsyncConnectionPool.check_connection,
         max_lifetime=1800,
-        reconnect_timeout=60,
+        # The pool pauses ever longer between attempts and, after this time, waits to be asked: then the next caller tries at once.
+        reconnect_timeout=1.0,
         open=False,
         name=application,
     )
