@@ -17,7 +17,7 @@ from devops_mcp.embedded.services import service_programs
 from devops_mcp.embedded.state import Secrets, load_secrets, locked_state, prepare_state
 from devops_mcp.embedded.supervisor import Supervisor
 from devops_mcp.embedded.terminal import say
-from devops_mcp.events.sqs import create_queues
+from devops_mcp.events.provisioning import create_queues
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.bootstrap import ensure_development_key
 from devops_mcp.repositories.migrate import migrate

@@ -55,14 +55,14 @@ async def start_servers(
     await cluster.initialise()
     programs = [cluster.program(), redis.program()]
     if importlib.util.find_spec("devops_mcp.embedded.sqs.__main__"):
-        programs.append(sqs_program(state, ports["sqs"]))
+        programs.append(sqs_program(state, ports["sqs"], scratch=scratch))
     await supervisor.start(*programs)
     servers = Servers(ports["postgres"], redis.url, f"http://{LOOPBACK}:{ports['sqs']}", secrets)
     await _prepare_database(servers)
     return servers
 
 
-def sqs_program(state: Path, port: int) -> Program:
+def sqs_program(state: Path, port: int, *, scratch: bool = False) -> Program:
     """The queue server as a child; its journal is in the state folder."""
 
     async def is_ready() -> bool:
@@ -81,6 +81,8 @@ def sqs_program(state: Path, port: int) -> Program:
             str(port),
             "--data",
             str(data),
+            "--durability",
+            "process" if scratch else "machine",
         ),
         is_ready=is_ready,
         log_file=state / "logs" / "sqs.log",

@@ -1,0 +1,116 @@
+"""The connection to SQS: credentials, timeouts, and botocore's errors in our own words."""
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from devops_mcp.models.errors import ConfigurationError, InvalidInput, PlatformError, Unavailable
+
+MAX_WAIT_S = 20
+"""The service's limit for a long poll."""
+_READ_TIMEOUT_S = MAX_WAIT_S + 5
+_CONFIG = {
+    "connect_timeout": 3,
+    "read_timeout": _READ_TIMEOUT_S,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+    "max_pool_connections": 50,
+    "tcp_keepalive": True,
+    # Every parameter is ours; checking them against the model costs a tenth of a call.
+    "parameter_validation": False,
+}
+_OWN_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_REFUSED_CREDENTIALS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+
+
+@asynccontextmanager
+async def open_sqs(
+    *, endpoint_url: str | None, region: str, environment: Mapping[str, str] = os.environ
+) -> AsyncIterator[Any]:
+    """An aiobotocore client of SQS; nothing is sent before the first call.
+
+    An endpoint of our own checks no signatures, but the client wants something to sign with: without credentials in the environment it gets
+    `local`. AWS itself never does.
+    """
+    local = endpoint_url is not None and not any(environment.get(name) for name in _OWN_CREDENTIALS)
+    credentials = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if local else {}
+    async with AsyncExitStack() as stack:
+        with translated("sqs"):
+            client = await stack.enter_async_context(_create_client(region, endpoint_url, credentials))
+        yield client
+
+
+def _create_client(region: str, endpoint_url: str | None, credentials: Mapping[str, str]) -> Any:
+    try:
+        return get_session().create_client(
+            "sqs", region_name=region, endpoint_url=endpoint_url, config=AioConfig(**_CONFIG), **credentials
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"the address of the queue service is wrong: {error}") from error
+
+
+@contextmanager
+def translated(queue: str) -> Iterator[None]:
+    """Raise botocore's errors as ours, with the queue's name.
+
+    `Unavailable` for what may pass, `ConfigurationError` for credentials, `InvalidInput` for what the service refuses as it stands.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _of_answer(queue, error) from error
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
+        raise ConfigurationError(f"queue {queue}: no credentials for SQS: {error}") from error
+    except TimeoutError as error:
+        raise Unavailable(f"queue {queue} did not answer in time") from error
+    except BotoCoreError as error:
+        raise Unavailable(f"queue {queue} cannot be reached: {type(error).__name__}") from error
+
+
+def refused_entry(queue: str, failure: Mapping[str, Any]) -> PlatformError:
+    """The error of one entry of a batch."""
+    code = failure.get("Code", "unknown")
+    if failure.get("SenderFault"):
+        return InvalidInput(f"queue {queue} refused an entry: {code}")
+    return Unavailable(f"queue {queue} could not take an entry: {code}")
+
+
+def _of_answer(queue: str, error: ClientError) -> PlatformError:
+    code = error.response.get("Error", {}).get("Code", "unknown")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code.endswith(("NonExistentQueue", "QueueDoesNotExist")):
+        return Unavailable(f"queue {queue} does not exist; create the queues first")
+    if code in _REFUSED_CREDENTIALS or status in (401, 403):
+        return ConfigurationError(f"queue {queue}: SQS refused the credentials: {code}")
+    if status == 429 or status >= 500 or "Throttl" in code or code in ("OverLimit", "SlowDown"):
+        return Unavailable(f"queue {queue} answered {status}: {code}")
+    return InvalidInput(f"queue {queue} refused the request: {code}")
