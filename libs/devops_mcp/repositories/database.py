@@ -1,7 +1,7 @@
 """The pool of connections, and the transaction that knows its tenant."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
@@ -72,7 +72,7 @@ class Database:
             async with self._pool.connection(_CHECKOUT_S) as connection:
                 await connection.execute("SELECT 1")
 
-    async def notices(self, channel: str, *, every_s: float) -> AsyncIterator[None]:
+    async def notices(self, channel: str, *, every_s: float) -> AsyncGenerator[None, None]:
         """Yield at once, at every NOTIFY on `channel`, and at least each `every_s` seconds; reconnects by itself."""
         yield None
         while True:

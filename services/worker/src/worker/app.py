@@ -1,0 +1,96 @@
+"""The composition root of the worker: what it is made of, in the order of its start."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from devops_mcp.cache.notices import Notices
+from devops_mcp.cache.redis import open_redis, ping
+from devops_mcp.config import Settings
+from devops_mcp.embedding.choose import OpenedProvider, open_provider
+from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
+from devops_mcp.events.sqs import open_queues
+from devops_mcp.observability.health import Check, Health
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.vectors import PassageEmbedder
+from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.serving.routes import common_routes
+from devops_mcp.serving.surface import Surface
+from worker.handlers import Handlers
+from worker.loop import Consumer, Policy
+from worker.relay import OutboxRelay
+from worker.upkeep import Upkeep
+
+REDIS_COMMAND_S = 0.5
+"""Nobody waits for the worker, so that Redis may take longer than where it is a cache."""
+POLICIES: Mapping[QueueName, Policy] = {
+    QueueName.EVENTS: Policy(slots=4),
+    # The model runs in one thread: more slots would only hold messages back from other workers.
+    QueueName.EMBEDDINGS: Policy(slots=2, further=0, handler_timeout_s=60.0),
+}
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> AsyncIterator[ASGIApp]:
+    """The service's health and metrics, with its queues consumed until `stop`; drains at the end of the block."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            open_database(
+                settings.database_url.get_secret_value(),
+                pool_size=settings.database_pool_size,
+                application="worker",
+            )
+        )
+        redis = await stack.enter_async_context(
+            open_redis(settings.redis_url.get_secret_value(), command_timeout_s=REDIS_COMMAND_S)
+        )
+        queues = await stack.enter_async_context(
+            open_queues(
+                prefix=settings.queue_prefix,
+                region=settings.aws_region,
+                endpoint_url=settings.sqs_endpoint_url,
+            )
+        )
+        embedding = await stack.enter_async_context(
+            open_provider(settings.embedding_provider, settings.embedding_model_dir)
+        )
+
+        notices = Notices(redis, metrics)
+        handlers = _handlers(database, notices, embedding)
+        consumers = [
+            Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
+            for spec in _consumed(embedding)
+        ]
+        relay = OutboxRelay(database, queues, metrics)
+        checks = (
+            Check("database", True, database.ping),
+            Check("queue", True, queues[QueueName.EVENTS].ping),
+            Check("redis", False, lambda: ping(redis)),
+            Check("embedding", False, embedding.state.describe),
+        )
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(stop.set)
+        tasks.create_task(Upkeep(database).run(stop), name="upkeep")
+        tasks.create_task(relay.run(stop), name="relay")
+        for consumer in consumers:
+            tasks.create_task(consumer.run(stop, drain_timeout_s=settings.worker.drain_timeout_s))
+        yield Surface(Starlette(routes=common_routes(Health(checks), metrics)), settings.worker, metrics)
+
+
+def _handlers(database: Database, notices: Notices, embedding: OpenedProvider) -> Handlers:
+    provider = embedding.provider
+    return Handlers(
+        EventProcessor(database, notices, embeds=provider is not None),
+        PassageEmbedder(database, provider) if provider else None,
+    )
+
+
+def _consumed(embedding: OpenedProvider) -> list[QueueSpec]:
+    """A worker without a model leaves the embeddings to those that have one."""
+    return [
+        spec for spec in QUEUES if embedding.provider is not None or spec.name is not QueueName.EMBEDDINGS
+    ]

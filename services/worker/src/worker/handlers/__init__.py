@@ -1,0 +1,47 @@
+"""What the worker does with a message: one file a type, one `match` over all of them.
+
+A handler gets messages of one type and one tenant, as many as came together, and gives them their effect in one transaction. It returns
+the ids of those that had not had it before, or raises, and then none of them has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar, assert_never
+from uuid import UUID
+
+from devops_mcp.events.messages import EmbeddingRequested, EventReceived, Message
+from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.vectors import PassageEmbedder
+from worker.handlers import embedding_requested, event_received
+
+Traces: TypeAlias = Mapping[UUID, str]
+"""Traceparents of the messages' processing, by message id."""
+
+MessageT = TypeVar("MessageT", EventReceived, EmbeddingRequested)
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The handlers with what they work on. Without a model `embedder` is None, and nothing may send it work."""
+
+    processor: EventProcessor
+    embedder: PassageEmbedder | None
+
+    async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
+        """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
+        first = messages[0]
+        match first:
+            case EventReceived():
+                return await event_received.handle(
+                    self.processor, tenant_id, _all(EventReceived, messages), traces
+                )
+            case EmbeddingRequested():
+                return await embedding_requested.handle(
+                    self.embedder, tenant_id, _all(EmbeddingRequested, messages)
+                )
+            case _:
+                assert_never(first)
+
+
+def _all(type_: type[MessageT], messages: Sequence[Message]) -> list[MessageT]:
+    return [message for message in messages if isinstance(message, type_)]

@@ -1,0 +1,235 @@
+"""The life of a queue's messages in this process: received, kept, handled in groups, and acknowledged, returned or buried.
+
+Messages that came together and belong to one tenant and type are handled as a group, in one transaction: that is what makes the worker
+fast. When a group fails through one of its messages, each is tried alone, so that only that one suffers.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from uuid import UUID
+
+import structlog
+from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
+
+from devops_mcp.events.messages import MESSAGE, Message
+from devops_mcp.events.queues import QueueSpec
+from devops_mcp.events.sqs import BATCH, Received, SqsQueue
+from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.observability.tracing import TRACEPARENT, carry, continued
+from devops_mcp.resilience.backoff import Backoff
+from worker.disposition import Bury, Retry, dispose
+from worker.held import Held, holding
+from worker.stopping import unless_stopped
+
+log = structlog.get_logger()
+
+Handle: TypeAlias = Callable[[UUID, Sequence[Message], Mapping[UUID, str]], Awaitable[set[UUID]]]
+"""Gives messages of one tenant and type their effect; see `worker.handlers`."""
+
+_WAIT_S = 20
+_PROBE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a queue is consumed; no queue takes capacity from another.
+
+    `slots` loops run at once. Each receives ten messages and, where there were ten, up to `further` times ten more at once, so that a group
+    grows with the backlog and a lone message does not wait.
+    """
+
+    slots: int = 4
+    further: int = 4
+    handler_timeout_s: float = 10.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=2.0, cap_s=300.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A received message, read."""
+
+    received: Received
+    message: Message
+
+
+class Consumer:
+    """Consumes one queue. `probe` tells, by not raising, that the handlers' own parts work again after an outage."""
+
+    def __init__(
+        self,
+        queue: SqsQueue,
+        spec: QueueSpec,
+        handle: Handle,
+        probe: Callable[[], Awaitable[None]],
+        metrics: Metrics,
+        policy: Policy | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue = queue
+        self._spec = spec
+        self._handle = handle
+        self._probe = probe
+        self._metrics = metrics
+        self._policy = policy or Policy()
+        self._monotonic = monotonic
+
+    async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
+        """Consume until `stop`, then finish what is under way; what is not finished in time is given back."""
+        async with asyncio.TaskGroup() as tasks:
+            slots = [
+                tasks.create_task(self._consume(stop), name=f"{self._spec.name} {n}")
+                for n in range(self._policy.slots)
+            ]
+            await stop.wait()
+            await asyncio.wait(slots, timeout=drain_timeout_s)
+            for slot in slots:
+                slot.cancel()
+
+    async def _consume(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                batch = await self._receive(stop)
+            except PlatformError as error:
+                log.warning(
+                    "queue not readable", queue=self._spec.name, code=error.code, reason=error.message
+                )
+                await unless_stopped(stop, asyncio.sleep(_PROBE_EVERY_S))
+                continue
+            if batch and not await self._work_off(batch):
+                await self._until_well(stop)
+
+    async def _receive(self, stop: asyncio.Event) -> list[Received]:
+        first = await unless_stopped(stop, self._queue.receive(wait_s=_WAIT_S)) or []
+        if len(first) < BATCH or stop.is_set():
+            return first
+        more = await asyncio.gather(
+            *(self._queue.receive(wait_s=0) for _ in range(self._policy.further)), return_exceptions=True
+        )
+        return first + [received for batch in more if isinstance(batch, list) for received in batch]
+
+    async def _work_off(self, batch: Sequence[Received]) -> bool:
+        """Handle and settle a batch; False when one of our own parts was out of order."""
+        async with holding(self._queue, self._spec, batch) as held:
+            work = [read for received in batch if (read := await self._read(received, held))]
+            well = await asyncio.gather(*(self._work_off_group(group, held) for group in _groups(work)))
+        return all(well)
+
+    async def _read(self, received: Received, held: Held) -> Work | None:
+        try:
+            return Work(received, MESSAGE.validate_json(received.body))
+        except ValidationError as error:
+            await self._fail(received, error, held)
+            return None
+
+    async def _work_off_group(self, group: Sequence[Work], held: Held) -> bool:
+        """Handle a group together and, when that failed through one of them, each alone."""
+        error = await self._try(group, held)
+        if error is None:
+            return True
+        if len(group) > 1 and not isinstance(error, Unavailable):
+            return all([await self._work_off_group([work], held) for work in group])
+        for work in group:
+            await self._fail(work.received, error, held)
+        return not isinstance(error, Unavailable)
+
+    async def _try(self, group: Sequence[Work], held: Held) -> Exception | None:
+        """Handle and acknowledge a group; return what prevented it."""
+        started = self._monotonic()
+        messages = [work.message for work in group]
+        try:
+            with ExitStack() as spans:
+                traces = {work.message.id: self._enter_span(spans, work) for work in group}
+                async with asyncio.timeout(self._policy.handler_timeout_s):
+                    fresh = await self._handle(messages[0].tenant_id, messages, traces)
+                self._record(messages, fresh, self._monotonic() - started)
+        except TimeoutError:
+            return DeadlineExceeded(f"the handler took longer than {self._policy.handler_timeout_s:g} s")
+        except Exception as error:  # noqa: BLE001 - the worker loop: one message's fault must not end it
+            return error
+        await held.acknowledge([work.received for work in group])
+        return None
+
+    async def _fail(self, received: Received, error: Exception, held: Held) -> None:
+        """Return or bury a message whose handler raised `error`."""
+        decided = dispose(
+            error,
+            attempt=received.attempt,
+            max_attempts=self._spec.max_receives,
+            backoff=self._policy.backoff,
+        )
+        unexpected = not isinstance(error, PlatformError | ValidationError)
+        with continued(received.carrier, f"fail {self._spec.name}"):
+            match decided:
+                case Retry(delay_s, reason):
+                    await held.give_back([received], delay_s)
+                    log.warning(
+                        "message returned",
+                        queue=self._spec.name,
+                        message_id=received.message_id,
+                        attempt=received.attempt,
+                        delay_s=delay_s,
+                        reason=reason,
+                        exc_info=error if unexpected else None,
+                    )
+                case Bury(reason):
+                    await held.bury(received, reason)
+                    log.error(
+                        "message buried",
+                        queue=self._spec.name,
+                        message_id=received.message_id,
+                        attempt=received.attempt,
+                        reason=reason,
+                        exc_info=error if unexpected else None,
+                    )
+        self._metrics.queue_message(
+            self._spec.name, "returned" if isinstance(decided, Retry) else "dead", 0.0
+        )
+
+    def _enter_span(self, spans: ExitStack, work: Work) -> str:
+        """Open a span that continues the message's trace, and return its traceparent."""
+        attributes = {"messaging.destination.name": self._spec.name.value}
+        spans.enter_context(
+            continued(work.received.carrier, f"process {work.message.type}", SpanKind.CONSUMER, attributes)
+        )
+        return carry()[TRACEPARENT]
+
+    def _record(self, messages: Sequence[Message], fresh: set[UUID], seconds: float) -> None:
+        for message in messages:
+            outcome = "done" if message.id in fresh else "duplicate"
+            self._metrics.queue_message(self._spec.name, outcome, seconds)
+        log.info(
+            "messages handled",
+            queue=self._spec.name,
+            type=messages[0].type,
+            tenant_id=str(messages[0].tenant_id),
+            count=len(messages),
+            duplicates=sum(message.id not in fresh for message in messages),
+            outcome="ok",
+            duration_ms=round(seconds * 1_000, 1),
+        )
+
+    async def _until_well(self, stop: asyncio.Event) -> None:
+        """Wait until the handlers' parts answer again, so that an outage does not use up the messages' attempts."""
+        while not stop.is_set():
+            try:
+                await self._probe()
+            except PlatformError:
+                await unless_stopped(stop, asyncio.sleep(_PROBE_EVERY_S))
+            else:
+                return
+
+
+def _groups(work: Iterable[Work]) -> list[list[Work]]:
+    """Messages by tenant and type."""
+    groups: defaultdict[tuple[UUID, str], list[Work]] = defaultdict(list)
+    for one in work:
+        groups[one.message.tenant_id, one.message.type].append(one)
+    return list(groups.values())

@@ -1,0 +1,119 @@
+"""The relay: publishes what transactions left in the outbox.
+
+Any number of relays run at once without a leader: each takes rows that no other holds, publishes them, and removes them in the transaction
+that locked them. One that dies in between publishes a row twice, under the same message id, and the consumer gives it its effect once.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from uuid import UUID
+
+import structlog
+
+from devops_mcp.events.queues import QueueName
+from devops_mcp.events.sqs import BATCH, Outgoing, SqsQueue
+from devops_mcp.models.errors import PlatformError
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.outbox import OUTBOX_CHANNEL, OutboxRow
+from worker.stopping import unless_stopped
+
+log = structlog.get_logger()
+
+TAKE = 100
+"""Rows a transaction: ten batches, published at once."""
+_PUBLISH_S = 10.0
+_MEASURE_EVERY_S = 5.0
+
+
+class OutboxRelay:
+    """Runs until it is told to stop; `publish_some` is one step of it."""
+
+    def __init__(
+        self,
+        database: Database,
+        queues: Mapping[QueueName, SqsQueue],
+        metrics: Metrics,
+        *,
+        every_s: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._queues = queues
+        self._metrics = metrics
+        self._every_s = every_s
+        self._monotonic = monotonic
+        self._measured_at = float("-inf")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish whatever comes into the outbox until `stop`; what is under way then is finished."""
+        async with aclosing(self._database.notices(OUTBOX_CHANNEL, every_s=self._every_s)) as wakes:
+            while await unless_stopped(stop, _woken(wakes)):
+                await self._empty(stop)
+
+    async def publish_some(self) -> int:
+        """Publish up to `TAKE` of the oldest rows that no other relay holds; return how many left the outbox."""
+        async with self._database.relaying() as outbox:
+            rows = await outbox.take(TAKE)
+            published = await self._publish(rows)
+            if published:
+                await outbox.remove(published)
+        return len(published)
+
+    async def _empty(self, stop: asyncio.Event) -> None:
+        started = self._monotonic()
+        total = 0
+        try:
+            while not stop.is_set():
+                count = await self.publish_some()
+                total += count
+                if count < TAKE:
+                    break
+            await self._measure()
+        except PlatformError as error:
+            log.warning("outbox not relayed", code=error.code, reason=error.message)
+        if total:
+            log.info(
+                "outbox relayed",
+                count=total,
+                outcome="ok",
+                duration_ms=round((self._monotonic() - started) * 1_000, 1),
+            )
+
+    async def _publish(self, rows: Sequence[OutboxRow]) -> list[UUID]:
+        batches = [batch for name in QueueName for batch in _batches([r for r in rows if r.queue == name])]
+        outcomes = await asyncio.gather(*(self._publish_batch(batch) for batch in batches))
+        return [id_ for published in outcomes for id_ in published]
+
+    async def _publish_batch(self, batch: Sequence[OutboxRow]) -> list[UUID]:
+        """The ids of the rows that the queue has taken; the others stay where they are."""
+        name = QueueName(batch[0].queue)
+        try:
+            async with asyncio.timeout(_PUBLISH_S):
+                refused = await self._queues[name].send_batch(
+                    [Outgoing(body=row.message, traceparent=row.trace) for row in batch]
+                )
+        except (PlatformError, TimeoutError) as error:
+            log.warning("batch not published", queue=name, count=len(batch), error=type(error).__name__)
+            return []
+        published = [row.id for position, row in enumerate(batch) if position not in refused]
+        self._metrics.outbox_published(name, len(published))
+        return published
+
+    async def _measure(self) -> None:
+        if self._monotonic() - self._measured_at < _MEASURE_EVERY_S:
+            return
+        self._measured_at = self._monotonic()
+        async with self._database.relaying() as outbox:
+            self._metrics.outbox_pending.set(await outbox.pending())
+
+
+async def _woken(wakes: AsyncIterator[None]) -> bool:
+    await anext(wakes)
+    return True
+
+
+def _batches(rows: Sequence[OutboxRow]) -> list[Sequence[OutboxRow]]:
+    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
