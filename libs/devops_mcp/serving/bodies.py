@@ -21,7 +21,7 @@ class BoundedBody:
     crosses the limit. Some of the rest is read and dropped, so that a client which sends before it reads gets to see the answer.
     """
 
-    __slots__ = ("_limit", "_over", "_receive", "_send", "_size", "_started")
+    __slots__ = ("_limit", "_more", "_over", "_receive", "_send", "_size", "_started")
 
     def __init__(self, receive: Receive, send: Send, limit: int, announced: int) -> None:
         self._receive = receive
@@ -29,6 +29,7 @@ class BoundedBody:
         self._limit = limit
         self._over = announced > limit
         self._size = 0
+        self._more = True
         self._started = False
 
     async def run(self, app: ASGIApp, scope: Scope, refusal: Response) -> None:
@@ -45,6 +46,7 @@ class BoundedBody:
     async def receive(self) -> Message:
         message = await self._receive()
         self._size += len(message.get("body", b""))
+        self._more = message.get("more_body", False)
         if self._size > self._limit:
             self._over = True
             raise PayloadTooLarge(f"the body is larger than the {self._limit} bytes this path takes")
@@ -67,9 +69,9 @@ class BoundedBody:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _drain(self) -> None:
+        # Without a deadline of its own: HardenedHttp cuts a request that is not complete in time.
         drained = 0
-        while drained < _MAX_DRAINED:
+        while self._more and drained < _MAX_DRAINED:
             message = await self._receive()
             drained += len(message.get("body", b""))
-            if not message.get("more_body", False):
-                return
+            self._more = message.get("more_body", False)

@@ -27,7 +27,7 @@ class Fault:
     detail: str
 
 
-MALFORMED = Fault(400, "malformed", "the request is not HTTP/1.1 as RFC 9112 has it")
+MALFORMED = Fault(400, "malformed", "the request is not well-formed HTTP (RFC 9112)")
 TARGET_TOO_LONG = Fault(414, "target", "the request target is too long")
 HEAD_TOO_LARGE = Fault(431, "head", "the request's header fields are too large or too many")
 FRAMING_WASTE = Fault(400, "framing", "the chunked body is more framing than content")
