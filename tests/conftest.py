@@ -1,7 +1,7 @@
 """Fixtures that every test may use: a fresh database, Redis and queues on the servers of `support.stack`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +13,8 @@ from redis import Redis
 
 from devops_mcp.embedded.postgres import SUPERUSER
 from devops_mcp.embedded.roles import MCP, OWNER, REST, WORK
+from devops_mcp.events.connection import open_sqs
+from devops_mcp.events.provisioning import ensure_queues
 from support.stack import TEMPLATE, Stack, StackProcess
 
 _PROCESS = pytest.StashKey[StackProcess]()
@@ -102,6 +104,17 @@ def redis_url(stack: Stack, worker_number: int) -> str:
     with Redis.from_url(url) as client:
         client.flushall()
     return url
+
+
+@pytest.fixture
+async def queues(stack: Stack) -> AsyncIterator[Queues]:
+    """Every queue of the table under a prefix no other test has; deleted after the test."""
+    own = Queues(stack.servers.sqs_url, f"test-{uuid4().hex[:12]}-")
+    async with open_sqs(endpoint_url=own.endpoint_url, region=own.region) as client:
+        await ensure_queues(client, own.prefix)
+        yield own
+        for url in (await client.list_queues(QueueNamePrefix=own.prefix)).get("QueueUrls", ()):
+            await client.delete_queue(QueueUrl=url)
 
 
 @pytest.fixture(scope="session")

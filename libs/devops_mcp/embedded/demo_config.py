@@ -41,7 +41,7 @@ def _files(state: Path) -> dict[str, object]:
         folder.mkdir()
         (folder / "README.md").write_text(_README, "utf-8")
     options = {"roots": {"files": {"path": str(folder), "read_only": False}}}
-    return {"name": "files", "system": "filesystem", "options": options}
+    return {"name": "files", "system": "fs", "options": options}
 
 
 def _github(secrets: Secrets, environment: Mapping[str, str]) -> dict[str, object]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devops_mcp.embedded.ports import LOOPBACK
-from devops_mcp.embedded.process import Program, as_user
+from devops_mcp.embedded.process import Program, describe_exit, run_to_end
 from devops_mcp.models.errors import ConfigurationError, Unavailable
 
 SUPERUSER = "devops_mcp_superuser"
@@ -82,7 +82,7 @@ class PostgresServer:
         unfinished.rename(self.data)
 
     async def _initdb(self, folder: Path, password_file: Path) -> None:
-        process = await asyncio.create_subprocess_exec(
+        code, output = await run_to_end(
             str(self.programs / "initdb"),
             f"--pgdata={folder}",
             f"--username={SUPERUSER}",
@@ -93,18 +93,11 @@ class PostgresServer:
             "--builtin-locale=C.UTF-8",
             "--no-instructions",
             *(("--no-sync",) if self.scratch else ()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd="/",
-            env=_environment(),
-            **as_user(server_user()),
+            environment=_environment(),
+            user=server_user(),
         )
-        output, _ = await process.communicate()
-        if process.returncode != 0:
-            raise Unavailable(
-                f"initdb failed with exit code {process.returncode}:\n{output.decode('utf-8', 'replace')}"
-            )
+        if code != 0:
+            raise Unavailable(f"initdb failed, {describe_exit(code)}:\n{output}")
 
     async def _answers(self) -> bool:
         """Whether a start-up packet is answered with a request to authenticate; while starting the answer is an error."""

@@ -138,6 +138,28 @@ class Child:
             return
 
 
+async def run_to_end(*argv: str, environment: Mapping[str, str], user: str | None = None) -> tuple[int, str]:
+    """Run a program that ends by itself; return its exit code and what it wrote. It too cannot outlive us."""
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd="/",
+        env=dict(environment),
+        start_new_session=True,
+        preexec_fn=partial(_die_with_parent, signal.SIGKILL, os.getpid()),
+        **as_user(user),
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return await process.wait(), output.decode("utf-8", "replace")
+
+
 def end_with_parent(number: signal.Signals) -> None:
     """Ask the kernel to send this process the signal when the one that started it ends (Linux)."""
     _die_with_parent(number, os.getppid())

@@ -4,16 +4,18 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
-from devops_mcp.config import load_settings
+from devops_mcp.config import Settings, load_settings
 from devops_mcp.embedded.announcement import Announcement
 from devops_mcp.embedded.demo_config import CONFIG_VARIABLE, configuration_file
+from devops_mcp.embedded.model import prepare_model
 from devops_mcp.embedded.ports import choose_ports
 from devops_mcp.embedded.roles import OWNER
 from devops_mcp.embedded.servers import Servers, start_servers
-from devops_mcp.embedded.services import service_programs
+from devops_mcp.embedded.services import Place, service_programs
 from devops_mcp.embedded.state import Secrets, load_secrets, locked_state, prepare_state
 from devops_mcp.embedded.supervisor import Supervisor
 from devops_mcp.embedded.terminal import say
@@ -23,6 +25,8 @@ from devops_mcp.operations.bootstrap import ensure_development_key
 from devops_mcp.repositories.migrate import migrate
 
 _SERVER_PORTS = {"postgres": 54_320, "redis": 63_790, "sqs": 9_324}
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -59,14 +63,17 @@ async def _run_suite(state: Path) -> None:
     """Start everything in order, tell where it is, and keep it running; however this ends, everything it started is stopped."""
     begun = time.monotonic()
     (state / "run.json").unlink(missing_ok=True)
-    secrets, ports = load_secrets(state), _choose_ports()
+    secrets = load_secrets(state)
+    settings = load_settings({"database_url": "postgresql:///", "redis_url": "redis://"})
+    ports = _choose_ports(settings)
     try:
         async with Supervisor(say=say) as supervisor:
-            servers = await start_servers(supervisor, state, secrets, ports)
-            await _prepare(servers)
-            await supervisor.start(
-                *service_programs(state, servers, ports, configuration_file(state, secrets))
+            servers, model = await _both(
+                start_servers(supervisor, state, secrets, ports), prepare_model(state, settings, say)
             )
+            await _prepare(servers, settings)
+            place = Place(state, servers, ports, configuration_file(state, secrets), model)
+            await supervisor.start(*service_programs(place))
             announcement = Announcement(state, servers, ports, _webhook_secrets(secrets))
             supervisor.changed = lambda: announcement.write(_pids(supervisor))
             supervisor.changed()
@@ -76,16 +83,29 @@ async def _run_suite(state: Path) -> None:
         (state / "run.json").unlink(missing_ok=True)
 
 
-async def _prepare(servers: Servers) -> None:
+async def _both(
+    first: Coroutine[Any, Any, _First], second: Coroutine[Any, Any, _Second]
+) -> tuple[_First, _Second]:
+    """Run two at once; the failure of one ends the other."""
+    tasks = asyncio.create_task(first), asyncio.create_task(second)
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _prepare(servers: Servers, settings: Settings) -> None:
     """What must exist before a service starts: schema, development key, queues."""
-    await migrate(servers.database_url(OWNER))
-    await ensure_development_key(servers.database_url(OWNER), servers.secrets.development_key)
-    await create_queues(servers.sqs_url)
+    owner_url = servers.database_url(OWNER)
+    await migrate(owner_url)
+    await ensure_development_key(owner_url, servers.secrets.development_key)
+    await create_queues(servers.sqs_url, region=settings.aws_region, prefix=settings.queue_prefix)
 
 
-def _choose_ports() -> dict[str, int]:
+def _choose_ports(settings: Settings) -> dict[str, int]:
     """A port for everything that listens: the one that is set, or a free one, which is said."""
-    settings = load_settings({"database_url": "postgresql:///", "redis_url": "redis://"})
     wanted = {"rest": settings.rest.port, "mcp": settings.mcp.port, "worker": settings.worker.port}
     for name, port in _SERVER_PORTS.items():
         wanted[name] = int(os.environ.get(f"DEVOPS_MCP_EMBEDDED_{name.upper()}_PORT", port))

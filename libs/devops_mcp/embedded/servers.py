@@ -1,6 +1,5 @@
 """PostgreSQL, Redis and the queue, started together: what the services need, and all that most tests need."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping
@@ -53,10 +52,9 @@ async def start_servers(
         state / "redis", ports["redis"], secrets.redis, state / "logs" / "redis.log", scratch=scratch
     )
     await cluster.initialise()
-    programs = [cluster.program(), redis.program()]
-    if importlib.util.find_spec("devops_mcp.embedded.sqs.__main__"):
-        programs.append(sqs_program(state, ports["sqs"], scratch=scratch))
-    await supervisor.start(*programs)
+    await supervisor.start(
+        cluster.program(), redis.program(), sqs_program(state, ports["sqs"], scratch=scratch)
+    )
     servers = Servers(ports["postgres"], redis.url, f"http://{LOOPBACK}:{ports['sqs']}", secrets)
     await _prepare_database(servers)
     return servers

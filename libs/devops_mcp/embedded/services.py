@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,30 +20,35 @@ LEVEL_VARIABLE = "DEVOPS_MCP_EMBEDDED_SHOW_LEVEL"
 _DRAIN_S = 20.0
 
 
-def service_programs(
-    state: Path, servers: Servers, ports: Mapping[str, int], config_file: Path
-) -> list[Program]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the services are told. Without a `model` search is lexical."""
+
+    state: Path
+    servers: Servers
+    ports: Mapping[str, int]
+    config_file: Path
+    model: Path | None
+
+
+def service_programs(place: Place) -> list[Program]:
     """The services in the order of their start. The intake is last, so that it is the first to stop."""
-    common = _environment(servers, ports, config_file)
+    common = _environment(place)
     return [
         _program(
-            section,
-            module,
-            common | {"DEVOPS_MCP_DATABASE_URL": servers.database_url(role)},
-            ports[section],
-            state,
+            section, module, common | {"DEVOPS_MCP_DATABASE_URL": place.servers.database_url(role)}, place
         )
         for section, (module, role) in SERVICES.items()
     ]
 
 
-def _program(section: str, module: str, environment: Mapping[str, str], port: int, state: Path) -> Program:
+def _program(section: str, module: str, environment: Mapping[str, str], place: Place) -> Program:
     name = module.replace("_", "-")
     return Program(
         name=name,
         argv=(sys.executable, "-m", module),
-        is_ready=partial(answers_ok, port, "/health/ready"),
-        log_file=state / "logs" / f"{name}.log",
+        is_ready=partial(answers_ok, place.ports[section], "/health/ready"),
+        log_file=place.state / "logs" / f"{name}.log",
         environment=environment,
         ready_within_s=60,
         stop_within_s=_DRAIN_S + 5,
@@ -50,22 +56,19 @@ def _program(section: str, module: str, environment: Mapping[str, str], port: in
     )
 
 
-def _environment(servers: Servers, ports: Mapping[str, int], config_file: Path) -> dict[str, str]:
+def _environment(place: Place) -> dict[str, str]:
     """The caller's environment, so that any setting can be given, with ours where the embedded parts decide."""
-    listening = {f"DEVOPS_MCP_{section.upper()}__PORT": str(ports[section]) for section in SERVICES}
+    listening = {f"DEVOPS_MCP_{section.upper()}__PORT": str(place.ports[section]) for section in SERVICES}
     hosts = {f"DEVOPS_MCP_{section.upper()}__HOST": LOOPBACK for section in SERVICES}
+    model = {"DEVOPS_MCP_EMBEDDING_MODEL_DIR": str(place.model)} if place.model else {}
     return {
         **os.environ,
-        # The queue takes any credentials, but its client wants some; those of a real account have no business here.
-        "AWS_ACCESS_KEY_ID": "embedded",
-        "AWS_SECRET_ACCESS_KEY": "embedded",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
         "DEVOPS_MCP_ENVIRONMENT": "embedded",
-        "DEVOPS_MCP_REDIS_URL": servers.redis_url,
-        "DEVOPS_MCP_SQS_ENDPOINT_URL": servers.sqs_url,
-        "DEVOPS_MCP_CONFIG_FILE": str(config_file),
+        "DEVOPS_MCP_REDIS_URL": place.servers.redis_url,
+        "DEVOPS_MCP_SQS_ENDPOINT_URL": place.servers.sqs_url,
+        "DEVOPS_MCP_CONFIG_FILE": str(place.config_file),
         "DEVOPS_MCP_LOG_FORMAT": "json",
         **hosts,
         **listening,
+        **model,
     }

@@ -5,6 +5,9 @@ import pytest
 from psycopg import errors
 from redis import Redis
 
+from devops_mcp.events.queues import QueueName
+from devops_mcp.events.sqs import Depth, Outgoing, open_queues
+
 
 @pytest.mark.parametrize("turn", ["first", "second"])
 def test_each_test_gets_a_database_that_no_other_has_written_to(database, turn):
@@ -31,3 +34,14 @@ def test_each_test_gets_an_empty_redis(redis_url, turn):
         client.set("left behind", turn)
 
     assert found == []
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+async def test_each_test_gets_empty_queues_of_its_own(queues, turn):
+    async with open_queues(
+        endpoint_url=queues.endpoint_url, region=queues.region, prefix=queues.prefix
+    ) as opened:
+        depths = [await queue.depth() for queue in opened.values()]
+        await opened[QueueName.EVENTS].send_batch([Outgoing(turn)])
+
+    assert depths == [Depth(0, 0, 0)] * len(opened)

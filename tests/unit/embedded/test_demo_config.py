@@ -20,7 +20,7 @@ def test_the_written_file_is_one_the_services_accept(tmp_path, monkeypatch):
     settings = settings_of(configuration_file(tmp_path, SECRETS, {}), monkeypatch)
 
     assert [(i.name, i.system) for i in settings.integrations] == [
-        ("files", "filesystem"),
+        ("files", "fs"),
         ("github", "github"),
     ]
     assert settings.integrations[1].webhook_secrets[0].get_secret_value() == SECRETS.github_webhook
