@@ -74,18 +74,20 @@ class Database:
 
     async def notices(self, channel: str, *, every_s: float) -> AsyncGenerator[None, None]:
         """Yield at once, at every NOTIFY on `channel`, and at least each `every_s` seconds; reconnects by itself."""
-        yield None
         while True:
             try:
-                async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+                async with await AsyncConnection.connect(
+                    self._url, autocommit=True, connect_timeout=5
+                ) as connection:
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                     while True:
+                        # Also for what was notified before we listened.
+                        yield None
                         async for _ in connection.notifies(timeout=every_s, stop_after=1):
                             pass
-                        yield None
             except OperationalError:
-                await asyncio.sleep(min(every_s, 1.0))
                 yield None
+                await asyncio.sleep(min(every_s, 1.0))
 
     @asynccontextmanager
     async def _begun(self, begin: sql.SQL | sql.Composed) -> AsyncIterator[Connection]:
