@@ -18,16 +18,20 @@ LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 async def serve(app: object, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """Serve an ASGI application on a free port; gives its base URL. Ready at once: the socket listens before the server runs."""
     listener = socket.create_server((host, 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-    )  # type: ignore[arg-type]
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)  # type: ignore[arg-type]
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    # Not serve() and shutdown(): they take the process's signals, and a tenth of a second at the end.
+    await server.startup(sockets=[listener])
     try:
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
-        await task
-        listener.close()
+        for listening in server.servers:
+            listening.close()
+        for connection in list(server.server_state.connections):
+            connection.shutdown()
+        await asyncio.gather(*server.server_state.tasks)
 
 
 class Answers:
