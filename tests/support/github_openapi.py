@@ -3,6 +3,7 @@
 OpenAPI 3.0 is JSON Schema but for `nullable`, which is translated; `$ref` works as it stands.
 """
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -26,12 +27,12 @@ def description() -> dict[str, Any]:
 def validate_answer(method: str, template: str, status: int, body: Any) -> None:
     """Assert that `body` is what GitHub documents for `method template` (`/repos/{owner}/{repo}/…`) with `status`.
 
-    A status that is not documented there must at least carry GitHub's basic error.
+    A refusal or a move that is not documented there must at least carry GitHub's basic error.
     """
     responses = description()["paths"][template][method.lower()]["responses"]
     response = responses.get(str(status))
     if response is None:
-        assert status >= 400, f"{method} {template} documents no {status}"
+        assert status >= 400 or status == 301, f"{method} {template} documents no {status}"
         return _validate({"$ref": f"{_URI}#/components/schemas/basic-error"}, body)
     if "$ref" in response:
         response = description()["components"]["responses"][response["$ref"].rsplit("/", 1)[1]]
@@ -95,3 +96,12 @@ def _json_schema(node: Any) -> Any:
     if isinstance(plain.get("type"), str) and "enum" not in plain:
         return plain | {"type": [plain["type"], "null"]}
     return {"anyOf": [plain, {"type": "null"}]}
+
+
+def documented_example(method: str, template: str, status: int) -> Any:
+    """A copy of the answer that GitHub's description gives as its example."""
+    response = description()["paths"][template][method.lower()]["responses"][str(status)]
+    example = next(iter(response["content"]["application/json"]["examples"].values()))
+    if "$ref" in example:
+        example = description()["components"]["examples"][example["$ref"].rsplit("/", 1)[1]]
+    return deepcopy(example["value"])

@@ -203,7 +203,7 @@ async def test_a_pull_request_goes_from_opening_to_merge(call: Tools, reviewer: 
         "open",
     )
     assert opened["reviewers"] == [REVIEWER]
-    assert [commit["subject"] for commit in commits] == ["Fix the login"]
+    assert (commits[-1]["subject"], commits[-1]["sha"]) == ("Fix the login", sha)
     assert [pull["number"] for pull in listed] == [number]
 
     await reviewer(
