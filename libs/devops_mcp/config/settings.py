@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     embedding_provider: str = Field(default="auto", pattern="^(auto|local|lexical)$")
     """`auto` takes the local model if its folder is there, else search is lexical."""
     embedding_model_dir: Path | None = None
+    """None: where `python -m devops_mcp.embedding.prepare` puts the model."""
 
     integrations: tuple[IntegrationSettings, ...] = ()
     private_networks: tuple[str, ...] = ()

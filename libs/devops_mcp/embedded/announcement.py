@@ -19,6 +19,7 @@ class Announcement:
     servers: Servers
     ports: Mapping[str, int]
     webhook_secrets: Mapping[str, str]
+    github_stand_in: str | None = None
 
     @property
     def rest(self) -> str:
@@ -50,11 +51,15 @@ class Announcement:
         }
         if self.webhook_secrets:
             content["webhook_secrets"] = dict(self.webhook_secrets)
+        if self.github_stand_in:
+            content["github_stand_in"] = self.github_stand_in
         write_private(self.file, json.dumps(content, indent=2) + "\n")
 
     def text(self, seconds: float) -> str:
         """The same for people, with what to do next."""
         key = self.servers.secrets.development_key
+        github = f"a stand-in of ours at {self.github_stand_in}; set GITHUB_TOKEN for the real one"
+        github_line = f"\n  GitHub             {github}" if self.github_stand_in else ""
         return f"""
 DevOps MCP is ready ({seconds:.1f} s).
 
@@ -63,7 +68,7 @@ DevOps MCP is ready ({seconds:.1f} s).
   REST               {self.rest}/api/v1
   Docs               {self.rest}/docs
   Webhooks           {self.rest}/webhooks/github
-  Development key    {key}
+  Development key    {key}{github_line}
 
 For an MCP client's configuration (either entry):
 

@@ -21,10 +21,22 @@ This folder is what the integration `files` shows to agents. It is yours: put he
 """
 
 
-def configuration_file(state: Path, secrets: Secrets, environment: Mapping[str, str] = os.environ) -> Path:
-    """The operator's own file where one is named, else one with integrations to try, written into the state folder."""
+def needs_github_stand_in(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether nobody has said which GitHub to speak to, so that the start brings a small one of its own."""
+    return not any(environment.get(name) for name in (CONFIG_VARIABLE, GITHUB_VARIABLE, "GITHUB_TOKEN"))
+
+
+def configuration_file(
+    state: Path, secrets: Secrets, stand_in: str | None, environment: Mapping[str, str] = os.environ
+) -> Path:
+    """The operator's own file where one is named, else one with integrations to try, written into the state folder.
+
+    `stand_in` is the address of the stand-in for GitHub, where one runs.
+    """
     if own := environment.get(CONFIG_VARIABLE):
         return Path(own).absolute()
+    if stand_in is not None:
+        environment = {**environment, GITHUB_VARIABLE: stand_in}
     integrations = [_files(state), _github(secrets, environment), *_prometheus(environment)]
     content: dict[str, object] = {"integrations": integrations}
     addresses = [environment[name] for name in (GITHUB_VARIABLE, PROMETHEUS_VARIABLE) if name in environment]

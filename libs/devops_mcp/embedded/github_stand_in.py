@@ -1,7 +1,7 @@
 """A small stand-in for GitHub, so that the embedded start has something to show where no token is given.
 
-One repository, acme/shop, with one pull request and one failed run of its build; read-only, in the shapes of GitHub's REST API. Nothing but
-the embedded start uses it, and the start says so. `python -m devops_mcp.embedded.github_stand_in --port 9380`.
+One repository, acme/shop, with one pull request and one failed run of its build; read-only, in the shapes of GitHub's REST API.
+Nothing but the embedded start uses it, and the start says so. `python -m devops_mcp.embedded.github_stand_in --port 9380`.
 """
 
 import argparse
@@ -67,6 +67,19 @@ _RUN = {
     "updated_at": _FAILED,
     "html_url": f"{_WEB}/actions/runs/{RUN_ID}",
 }
+
+
+def _step(number: int, name: str, conclusion: str, completed_at: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "number": number,
+        "status": "completed",
+        "conclusion": conclusion,
+        "started_at": _STARTED,
+        "completed_at": completed_at,
+    }
+
+
 _JOB = {
     "id": JOB_ID,
     "run_id": RUN_ID,
@@ -78,10 +91,10 @@ _JOB = {
     "completed_at": _FAILED,
     "html_url": f"{_WEB}/actions/runs/{RUN_ID}/job/{JOB_ID}",
     "steps": [
-        {"name": "Set up job", "number": 1, "status": "completed", "conclusion": "success", "started_at": _STARTED, "completed_at": _STARTED},
-        {"name": "Run tests", "number": 2, "status": "completed", "conclusion": "failure", "started_at": _STARTED, "completed_at": _FAILED},
+        _step(1, "Set up job", "success", _STARTED),
+        _step(2, "Run tests", "failure", _FAILED),
     ],
-}  # fmt: skip
+}
 _LOG = "\n".join(
     f"2026-11-20T10:0{minute}:00.0000000Z {line}"
     for minute, line in enumerate(
@@ -97,20 +110,32 @@ _QUOTA = {"limit": 5000, "remaining": 4999, "reset": 1_795_000_000, "used": 1}
 
 
 def webhooks() -> dict[str, dict[str, Any]]:
-    """What GitHub would send about this: the body by the name of the event."""
+    """What GitHub would send about this, the body by the name of the event; served at `/webhooks`, which GitHub does not have."""
     common = {"repository": {"id": 1, "name": "shop", "full_name": REPO, "html_url": _WEB}, "sender": _USER}
     return {
         "pull_request": {"action": "opened", "number": NUMBER, "pull_request": _PULL, **common},
-        "workflow_run": {"action": "completed", "workflow_run": _RUN, "workflow": {"id": 1, "name": "CI"}, **common},
+        "workflow_run": {
+            "action": "completed",
+            "workflow_run": _RUN,
+            "workflow": {"id": 1, "name": "CI"},
+            **common,
+        },
     }
 
 
 def application() -> Starlette:
     """The API as an ASGI application."""
     answers: dict[str, Any] = {
+        "/webhooks": webhooks(),
         "/rate_limit": {"resources": {"core": _QUOTA}, "rate": _QUOTA},
         "/user": _USER,
-        f"/repos/{REPO}": {"id": 1, "full_name": REPO, "default_branch": "main", "private": False, "html_url": _WEB},
+        f"/repos/{REPO}": {
+            "id": 1,
+            "full_name": REPO,
+            "default_branch": "main",
+            "private": False,
+            "html_url": _WEB,
+        },
         f"/repos/{REPO}/pulls": [_PULL],
         f"/repos/{REPO}/pulls/{NUMBER}": _PULL,
         f"/repos/{REPO}/actions/runs": {"total_count": 1, "workflow_runs": [_RUN]},
@@ -127,11 +152,15 @@ def application() -> Starlette:
     async def log(request: Request) -> Response:
         return PlainTextResponse(_LOG)
 
-    return Starlette(routes=[Route(f"/repos/{REPO}/actions/jobs/{JOB_ID}/logs", log), Route("/{path:path}", answer)])
+    return Starlette(
+        routes=[Route(f"/repos/{REPO}/actions/jobs/{JOB_ID}/logs", log), Route("/{path:path}", answer)]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m devops_mcp.embedded.github_stand_in", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m devops_mcp.embedded.github_stand_in", description=__doc__
+    )
     parser.add_argument("--port", type=int, required=True)
     uvicorn.run(application(), port=parser.parse_args().port, log_level="warning", access_log=False)
 

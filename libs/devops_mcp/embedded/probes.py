@@ -4,11 +4,12 @@ import asyncio
 
 from devops_mcp.embedded.ports import LOOPBACK
 
-_ANSWER_WITHIN_S = 1.0
+_ANSWER_WITHIN_S = 5.0
+"""Longer than a service's readiness may take, which waits a second for systems it can do without."""
 
 
 async def answers_ok(port: int, path: str) -> bool:
-    """Whether `GET path` on a local port is answered 200 within a second."""
+    """Whether `GET path` on a local port is answered 200 in time."""
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             return (await _status_line(port, path)).split(b" ")[1:2] == [b"200"]

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from devops_mcp.config import Settings, load_settings
 from devops_mcp.embedded.announcement import Announcement
-from devops_mcp.embedded.demo_config import CONFIG_VARIABLE, configuration_file
+from devops_mcp.embedded.demo_config import CONFIG_VARIABLE, configuration_file, needs_github_stand_in
 from devops_mcp.embedded.model import prepare_model
-from devops_mcp.embedded.ports import choose_ports
+from devops_mcp.embedded.ports import LOOPBACK, choose_ports
 from devops_mcp.embedded.roles import OWNER
 from devops_mcp.embedded.servers import Servers, start_servers
-from devops_mcp.embedded.services import Place, service_programs
+from devops_mcp.embedded.services import Place, github_stand_in_program, service_programs
 from devops_mcp.embedded.state import Secrets, load_secrets, locked_state, prepare_state
 from devops_mcp.embedded.supervisor import Supervisor
 from devops_mcp.embedded.terminal import say
@@ -24,7 +24,7 @@ from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.bootstrap import ensure_development_key
 from devops_mcp.repositories.migrate import migrate
 
-_SERVER_PORTS = {"postgres": 54_320, "redis": 63_790, "sqs": 9_324}
+_SERVER_PORTS = {"postgres": 54_320, "redis": 63_790, "sqs": 9_324, "github": 9_380}
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -72,9 +72,10 @@ async def _run_suite(state: Path) -> None:
                 start_servers(supervisor, state, secrets, ports), prepare_model(state, settings, say)
             )
             await _prepare(servers, settings)
-            place = Place(state, servers, ports, configuration_file(state, secrets), model)
+            stand_in = await _start_github_stand_in(supervisor, state, ports)
+            place = Place(state, servers, ports, configuration_file(state, secrets, stand_in), model)
             await supervisor.start(*service_programs(place))
-            announcement = Announcement(state, servers, ports, _webhook_secrets(secrets))
+            announcement = Announcement(state, servers, ports, _webhook_secrets(secrets), stand_in)
             supervisor.changed = lambda: announcement.write(_pids(supervisor))
             supervisor.changed()
             say(announcement.text(time.monotonic() - begun))
@@ -94,6 +95,14 @@ async def _both(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+async def _start_github_stand_in(supervisor: Supervisor, state: Path, ports: Mapping[str, int]) -> str | None:
+    """Start the stand-in unless a GitHub is configured; its address."""
+    if not needs_github_stand_in():
+        return None
+    await supervisor.start(github_stand_in_program(state, ports["github"]))
+    return f"http://{LOOPBACK}:{ports['github']}"
 
 
 async def _prepare(servers: Servers, settings: Settings) -> None:

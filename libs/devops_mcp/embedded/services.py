@@ -42,6 +42,16 @@ def service_programs(place: Place) -> list[Program]:
     ]
 
 
+def github_stand_in_program(state: Path, port: int) -> Program:
+    """The stand-in for GitHub."""
+    return Program(
+        name="github stand-in",
+        argv=(sys.executable, "-m", "devops_mcp.embedded.github_stand_in", "--port", str(port)),
+        is_ready=partial(answers_ok, port, "/rate_limit"),
+        log_file=state / "logs" / "github-stand-in.log",
+    )
+
+
 def _program(section: str, module: str, environment: Mapping[str, str], place: Place) -> Program:
     name = module.replace("_", "-")
     return Program(

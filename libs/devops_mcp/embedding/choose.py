@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from devops_mcp.embedding.base import EmbeddingState, OpenedProvider
-from devops_mcp.embedding.local import GRAPH, SPACE, open_local
+from devops_mcp.embedding.local import GRAPH, SPACE, default_folder, open_local
 from devops_mcp.models.errors import ConfigurationError
 
 __all__ = ["OpenedProvider", "open_provider"]
@@ -16,11 +16,14 @@ __all__ = ["OpenedProvider", "open_provider"]
 async def open_provider(choice: str, model_dir: Path | None) -> AsyncIterator[OpenedProvider]:
     """The provider for the setting `embedding_provider`: `auto` takes the local model if it is there, else search is lexical.
 
+    `model_dir` None is the folder that `prepare` fills when it is told no other.
+
     Raises `ConfigurationError` when `local` is asked for and cannot be had.
     """
-    missing = "embedding_provider is lexical" if choice == "lexical" else _missing(model_dir)
-    if missing is None and model_dir is not None:
-        async with open_local(model_dir) as provider:
+    folder = model_dir or default_folder()
+    missing = "embedding_provider is lexical" if choice == "lexical" else _missing(folder)
+    if missing is None:
+        async with open_local(folder) as provider:
             yield OpenedProvider(provider, EmbeddingState("hybrid", "local model", SPACE))
         return
     if choice == "local":
@@ -28,12 +31,10 @@ async def open_provider(choice: str, model_dir: Path | None) -> AsyncIterator[Op
     yield OpenedProvider(None, EmbeddingState("lexical", missing or ""))
 
 
-def _missing(model_dir: Path | None) -> str | None:
+def _missing(folder: Path) -> str | None:
     """Why the local model cannot be used; None when it can."""
-    if model_dir is None:
-        return "embedding_model_dir is not set"
-    if not (model_dir / GRAPH).is_file():
-        return "embedding_model_dir holds no prepared model; see 'python -m devops_mcp.embedding.prepare'"
+    if not (folder / GRAPH).is_file():
+        return "no local model is prepared; run 'python -m devops_mcp.embedding.prepare'"
     if find_spec("onnxruntime") is None or find_spec("tokenizers") is None:
         return "the extra devops-mcp[local-embeddings] is not installed"
     return None

@@ -7,6 +7,7 @@ interrupted, so a question waits for at most one batch.
 import asyncio
 import heapq
 import itertools
+import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -34,6 +35,11 @@ WAITING = 10_000
 """Texts that may wait; beyond, `embed` raises `Unavailable`."""
 
 _QUESTION, _PASSAGE = 0, 1
+
+
+def default_folder() -> Path:
+    """Where the model is prepared: within the environment that runs, so that it comes and goes with it."""
+    return Path(sys.prefix) / "share" / "devops-mcp" / "models" / SPACE.replace("/", "-")
 
 
 class Model:

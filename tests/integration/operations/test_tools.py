@@ -108,7 +108,9 @@ class World:
         self.database = database
         self.box = box
 
-    async def call(self, name: str, principal: Principal | None = None, /, **arguments: Any) -> dict[str, Any]:
+    async def call(
+        self, name: str, principal: Principal | None = None, /, **arguments: Any
+    ) -> dict[str, Any]:
         return (await self.tools.call(principal or who("*"), name, arguments)).data
 
 

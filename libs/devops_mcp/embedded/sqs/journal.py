@@ -59,7 +59,7 @@ class Journal:
         good = 0
         with self._path.open("rb") as file:
             for line in file:
-                record = _decode(line)
+                record = decode(line)
                 if record is None:
                     self._drop_tail(file, good)
                     return
@@ -68,7 +68,7 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Keep a record for the next write."""
-        self._buffer.append(_encode(record))
+        self._buffer.append(encode(record))
 
     def write(self) -> None:
         """Hand what was appended to the operating system, for changes that are no loss: leases, after which a message comes again."""
@@ -102,7 +102,7 @@ class Journal:
         fresh = self._path.with_name("journal.new")
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
-            size = sum(_write_all(descriptor, _encode(record)) for record in records)
+            size = sum(_write_all(descriptor, encode(record)) for record in records)
             os.fsync(descriptor)
             fresh.replace(self._path)
         except OSError:
@@ -170,7 +170,7 @@ class Journal:
         self._unsynced = True
 
     def _drop_tail(self, file: BinaryIO, good: int) -> None:
-        if any(_decode(line) is not None for line in file):
+        if any(decode(line) is not None for line in file):
             raise ConfigurationError(
                 f"{self._path} is damaged at byte {good}, before its end; restore it, or move it away to start empty"
             )
@@ -179,13 +179,14 @@ class Journal:
         self._size = good
 
 
-def _encode(record: Record) -> bytes:
+def encode(record: Record) -> bytes:
+    """A record as a line of the journal."""
     payload = orjson.dumps(record)
     return b"%08x %b\n" % (zlib.crc32(payload), payload)
 
 
-def _decode(line: bytes) -> Record | None:
-    """None for a line that was not written whole."""
+def decode(line: bytes) -> Record | None:
+    """The record of a line; None for a line that was not written whole."""
     payload = line[9:-1]
     if not line.endswith(b"\n") or line[:8] != b"%08x" % zlib.crc32(payload):
         return None

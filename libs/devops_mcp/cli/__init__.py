@@ -1,0 +1,1 @@
+"""The command `devops-mcp`, and the demo that plays the main story."""
