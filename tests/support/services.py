@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mcp_server.app import open_app as open_mcp_app
-from rest_api.app import open_app as open_rest_app
-
 from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key
 from devops_mcp.config import IntegrationSettings, ServerSettings, Settings
 from devops_mcp.models.base import utc_now
@@ -16,6 +13,8 @@ from devops_mcp.models.principals import ApiKey, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.repositories.api_keys import insert_as_owner
 from devops_mcp.serving.server import listening
+from mcp_server.app import open_app as open_mcp_app
+from rest_api.app import open_app as open_rest_app
 
 
 def settings_for(
