@@ -124,7 +124,9 @@ def test_no_character_of_the_signature_can_change(
 
 @each_scheme
 @given(
-    other=st.text(st.characters(exclude_characters="\x00"), min_size=1, max_size=40)
+    other=st.text(
+        st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=40
+    )
 )  # HMAC fills keys up with NULs
 def test_another_secret_does_not_verify(scheme: HmacSha256, secret: str, other: str) -> None:
     signature = scheme.sign(b"{}", secret, timestamp=TS, message_id="msg_1")

@@ -128,16 +128,20 @@ async def read_actions(github: GitHub, params: ActionsReadParams) -> ActionsRead
         return ActionsRead(run=read(Run, await github.json(run)))
     if params.action == "workflows":
         page = await _page(github, params, f"{base}/workflows", "workflows")
-        return ActionsRead(workflows=read_all(WorkflowItem, page.items), **_turn(page))
+        return ActionsRead(
+            workflows=read_all(WorkflowItem, page.items), total=page.total, next_cursor=page.next_cursor
+        )
     if params.action == "jobs":
         query = {"filter": "all" if params.all_attempts else "latest"}
         page = await _page(github, params, f"{run}/jobs", "jobs", query)
-        return ActionsRead(jobs=read_all(Job, page.items), **_turn(page))
+        return ActionsRead(jobs=read_all(Job, page.items), total=page.total, next_cursor=page.next_cursor)
     if params.action == "artifacts":
         page = await _page(github, params, f"{run}/artifacts", "artifacts")
-        return ActionsRead(artifacts=read_all(Artifact, page.items), **_turn(page))
+        return ActionsRead(
+            artifacts=read_all(Artifact, page.items), total=page.total, next_cursor=page.next_cursor
+        )
     page = await _page(github, params, _runs_path(github, params), "workflow_runs", _filters(params))
-    return ActionsRead(runs=read_all(Run, page.items), **_turn(page))
+    return ActionsRead(runs=read_all(Run, page.items), total=page.total, next_cursor=page.next_cursor)
 
 
 def _runs_path(github: GitHub, params: ActionsReadParams) -> str:
@@ -159,10 +163,6 @@ async def _page(
     query: Mapping[str, object] | None = None,
 ) -> Page:
     return await github.page(path, limit=params.limit, cursor=params.cursor, items=items, params=query)
-
-
-def _turn(page: Page) -> dict[str, object]:
-    return {"total": page.total, "next_cursor": page.next_cursor}
 
 
 class ActionsRunParams(ByAction, RepoArgument, WriteParams):

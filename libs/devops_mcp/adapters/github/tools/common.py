@@ -30,12 +30,18 @@ class RepoArgument(BaseModel):
 
 def _logins(value: Any) -> Any:
     return (
-        [v.get("login", "") if isinstance(v, dict) else v for v in value] if isinstance(value, list | tuple) else []
+        [v.get("login", "") if isinstance(v, dict) else v for v in value]
+        if isinstance(value, list | tuple)
+        else []
     )
 
 
 def _names(value: Any) -> Any:
-    return [v.get("name", "") if isinstance(v, dict) else v for v in value] if isinstance(value, list | tuple) else []
+    return (
+        [v.get("name", "") if isinstance(v, dict) else v for v in value]
+        if isinstance(value, list | tuple)
+        else []
+    )
 
 
 Logins = Annotated[tuple[str, ...], BeforeValidator(_logins)]

@@ -63,17 +63,22 @@ async def list_issues(github: GitHub, params: IssueListParams) -> Listing[IssueS
         "sort": params.sort,
         "direction": params.direction,
     }
-    cursor = params.cursor
-    for _ in range(MAX_PAGES):
-        page = await github.page(
-            github.repo(params.repo, "issues"), limit=params.limit, cursor=cursor, params=query
-        )
-        cursor = page.next_cursor
-        # GitHub lists pull requests among the issues.
-        issues = [item for item in page.items if "pull_request" not in item]
-        if issues or cursor is None:
-            break
-    return Listing[IssueSummary](items=read_all(IssueSummary, issues), next_cursor=cursor)
+    issues, cursor = await _issues_from(github, params, query, params.cursor)
+    turned = 1
+    while not issues and cursor is not None and turned < MAX_PAGES:
+        issues, cursor = await _issues_from(github, params, query, cursor)
+        turned += 1
+    return Listing[IssueSummary](items=issues, next_cursor=cursor)
+
+
+async def _issues_from(
+    github: GitHub, params: IssueListParams, query: Mapping[str, object], cursor: str | None
+) -> tuple[list[IssueSummary], str | None]:
+    """The issues of one page: GitHub lists pull requests among them."""
+    path = github.repo(params.repo, "issues")
+    page = await github.page(path, limit=params.limit, cursor=cursor, params=query)
+    issues = [item for item in page.items if not (isinstance(item, dict) and "pull_request" in item)]
+    return read_all(IssueSummary, issues), page.next_cursor
 
 
 class IssueReadParams(RepoArgument, ListParams):

@@ -74,9 +74,9 @@ def _change(github: GitHub, params: PullRequestWriteParams) -> Change:
         what = f"the branch of {what} with its base"
         return Change("PUT", f"{base}/update-branch", f"update {what}", f"began to update {what}", body)
     if params.action == "request_reviewers":
-        people, teams = [*(params.reviewers or ())], [*(params.team_reviewers or ())]
-        body = {"reviewers": [*people], "team_reviewers": [*teams]}
-        what = f"{', '.join(people + teams)} to review {what}"
+        people, teams = params.reviewers or (), params.team_reviewers or ()
+        body = given(reviewers=[*people], team_reviewers=[*teams])
+        what = f"{', '.join((*people, *teams))} to review {what}"
         return Change("POST", f"{base}/requested_reviewers", f"ask {what}", f"asked {what}", body)
     body = given(title=params.title, body=params.body, base=params.base, state=params.state)
     return Change("PATCH", base, f"update {what}", f"updated {what}", body)
@@ -156,9 +156,7 @@ def _review_change(github: GitHub, params: ReviewWriteParams) -> Change:
             params, f"{pull}/reviews/{params.review_id}", f"review {params.review_id} of {what}"
         )
     comments = [comment.as_json() for comment in params.comments or ()]
-    body = given(event=params.event, body=params.body, commit_id=params.commit_sha) | {
-        "comments": [*comments]
-    }
+    body = given(event=params.event, body=params.body, commit_id=params.commit_sha, comments=[*comments])
     what = f"{what} ({params.event or 'pending'}, {len(comments)} comments on lines)"
     return Change("POST", f"{pull}/reviews", f"review {what}", f"reviewed {what}", body)
 
