@@ -130,7 +130,7 @@ class Story:
 
     async def _refuse_a_forged_webhook(self) -> None:
         with self._terminal.step("a forged webhook arrives"):
-            status, _ = await self._deliver("workflow_run", secret="wrong")
+            status, _ = await self._deliver("workflow_run", secret="another")  # noqa: S106
             _must(status == 401, f"it was answered {status}, not 401")
             self._terminal.show("401: refused, nothing stored")
 

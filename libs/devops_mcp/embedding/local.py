@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from devops_mcp.embedding.base import Vector
 from devops_mcp.models.errors import Unavailable
@@ -80,9 +80,8 @@ class Model:
         for i, row in enumerate(ids):
             tokens[i, : len(row)] = row
             mask[i, : len(row)] = 1
-        [vectors] = self._session.run(["embedding"], {"input_ids": tokens, "attention_mask": mask})
-        result: npt.NDArray[np.float32] = vectors
-        return result
+        outputs = self._session.run(["embedding"], {"input_ids": tokens, "attention_mask": mask})
+        return cast("npt.NDArray[np.float32]", outputs[0])
 
 
 @dataclass(order=True, slots=True)

@@ -6,7 +6,7 @@ Done once: a second run finds the manifest and does nothing.
 
 import argparse
 import hashlib
-import os
+import logging
 import shutil
 import sys
 import tempfile
@@ -100,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m devops_mcp.embedding.prepare", description=__doc__)
     parser.add_argument("--to", type=Path, default=default_folder(), metavar="DIR")
     to: Path = parser.parse_args(arguments).to
-    os.environ.setdefault("ORT_LOGGING_LEVEL", "3")
+    logging.getLogger().setLevel(
+        logging.ERROR
+    )  # the quantiser recommends, on the root logger, what this graph has no use for
     try:
         made = prepare(to)
     except (ConfigurationError, ImportError) as error:

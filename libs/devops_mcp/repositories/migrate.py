@@ -3,7 +3,7 @@
 from hashlib import sha256
 from importlib.resources import files
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 
 from devops_mcp.models.errors import ConfigurationError
 
@@ -45,7 +45,7 @@ async def _apply_missing(connection: AsyncConnection, applied: dict[str, str]) -
         digest = sha256(text.encode()).hexdigest()
         if name not in applied:
             async with connection.transaction():
-                await connection.execute(sql.SQL(text))
+                await connection.execute(text.encode())
                 await connection.execute(
                     "INSERT INTO schema_migrations (name, digest) VALUES (%s, %s)", (name, digest)
                 )

@@ -73,9 +73,8 @@ async def test_another_owners_passage_is_found_only_by_who_may_see_all(database)
 
 async def test_indexing_again_changes_nothing(database):
     passage = a_passage("once")
-    async with open_database(database.app_url, pool_size=2, application="test") as opened:
-        async with opened.transaction(TENANT) as tx:
-            first = await tx.passages.add([(new_id(), passage)], owner_id=None)
-            again = await tx.passages.add([(new_id(), passage)], owner_id=None)
+    async with open_database(database.app_url, pool_size=2, application="test") as opened, opened.transaction(TENANT) as tx:
+        first = await tx.passages.add([(new_id(), passage)], owner_id=None)
+        again = await tx.passages.add([(new_id(), passage)], owner_id=None)
     assert len(first) == 1
     assert again == []

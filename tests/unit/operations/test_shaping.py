@@ -4,6 +4,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from devops_mcp.adapters.base import Listing, ToolResult
 from devops_mcp.models.base import Model
@@ -19,7 +20,7 @@ class Item(Model):
 class Log(ToolResult):
     job: str
     text: str
-    lines: list[str] = []
+    lines: list[str] = Field(default_factory=list)
 
 
 def listing(count: int, note: str | None = None) -> Listing[Item]:
