@@ -322,6 +322,7 @@ def _rules() -> list[dict[str, Any]]:
          "annotations": {"summary": "always"}, "alerts": [_alert()], **alerting},
         {"name": "job:up:sum", "query": "sum by (job) (up)", **evaluated, "type": "recording"},
         {"name": "broken", "query": 'label_replace(up, "job", "x", "", "")', **evaluated, "health": "err", "type": "recording",
+         "labels": {"job": "x"},
          "lastError": "vector contains metrics with the same labelset after applying rule labels"},
     ]  # fmt: skip
 
