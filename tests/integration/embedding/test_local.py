@@ -127,7 +127,7 @@ def test_a_paraphrased_question_finds_its_answer_among_twenty(model):
     ]
     questions = {
         "which CI run on the main branch broke?": 0,
-        "what was rolled out to prod?": 1,
+        "what was deployed to production?": 1,
         "is something responding slowly?": 2,
         "when must the TLS cert be renewed?": 4,
         "are there security holes?": 5,
