@@ -65,17 +65,27 @@ async def open_sqs(
     credentials = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if local else {}
     async with AsyncExitStack() as stack:
         with translated("sqs"):
-            client = await stack.enter_async_context(_create_client(region, endpoint_url, credentials))
+            client = await stack.enter_async_context(_client(region, endpoint_url, credentials))
         yield client
 
 
-def _create_client(region: str, endpoint_url: str | None, credentials: Mapping[str, str]) -> Any:
-    try:
-        return get_session().create_client(
-            "sqs", region_name=region, endpoint_url=endpoint_url, config=AioConfig(**_CONFIG), **credentials
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"the address of the queue service is wrong: {error}") from error
+@asynccontextmanager
+async def _client(
+    region: str, endpoint_url: str | None, credentials: Mapping[str, str]
+) -> AsyncIterator[Any]:
+    async with AsyncExitStack() as stack:
+        try:
+            created = get_session().create_client(
+                "sqs",
+                region_name=region,
+                endpoint_url=endpoint_url,
+                config=AioConfig(**_CONFIG),
+                **credentials,
+            )
+            client = await stack.enter_async_context(created)
+        except ValueError as error:
+            raise ConfigurationError(f"the address of the queue service is wrong: {error}") from error
+        yield client
 
 
 @contextmanager
