@@ -259,5 +259,5 @@ def said(reply: Reply) -> str:
     if isinstance(content, dict):
         for key in ("message", "error", "msg", "detail"):
             if isinstance(content.get(key), str):
-                return str(content[key])[:MAX_SAID]
-    return reply.text()[:MAX_SAID].replace("\n", " ") or "nothing"
+                return " ".join(str(content[key])[:MAX_SAID].split())
+    return " ".join(reply.text()[:MAX_SAID].split()) or "nothing"

@@ -1,7 +1,7 @@
 """How adapters call out, against real servers on this machine; `test_upstream_failures.py` has those that are slow, endless or broken."""
 
 import pytest
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from devops_mcp.adapters.base import Outside
@@ -133,10 +133,13 @@ async def test_an_address_that_is_not_opened_is_refused_and_counts_against_nobod
     assert issubclass(AddressRefused, Forbidden)
 
 
-async def test_a_long_answer_is_shortened_to_one_line():
+@pytest.mark.parametrize(
+    "answer",
+    [PlainTextResponse("<html>\n" + "x" * 100_000, 400), JSONResponse({"message": "no\n" * 10_000}, 400)],
+)
+async def test_a_long_answer_is_shortened_to_one_line(answer):
     """L01"""
-    page = "<html>\n" + "x" * 100_000
-    async with serve(Answers(PlainTextResponse(page, 400))) as url, upstream(url) as system:
+    async with serve(Answers(answer)) as url, upstream(url) as system:
         with pytest.raises(UpstreamRejected) as caught:
             await system.get("/")
 
