@@ -62,11 +62,11 @@ demo: $(INSTALLED) ## Play the main story against what `make run` started (STATE
 
 .PHONY: test
 test: $(INSTALLED) $(NODE_INSTALLED) ## Run the tests on real parts of their own (PYTEST_ARGS=..., TEST_PROCESSES=2)
-	@$(BIN)/pytest -n $(TEST_PROCESSES) -m 'not systems' $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup -m 'not systems' $(PYTEST_ARGS)
 
 .PHONY: test-systems
 test-systems: $(INSTALLED) $(NODE_INSTALLED) $(LOCALSTACK)/.installed system-programs ## Run the tests against programs from Debian's packages and LocalStack
-	@$(BIN)/pytest -n $(TEST_PROCESSES) -m systems $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup -m systems $(PYTEST_ARGS)
 
 # An environment of its own, because it pins other versions of what we use.
 $(LOCALSTACK)/.installed: | $(INSTALLED)

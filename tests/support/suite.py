@@ -24,7 +24,6 @@ _FREE_PORTS = {
         "EMBEDDED_REDIS_PORT",
         "EMBEDDED_SQS_PORT",
         "EMBEDDED_GITHUB_PORT",
-        "EMBEDDED_GITHUB_PORT",
     )
 }
 
@@ -91,11 +90,14 @@ def running_suite(state: Path, environment: Mapping[str, str] | None = None) -> 
 
 
 def _wait_for_addresses(process: subprocess.Popen[bytes], file: Path, output: Path) -> dict[str, Any]:
+    """What the process wrote; a file of one that was killed names another supervisor."""
     deadline = time.monotonic() + _READY_WITHIN_S
-    while not file.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.terminate()
-            process.wait(_STOP_WITHIN_S)
-            raise RuntimeError(f"the suite did not become ready:\n{output.read_text()}")
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            addresses: dict[str, Any] = json.loads(file.read_text())
+            if addresses["pids"]["supervisor"] == process.pid:
+                return addresses
         time.sleep(0.02)
-    return json.loads(file.read_text())
+    process.terminate()
+    process.wait(_STOP_WITHIN_S)
+    raise RuntimeError(f"the suite did not become ready:\n{output.read_text()}")

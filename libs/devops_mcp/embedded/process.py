@@ -29,8 +29,8 @@ class ChildFailed(Unavailable):
 class Program:
     """What to start, how to see that it is ready, and how to stop it.
 
-    `is_ready` answers within seconds and never raises. `death_signal` is what the kernel sends the program when we die without stopping it (Linux).
-    `on_output` is given the program's output besides the log file, as it comes.
+    `is_ready` answers within seconds and never raises. `death_signal` is what the kernel sends the program when we die without stopping it
+    (Linux). `on_output` is given the program's output besides the log file, as it comes.
     """
 
     name: str

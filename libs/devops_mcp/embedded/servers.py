@@ -43,21 +43,36 @@ class Servers:
 async def start_servers(
     supervisor: Supervisor, state: Path, secrets: Secrets, ports: Mapping[str, int], *, scratch: bool = False
 ) -> Servers:
-    """Start the three in `state`, on the ports named `postgres`, `redis` and `sqs`; return when all are ready.
+    """Start the three and return when they are ready, with the roles and an empty database."""
+    servers = await launch_servers(supervisor, state, secrets, ports, scratch=scratch)
+    await supervisor.wait_ready()
+    await prepare_database(servers)
+    return servers
 
-    The roles and an empty database `devops_mcp` exist then. `scratch` is for tests: fast, and not safe against a crash of the machine.
+
+async def launch_servers(
+    supervisor: Supervisor, state: Path, secrets: Secrets, ports: Mapping[str, int], *, scratch: bool = False
+) -> Servers:
+    """Start the three in `state`, on the ports named `postgres`, `redis` and `sqs`, without waiting until they are ready.
+
+    `scratch` is for tests: fast, and not safe against a crash of the machine.
     """
     cluster = _cluster(state, secrets, ports["postgres"], scratch=scratch)
     redis = RedisServer(
         state / "redis", ports["redis"], secrets.redis, state / "logs" / "redis.log", scratch=scratch
     )
+    await supervisor.launch(redis.program(), sqs_program(state, ports["sqs"], scratch=scratch))
     await cluster.initialise()
-    await supervisor.start(
-        cluster.program(), redis.program(), sqs_program(state, ports["sqs"], scratch=scratch)
-    )
-    servers = Servers(ports["postgres"], redis.url, f"http://{LOOPBACK}:{ports['sqs']}", secrets)
-    await _prepare_database(servers)
-    return servers
+    await supervisor.launch(cluster.program())
+    return Servers(ports["postgres"], redis.url, f"http://{LOOPBACK}:{ports['sqs']}", secrets)
+
+
+async def prepare_database(servers: Servers) -> None:
+    """Make the roles and the database, once the servers are ready."""
+    everywhere = servers.database_url(postgres.SUPERUSER, "postgres")
+    await create_roles(everywhere, servers.secrets)
+    await create_database(everywhere)
+    await create_extension(servers.database_url(postgres.SUPERUSER))
 
 
 def sqs_program(state: Path, port: int, *, scratch: bool = False) -> Program:
@@ -103,10 +118,3 @@ def _cluster(state: Path, secrets: Secrets, port: int, *, scratch: bool) -> post
         log_file=state / "logs" / "postgres.log",
         scratch=scratch,
     )
-
-
-async def _prepare_database(servers: Servers) -> None:
-    everywhere = servers.database_url(postgres.SUPERUSER, "postgres")
-    await create_roles(everywhere, servers.secrets)
-    await create_database(everywhere)
-    await create_extension(servers.database_url(postgres.SUPERUSER))

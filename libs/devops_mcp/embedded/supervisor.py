@@ -66,9 +66,18 @@ class Supervisor:
         await self.stop()
 
     async def start(self, *programs: Program) -> None:
-        """Start the programs side by side and wait until each is ready. Raises `ChildFailed` for the first that is not."""
-        begun = [await self._begin(program) for program in programs]
-        waits = [asyncio.create_task(child.wait_ready()) for child in begun]
+        """Start the programs side by side and wait until all are ready. Raises `ChildFailed` for the first that is not."""
+        await self.launch(*programs)
+        await self.wait_ready()
+
+    async def launch(self, *programs: Program) -> None:
+        """Start the programs without waiting for them."""
+        for program in programs:
+            self._kept.append(_Kept(await Child.start(program)))
+
+    async def wait_ready(self) -> None:
+        """Wait until every program is ready. Raises `ChildFailed` for the first that is not."""
+        waits = [asyncio.create_task(kept.child.wait_ready()) for kept in self._kept]
         try:
             await asyncio.gather(*waits)
         finally:
@@ -89,11 +98,6 @@ class Supervisor:
         """Stop the programs in the reverse of their start, each before the next, so that none loses what it depends on."""
         while self._kept:
             await self._kept.pop().child.stop()
-
-    async def _begin(self, program: Program) -> Child:
-        child = await Child.start(program)
-        self._kept.append(_Kept(child))
-        return child
 
     async def _keep(self, kept: _Kept) -> None:
         loop = asyncio.get_running_loop()
