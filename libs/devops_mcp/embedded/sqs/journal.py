@@ -8,6 +8,7 @@ it describes, it is replaced by a shorter one that makes the same store.
 import asyncio
 import fcntl
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -116,7 +117,7 @@ class Journal:
 
     def close(self) -> None:
         self._write()
-        os.fdatasync(self._descriptor)
+        _sync_data(self._descriptor)
         os.close(self._descriptor)
         self._lock.close()
 
@@ -136,7 +137,7 @@ class Journal:
             return
         self._unsynced = False
         try:
-            await asyncio.to_thread(os.fdatasync, self._descriptor)
+            await asyncio.to_thread(_sync_data, self._descriptor)
         except OSError:
             self._unsynced = True
             raise
@@ -213,6 +214,13 @@ def _finish(waiting: list[asyncio.Future[None]], error: Exception | None) -> Non
             future.set_result(None)
         else:
             future.set_exception(Unavailable(f"the journal cannot be written: {error}"))
+
+
+def _sync_data(descriptor: int) -> None:
+    if sys.platform == "linux":
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
