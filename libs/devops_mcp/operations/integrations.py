@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.models.errors import ConfigurationError, NotFound
+from devops_mcp.resilience.policies import PolicyTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,10 @@ class Integration:
 class Integrations:
     """Looks integrations up, always for one tenant. Open it with `open_integrations`."""
 
-    def __init__(self, integrations: Sequence[Integration]) -> None:
+    def __init__(self, integrations: Sequence[Integration], policies: PolicyTable) -> None:
         self._all = tuple(integrations)
+        self.policies = policies
+        """What stands between us and each, by `<tenant>/<name>`: for the metrics."""
 
     def of(self, tenant_id: UUID) -> tuple[Integration, ...]:
         return tuple(i for i in self._all if i.tenant_id == tenant_id)
@@ -74,8 +77,17 @@ async def open_integrations(
     configured: Sequence[IntegrationSettings], adapters: Mapping[str, AnyAdapter], outside: Outside
 ) -> AsyncIterator[Integrations]:
     """Connect every configured integration; none is called yet. Raises `ConfigurationError` that names the wrong one."""
+    policies = PolicyTable()
     async with AsyncExitStack() as stack:
-        yield Integrations([await _open(stack, settings, adapters, outside) for settings in configured])
+        opened = [
+            await _open(stack, settings, adapters, replace(outside, policies=policies.of(_key(settings))))
+            for settings in configured
+        ]
+        yield Integrations(opened, policies)
+
+
+def _key(settings: IntegrationSettings) -> str:
+    return f"{settings.tenant_id}/{settings.name}"
 
 
 async def _open(

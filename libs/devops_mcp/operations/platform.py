@@ -29,6 +29,7 @@ from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
 from devops_mcp.operations.tools import ToolLimits, ToolService
+from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.outbound.addresses import Network, parse_networks
 from devops_mcp.repositories.database import Database, open_database
 
@@ -68,6 +69,7 @@ async def open_platform(settings: Settings, metrics: Metrics, *, application: st
         integrations = await stack.enter_async_context(
             open_integrations(settings.integrations, adapters, outside)
         )
+        metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
         audit = await stack.enter_async_context(open_audit_trail(database))
         suite = Suite(
             contexts=ContextService(database, embeds=embedding.provider is not None),

@@ -175,6 +175,8 @@ def _bound(settings: ServerSettings, backlog: int) -> Generator[socket.socket, N
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
         ) from None
     with listener:
+        # Inherited by accepted sockets on Linux; asyncio's own loop sets it only on those it connects.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setblocking(False)
         yield listener
 
