@@ -96,6 +96,8 @@ async def test_kill_9_loses_no_acknowledged_send_and_brings_back_nothing_deleted
             while len(told.deleted) < 100:
                 await asyncio.sleep(0.01)
         server.kill()
+        for task in work:
+            task.cancel()
         await asyncio.wait(work)
 
         await server.start()
