@@ -76,7 +76,7 @@ async def _run_suite(state: Path, begun: float) -> None:
 async def _start_suite(supervisor: Supervisor, state: Path, settings: Settings) -> Announcement:
     """Start the servers, make what the services need, and start the services; return when all are ready."""
     secrets, ports = load_secrets(state), _choose_ports(settings)
-    async with _ended_with_block(prepare_model(state, settings, say)) as preparing_model:
+    async with _ended_with_block(prepare_model(settings, say)) as preparing_model:
         stand_in = await _launch_github_stand_in(supervisor, state, ports)
         servers = await launch_servers(supervisor, state, secrets, ports)
         # Half a second of imports, which the servers need to start.
@@ -84,8 +84,8 @@ async def _start_suite(supervisor: Supervisor, state: Path, settings: Settings) 
 
         await supervisor.wait_ready()
         await prepare(servers, settings)
-        model = await preparing_model
-    place = Place(state, servers, ports, configuration_file(state, secrets, stand_in), model)
+        await preparing_model
+    place = Place(state, servers, ports, configuration_file(state, secrets, stand_in))
     await supervisor.start(*service_programs(place))
     return Announcement(state, servers, ports, _webhook_secrets(secrets), stand_in)
 

@@ -22,13 +22,12 @@ _DRAIN_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the services are told. Without a `model` search is lexical."""
+    """What the services are told."""
 
     state: Path
     servers: Servers
     ports: Mapping[str, int]
     config_file: Path
-    model: Path | None
 
 
 def service_programs(place: Place) -> list[Program]:
@@ -70,7 +69,6 @@ def _environment(place: Place) -> dict[str, str]:
     """The caller's environment, so that any setting can be given, with ours where the embedded parts decide."""
     listening = {f"DEVOPS_MCP_{section.upper()}__PORT": str(place.ports[section]) for section in SERVICES}
     hosts = {f"DEVOPS_MCP_{section.upper()}__HOST": LOOPBACK for section in SERVICES}
-    model = {"DEVOPS_MCP_EMBEDDING_MODEL_DIR": str(place.model)} if place.model else {}
     return {
         **os.environ,
         "DEVOPS_MCP_ENVIRONMENT": "embedded",
@@ -80,5 +78,4 @@ def _environment(place: Place) -> dict[str, str]:
         "DEVOPS_MCP_LOG_FORMAT": "json",
         **hosts,
         **listening,
-        **model,
     }
