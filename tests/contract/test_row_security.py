@@ -1,0 +1,235 @@
+"""Tenants are kept apart by the database: read from the catalogue of a migrated one, and tried (cases T02, T03, T04)."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from devops_mcp.models.errors import NotFound
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.repositories.database import open_database
+
+DEFINER_FUNCTIONS = {"find_api_keys", "ensure_partitions"}
+"""What runs with the owner's rights, each for a reason given in its migration."""
+WITHOUT_TENANT = {"schema_migrations"}
+SERVICES = ("devops_mcp_app", "devops_mcp_worker")
+
+
+@pytest.fixture
+def owner(database) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        yield connection
+
+
+def column(connection: psycopg.Connection, query: str, *arguments: object) -> list[str]:
+    return [str(row[0]) for row in connection.execute(query, arguments).fetchall()]
+
+
+def tables_with_tenant(connection: psycopg.Connection) -> list[str]:
+    return column(
+        connection,
+        """
+        SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attname = 'tenant_id' AND NOT a.attisdropped
+        ORDER BY 1
+        """,
+    )
+
+
+def test_every_table_belongs_to_tenants_or_is_listed(owner):
+    tables = column(
+        owner,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')",
+    )
+    assert set(tables) - set(tables_with_tenant(owner)) == WITHOUT_TENANT
+
+
+def test_every_table_of_tenants_has_row_security_enabled_and_forced(owner):
+    """T04"""
+    unprotected = column(
+        owner,
+        "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND NOT (relrowsecurity AND relforcerowsecurity)",
+        tables_with_tenant(owner),
+    )
+    assert unprotected == []
+
+
+def test_every_unique_key_of_a_table_of_tenants_begins_with_the_tenant(owner):
+    """A key across tenants would tell one that another has the value."""
+    keys = column(
+        owner,
+        """
+        SELECT i.indexrelid::regclass FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indisunique AND i.indrelid::regclass::text = ANY(%s) AND a.attname <> 'tenant_id'
+        """,
+        tables_with_tenant(owner),
+    )
+    assert keys == []
+
+
+def test_no_view_shows_rows_with_its_owners_rights(owner):
+    views = column(
+        owner,
+        """
+        SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+            AND (relkind = 'm' OR (relkind = 'v' AND NOT coalesce(reloptions::text LIKE '%%security_invoker=true%%', false)))
+        """,
+    )
+    assert views == []
+
+
+def test_only_listed_functions_run_with_their_owners_rights(owner):
+    functions = column(
+        owner, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef AND proname <> ALL(%s)",
+        ["halfvec"],
+    )  # fmt: skip
+    assert set(functions) == DEFINER_FUNCTIONS
+
+
+def test_the_services_roles_own_nothing_and_cannot_bypass_row_security(owner):
+    """T04"""
+    roles = column(
+        owner,
+        """
+        SELECT rolname FROM pg_roles WHERE rolname LIKE 'devops_mcp_%%' AND rolname NOT IN ('devops_mcp_superuser')
+            AND (rolbypassrls OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
+        """,
+    )
+    owned = column(
+        owner,
+        """
+        SELECT c.relname FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
+        WHERE r.rolname IN ('devops_mcp_app', 'devops_mcp_worker', 'devops_mcp_rest', 'devops_mcp_mcp', 'devops_mcp_work')
+        """,
+    )
+    assert (roles, owned) == ([], [])
+
+
+def test_the_services_roles_lack_rights_that_row_security_does_not_cover(owner):
+    granted = column(
+        owner,
+        """
+        SELECT format('%%s %%s to %%s', privilege_type, table_name, grantee) FROM information_schema.role_table_grants
+        WHERE grantee = ANY(%s) AND privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
+        """,
+        list(SERVICES),
+    )
+    assert granted == []
+
+
+def fill(connection: psycopg.Connection, tenant: object, table: str) -> None:
+    """One row of the tenant, with a value of its type in every column that needs one, past all other rules."""
+    columns = connection.execute(
+        """
+        SELECT column_name, data_type, udt_name FROM information_schema.columns
+        WHERE table_schema = 'public' AND table_name = %s AND is_nullable = 'NO' AND is_generated = 'NEVER'
+            AND (column_default IS NULL OR column_name = 'tenant_id')
+        """,
+        (table,),
+    ).fetchall()
+    values: dict[str, object] = {}
+    for name, type_, udt in columns:
+        values[name] = _example(str(type_), str(udt))
+    values["tenant_id"] = tenant
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, values)),
+        sql.SQL(", ").join(sql.Placeholder() * len(values)),
+    )
+    connection.execute(statement, list(values.values()))
+
+
+def _example(type_: str, udt: str) -> object:
+    match type_:
+        case "uuid":
+            return new_id()
+        case "text":
+            return "x"
+        case "bytea":
+            return b"x"
+        case "jsonb":
+            return "{}"
+        case "integer" | "double precision":
+            return 1
+        case "timestamp with time zone":
+            return "2026-11-01T00:00:00Z"
+        case "ARRAY":
+            return []
+    raise AssertionError(f"no example for {type_} {udt}")
+
+
+def seen(connection: psycopg.Connection, table: str) -> int:
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def readable(connection: psycopg.Connection, role: str) -> list[str]:
+    return [
+        table
+        for table in tables_with_tenant(connection)
+        if column(connection, "SELECT has_table_privilege(%s, %s, 'SELECT')", role, table) == ["True"]
+    ]
+
+
+@pytest.mark.parametrize("role", ["app", "worker"])
+def test_a_tenant_sees_its_rows_and_nobody_without_a_tenant_sees_any(database, owner, role):
+    """T02, in every table that the role can read; the worker alone sees whose outbox it relays, and which tenants there are."""
+    tables = readable(owner, f"devops_mcp_{role}")
+    ours, theirs = DEFAULT_TENANT_ID, new_id()
+    owner.execute("SET session_replication_role = replica")  # foreign keys are not what is tried here
+    for table in tables:
+        if table != "tenants":
+            fill(owner, ours, table)
+        fill(owner, theirs, table)
+    of_all = {"outbox", "tenants"} if role == "worker" else set()
+    assert len(tables) >= 10
+    with psycopg.connect(database.app_url if role == "app" else database.worker_url) as connection:
+        for table in set(tables) - of_all:
+            connection.execute("SELECT set_config('app.tenant', '', true)")
+            assert seen(connection, table) == 0, table
+            for tenant in (ours, theirs):
+                connection.execute("SELECT set_config('app.tenant', %s, true)", (str(tenant),))
+                assert seen(connection, table) == 1, table
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "TRUNCATE contexts",
+        "SET ROLE devops_mcp_owner",
+        "ALTER TABLE contexts DISABLE ROW LEVEL SECURITY",
+        "DELETE FROM audit_log",
+        "UPDATE audit_log SET outcome = 'ok'",
+        "SELECT * FROM schema_migrations",
+        "COPY contexts TO PROGRAM 'true'",
+        "SELECT ensure_partitions(1)",
+        "INSERT INTO contexts (tenant_id, id, owner_id, title) VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'x')",
+    ],
+)
+def test_the_role_of_requests_is_refused_what_goes_past_row_security(database, statement):
+    """T04"""
+    with psycopg.connect(database.app_url) as connection:
+        connection.execute("SELECT set_config('app.tenant', %s, true)", (str(DEFAULT_TENANT_ID),))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+
+
+async def test_on_one_connection_no_tenant_ever_sees_another(database):
+    """T03"""
+    tenants = [new_id(), new_id()]
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        made = {}
+        for tenant in tenants:
+            async with opened.transaction(tenant) as tx:
+                made[tenant] = (await tx.contexts.create(new_id(), tenant, "mine", {})).id
+        for turn in range(300):
+            tenant, other = tenants[turn % 2], tenants[1 - turn % 2]
+            with suppress(NotFound):
+                async with opened.transaction(tenant) as tx:
+                    assert await tx.contexts.find(made[tenant]) is not None
+                    assert await tx.contexts.find(made[other]) is None
+                    if turn % 3:
+                        raise NotFound("a request that fails")
