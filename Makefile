@@ -94,6 +94,10 @@ COMPILE = printf '%s\n' './libs[embedded,local-embeddings]' $(filter-out ./libs,
 	| $(UV) pip compile --quiet - --group pyproject.toml:dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-package devops-mcp --no-emit-package devops-mcp-server --no-emit-package devops-mcp-rest-api --no-emit-package devops-mcp-worker
 
+.PHONY: readme
+readme: $(INSTALLED) ## Write the README's table of tools anew
+	@$(BIN)/python -m devops_mcp.cli.readme README.md
+
 .PHONY: lock
 lock: | $(BIN)/uv ## Bring requirements.lock up to the pyproject files (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) --output-file requirements.lock $(LOCK_ARGS) >/dev/null

@@ -15,17 +15,16 @@ OWN = (
 )
 
 
-def load_adapters(modules: Iterable[str] = OWN) -> Mapping[str, AnyAdapter]:
-    """All adapters by name, ours first, then installed ones in the order of their names.
+def load_adapters(modules: Iterable[str] = OWN, *, installed: bool = True) -> Mapping[str, AnyAdapter]:
+    """All adapters by name: ours first, then with `installed` those of other packages in the order of their names.
 
     Raises `ValueError` when two adapters or two tools share a name, or an entry point is not an `Adapter`.
     """
     adapters: dict[str, AnyAdapter] = {}
     found = [(module, import_module(module).ADAPTER) for module in modules]
-    found += [
-        (str(point.value), point.load())
-        for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name)
-    ]
+    if installed:
+        points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
+        found += [(point.value, point.load()) for point in points]
     tools: set[str] = set()
     for origin, adapter in found:
         if not isinstance(adapter, Adapter):
