@@ -90,25 +90,32 @@ check: $(INSTALLED) lock-fresh ## Format, lint, types, import contracts, lock fi
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 
-COMPILE = printf '%s\n' './libs[embedded,local-embeddings]' $(filter-out ./libs,$(OWN:%=./%)) \
-	| $(UV) pip compile --quiet - --group pyproject.toml:dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+# What is installed here (with tools), and what the images hold (without them, and without the embedded parts).
+COMPILE_FLAGS = --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-package devops-mcp --no-emit-package devops-mcp-server --no-emit-package devops-mcp-rest-api --no-emit-package devops-mcp-worker
+OWN_PROJECTS = $(filter-out ./libs,$(OWN:%=./%))
+COMPILE = printf '%s\n' './libs[embedded,local-embeddings,cli]' $(OWN_PROJECTS) | $(UV) pip compile --quiet - --group pyproject.toml:dev $(COMPILE_FLAGS)
+COMPILE_SERVICES = printf '%s\n' './libs[local-embeddings]' $(OWN_PROJECTS) | $(UV) pip compile --quiet - --constraint requirements.lock $(COMPILE_FLAGS)
 
 .PHONY: readme
 readme: $(INSTALLED) ## Write the README's table of tools anew
 	@$(BIN)/python -m devops_mcp.cli.readme README.md
 
 .PHONY: lock
-lock: | $(BIN)/uv ## Bring requirements.lock up to the pyproject files (LOCK_ARGS=--upgrade for newer versions)
+lock: | $(BIN)/uv ## Bring the lock files up to the pyproject files (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) --output-file requirements.lock $(LOCK_ARGS) >/dev/null
+	@$(COMPILE_SERVICES) --output-file requirements-services.lock $(LOCK_ARGS) >/dev/null
 
 # The present lock is the preference, so that only a changed pyproject makes a difference, not a new release. From the cache if that holds all.
 .PHONY: lock-fresh
 lock-fresh: $(INSTALLED)
-	@mkdir -p .build && cp requirements.lock .build/requirements.lock
+	@mkdir -p .build && cp requirements.lock requirements-services.lock .build/
 	@{ $(COMPILE) --offline --output-file .build/requirements.lock || $(COMPILE) --output-file .build/requirements.lock; } >/dev/null 2>.build/lock.log \
 		|| { cat .build/lock.log; exit 1; }
-	@cmp -s requirements.lock .build/requirements.lock || { echo "requirements.lock does not fit the pyproject files; run: make lock"; exit 1; }
+	@{ $(COMPILE_SERVICES) --offline --output-file .build/requirements-services.lock || $(COMPILE_SERVICES) --output-file .build/requirements-services.lock; } \
+		>/dev/null 2>.build/lock.log || { cat .build/lock.log; exit 1; }
+	@for lock in requirements.lock requirements-services.lock; do \
+		cmp -s $$lock .build/$$lock || { echo "$$lock does not fit the pyproject files; run: make lock"; exit 1; }; done
 
 .PHONY: clean
 clean: ## Delete the environment, caches and test data; CLEAN_STATE=1 also the data of `make run`

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key
-from devops_mcp.config import IntegrationSettings, ServerSettings, Settings
+from devops_mcp.config import IntegrationSettings, Settings
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import ApiKey, PrincipalKind
@@ -21,7 +21,7 @@ def settings_for(
     database_url: str, redis_url: str, integrations: Sequence[dict[str, Any]] = (), **others: Any
 ) -> Settings:
     """Settings of a service on a free port."""
-    server = ServerSettings(port=0, drain_timeout_s=5, receive_timeout_s=2)
+    server: dict[str, Any] = {"port": 0, "drain_timeout_s": 5, "receive_timeout_s": 2}
     return Settings(
         database_url=database_url,
         redis_url=redis_url,

@@ -46,12 +46,25 @@ class ServerSettings(_Section):
     """
 
     host: str = "127.0.0.1"
-    port: int = Field(ge=0, le=65535)
+    port: int = Field(default=0, ge=0, le=65535)
+    """0: any free one."""
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     receive_timeout_s: float = Field(default=5.0, gt=0)
     drain_timeout_s: float = Field(default=20.0, gt=0)
+
+
+class RestServerSettings(ServerSettings):
+    port: int = Field(default=8080, ge=0, le=65535)
+
+
+class McpServerSettings(ServerSettings):
+    port: int = Field(default=8081, ge=0, le=65535)
+
+
+class WorkerServerSettings(ServerSettings):
+    port: int = Field(default=8082, ge=0, le=65535)
 
 
 class IntegrationSettings(_Section):
@@ -84,9 +97,9 @@ class Settings(BaseSettings):
     aws_region: str = "us-east-1"
     queue_prefix: str = Field(default="devops-mcp-", pattern=r"^[A-Za-z0-9_-]{0,40}$")
 
-    rest: ServerSettings = ServerSettings(port=8080)
-    mcp: ServerSettings = ServerSettings(port=8081)
-    worker: ServerSettings = ServerSettings(port=8082)
+    rest: RestServerSettings = RestServerSettings()
+    mcp: McpServerSettings = McpServerSettings()
+    worker: WorkerServerSettings = WorkerServerSettings()
 
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: LogFormat = LogFormat.JSON
@@ -110,10 +123,10 @@ class Settings(BaseSettings):
         names = [(i.tenant_id, i.name) for i in self.integrations]
         if len(set(names)) != len(names):
             raise ValueError("two integrations of one tenant share a name")
-        for name, server in (("rest", self.rest), ("mcp", self.mcp)):
+        for name, server in (("rest", self.rest), ("mcp", self.mcp), ("worker", self.worker)):
             if (
                 server.host not in ("127.0.0.1", "::1", "localhost")
-                and server.allowed_hosts == ServerSettings(port=0).allowed_hosts
+                and server.allowed_hosts == ServerSettings().allowed_hosts
             ):
                 raise ValueError(
                     f"{name}.host is {server.host}: say with {name}.allowed_hosts which names are served"

@@ -1,0 +1,97 @@
+"""The command `devops-mcp`.
+
+What needs the schema's owner is here: applying migrations, and the first API key of an installation.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from devops_mcp.auth.api_keys import generate_key
+from devops_mcp.config.settings import PREFIX
+from devops_mcp.events.provisioning import create_queues
+from devops_mcp.models.errors import ConfigurationError, PlatformError
+from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.models.principals import PrincipalKind
+from devops_mcp.operations.bootstrap import add_key
+from devops_mcp.repositories.migrate import migrate
+
+OWNER_URL = f"{PREFIX}MIGRATION_DATABASE_URL"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+db = typer.Typer(no_args_is_help=True, help="The database schema.")
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+queues = typer.Typer(no_args_is_help=True, help="The queues.")
+app.add_typer(db, name="db")
+app.add_typer(keys, name="keys")
+app.add_typer(queues, name="queues")
+
+
+@db.command("migrate")
+def migrate_database() -> None:
+    """Bring the schema up to this version. Safe to run again, and from several places at once."""
+    applied = asyncio.run(migrate(_owner_url()))
+    for name in applied:
+        typer.echo(f"applied {name}")
+    typer.echo("the schema is up to date")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Whose key it is; it stands in the audit log.")],
+    grant: Annotated[
+        list[str],
+        typer.Option(help="A permission pattern, such as 'tools:read:*' or '*'; repeat for several."),
+    ],
+    kind: Annotated[PrincipalKind, typer.Option(help="Who uses it.")] = PrincipalKind.SERVICE,
+    tenant: Annotated[UUID, typer.Option(help="The tenant's id.")] = DEFAULT_TENANT_ID,
+) -> None:
+    """Create an API key and print it; it is shown this once."""
+    key = generate_key()
+    asyncio.run(add_key(_owner_url(), key, name=name, grants=tuple(grant), kind=kind, tenant_id=tenant))
+    typer.echo(key)
+
+
+@queues.command("create")
+def create_all_queues() -> None:
+    """Create the queues and their dead-letter queues; those that exist are brought up to date and keep their messages."""
+    endpoint = os.environ.get(f"{PREFIX}SQS_ENDPOINT_URL")
+    region = os.environ.get(f"{PREFIX}AWS_REGION", "us-east-1")
+    prefix = os.environ.get(f"{PREFIX}QUEUE_PREFIX", "devops-mcp-")
+    asyncio.run(create_queues(endpoint, region=region, prefix=prefix))
+    typer.echo("the queues are there")
+
+
+@app.command("demo")
+def demo(
+    state: Annotated[Path, typer.Option(help="Folder of the suite that 'make run' started.")] = Path(".data"),
+) -> None:
+    """Play the main story against a running suite."""
+    from devops_mcp.cli.demo import main as play  # needs the extra devops-mcp[cli]
+
+    raise typer.Exit(play(["--state", str(state)]))
+
+
+def _owner_url() -> str:
+    url = os.environ.get(OWNER_URL)
+    if not url:
+        raise ConfigurationError(f"{OWNER_URL} is missing; set it to the address of the schema's owner")
+    return url
+
+
+def main() -> None:
+    """Run a command; what goes wrong is one line and exit code 1."""
+    try:
+        app()
+    except PlatformError as error:
+        typer.echo(error.message, err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

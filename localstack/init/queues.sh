@@ -1,0 +1,8 @@
+#!/bin/bash
+# Made by 'python -m devops_mcp.events.export' from the table in libs/devops_mcp/events/queues.py; change that, not this.
+set -euo pipefail
+awslocal sqs create-queue --queue-name devops-mcp-events-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-events --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-events-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-embeddings-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-embeddings --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "60", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-embeddings-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
+awslocal s3api create-bucket --bucket devops-mcp >/dev/null
