@@ -18,7 +18,7 @@ from devops_mcp.repositories.transaction import Transaction
 Connection = AsyncConnection[TupleRow]
 
 _BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
-_SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
+_SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c timezone=UTC"
 _CHECKOUT_S = 5.0
 
 

@@ -114,7 +114,6 @@ async def a_bench(queues, spec: QueueSpec) -> AsyncIterator[Bench]:
     async with (
         open_queues(**where, prefix=prefix, specs=[spec]) as opened,
         open_queues(**where, prefix=prefix, specs=[_DeadLetters(dead)]) as letters,  # type: ignore[list-item]
-        asyncio.timeout(60),
     ):
         yield Bench(opened[QueueName.EVENTS], letters[QueueName.EVENTS], spec)
 
@@ -158,6 +157,23 @@ async def test_messages_are_handled_in_groups_by_tenant_and_deleted(bench):
     assert {tenant for tenant, _ in recorder.groups} == {one, other}
     assert await bench.left() == 0
     assert bench.counted("done") == 9
+
+
+async def test_however_many_tenants_no_more_handlers_run_at_once_than_there_are_slots(bench):
+    await bench.send(*(a_message() for _ in range(10)))
+    recorder, running, most = Recorder(), 0, 0
+
+    async def watched(tenant_id: UUID, messages: Sequence[Message], traces: Mapping[UUID, str]) -> set[UUID]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return await recorder.handle(tenant_id, messages, traces)
+
+    async with bench.consuming(watched, slots=2):
+        await recorder.until(lambda: len(recorder.done) == 10)
+    assert most == 2
 
 
 async def test_a_backlog_makes_larger_groups(bench):

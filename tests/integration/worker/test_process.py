@@ -93,7 +93,6 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
     async with (
         open_database(database.app_url, pool_size=4, application="test") as opened,
         open_queues(endpoint_url=queues.endpoint_url, region=queues.region, prefix=prefix) as sqs,
-        asyncio.timeout(100),
     ):
         intake = EventIntake(opened, Metrics())
         yield Bench(intake, opened, sqs[QueueName.EVENTS], settings, database.superuser_url)

@@ -56,7 +56,6 @@ async def bench(database, queues) -> AsyncIterator[Bench]:
     async with (
         open_database(database.worker_url, pool_size=4, application="test") as opened,
         open_queues(endpoint_url=queues.endpoint_url, region=queues.region, prefix=queues.prefix) as sqs,
-        asyncio.timeout(60),
     ):
         yield Bench(opened, dict(sqs))
 

@@ -41,8 +41,8 @@ _PROBE_EVERY_S = 0.5
 class Policy:
     """How a queue is consumed; no queue takes capacity from another.
 
-    `slots` loops run at once. Each receives ten messages and, where there were ten, up to `further` times ten more at once, so that a group
-    grows with the backlog and a lone message does not wait.
+    `slots` loops run at once, and as many handlers. Each loop receives ten messages and, where there were ten, up to `further` times ten
+    more at once, so that a group grows with the backlog and a lone message does not wait.
     """
 
     slots: int = 4
@@ -80,6 +80,7 @@ class Consumer:
         self._metrics = metrics
         self._policy = policy or Policy()
         self._monotonic = monotonic
+        self._room = asyncio.Semaphore(self._policy.slots)
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
         """Consume until `stop`, then finish what is under way; what is not finished in time is given back."""
@@ -141,21 +142,25 @@ class Consumer:
         return not isinstance(error, Unavailable)
 
     async def _try(self, group: Sequence[Work], held: Held) -> Exception | None:
-        """Handle and acknowledge a group; return what prevented it."""
-        started = self._monotonic()
-        messages = [work.message for work in group]
+        """Handle a group, once there is room for it, and acknowledge it; return what prevented it."""
         try:
-            with ExitStack() as spans:
-                traces = {work.message.id: self._enter_span(spans, work) for work in group}
-                async with asyncio.timeout(self._policy.handler_timeout_s):
-                    fresh = await self._handle(messages[0].tenant_id, messages, traces)
-                self._record(messages, fresh, self._monotonic() - started)
+            async with self._room:
+                await self._handle_traced(group)
         except TimeoutError:
             return DeadlineExceeded(f"the handler took longer than {self._policy.handler_timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - the worker loop: one message's fault must not end it
             return error
         await held.acknowledge([work.received for work in group])
         return None
+
+    async def _handle_traced(self, group: Sequence[Work]) -> None:
+        started = self._monotonic()
+        messages = [work.message for work in group]
+        with ExitStack() as spans:
+            traces = {work.message.id: self._enter_span(spans, work) for work in group}
+            async with asyncio.timeout(self._policy.handler_timeout_s):
+                fresh = await self._handle(messages[0].tenant_id, messages, traces)
+            self._record(messages, fresh, self._monotonic() - started)
 
     async def _fail(self, received: Received, error: Exception, held: Held) -> None:
         """Return or bury a message whose handler raised `error`."""
@@ -165,32 +170,30 @@ class Consumer:
             max_attempts=self._spec.max_receives,
             backoff=self._policy.backoff,
         )
-        unexpected = not isinstance(error, PlatformError | ValidationError)
         with continued(received.carrier, f"fail {self._spec.name}"):
             match decided:
                 case Retry(delay_s, reason):
                     await held.give_back([received], delay_s)
-                    log.warning(
-                        "message returned",
-                        queue=self._spec.name,
-                        message_id=received.message_id,
-                        attempt=received.attempt,
-                        delay_s=delay_s,
-                        reason=reason,
-                        exc_info=error if unexpected else None,
-                    )
+                    self._log_failure(received, "message returned", reason, error, delay_s=delay_s)
+                    self._metrics.queue_message(self._spec.name, "returned", 0.0)
                 case Bury(reason):
                     await held.bury(received, reason)
-                    log.error(
-                        "message buried",
-                        queue=self._spec.name,
-                        message_id=received.message_id,
-                        attempt=received.attempt,
-                        reason=reason,
-                        exc_info=error if unexpected else None,
-                    )
-        self._metrics.queue_message(
-            self._spec.name, "returned" if isinstance(decided, Retry) else "dead", 0.0
+                    self._log_failure(received, "message buried", reason, error)
+                    self._metrics.queue_message(self._spec.name, "dead", 0.0)
+
+    def _log_failure(
+        self, received: Received, what: str, reason: str, error: Exception, **more: object
+    ) -> None:
+        # Ours say all in their reason; of any other the traceback is wanted.
+        expected = isinstance(error, PlatformError | ValidationError)
+        log.warning(
+            what,
+            queue=self._spec.name,
+            message_id=received.message_id,
+            attempt=received.attempt,
+            reason=reason,
+            exc_info=None if expected else error,
+            **more,
         )
 
     def _enter_span(self, spans: ExitStack, work: Work) -> str:
