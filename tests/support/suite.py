@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devops_mcp.embedded.postgres import remove_data_folder
+
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 40.0
 _FREE_PORTS = {
@@ -80,13 +82,16 @@ def start_suite(state: Path, environment: Mapping[str, str] | None = None) -> Su
 
 @contextlib.contextmanager
 def running_suite(state: Path, environment: Mapping[str, str] | None = None) -> Iterator[Suite]:
-    """A started suite that is stopped at the end of the block."""
-    suite = start_suite(state, environment)
+    """A started suite that is stopped at the end of the block, with its database deleted."""
     try:
-        yield suite
+        suite = start_suite(state, environment)
+        try:
+            yield suite
+        finally:
+            if suite.process.poll() is None:
+                suite.stop()
     finally:
-        if suite.process.poll() is None:
-            suite.stop()
+        remove_data_folder(state / "postgres")
 
 
 def _wait_for_addresses(process: subprocess.Popen[bytes], file: Path, output: Path) -> dict[str, Any]:
