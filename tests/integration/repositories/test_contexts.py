@@ -1,0 +1,156 @@
+"""Contexts and their items, against PostgreSQL."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+from devops_mcp.models.contexts import ContextItem, ItemKind, NewItem
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.passages import NewPassage, PassageKind
+from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.database import Database, open_database
+
+TENANT = DEFAULT_TENANT_ID
+ME, OTHER = new_id(), new_id()
+WRITERS = 32
+
+
+async def a_context(database: Database, *, owner: UUID = ME, title: str = "investigation") -> UUID:
+    async with database.transaction(TENANT) as tx:
+        return (await tx.contexts.create(new_id(), owner, title, {"ticket": 7})).id
+
+
+async def append(database: Database, context: UUID, texts: Sequence[str]) -> list[ContextItem]:
+    items = [CountedItem(new_id(), NewItem(text=text), tokens=len(text)) for text in texts]
+    async with database.transaction(TENANT) as tx:
+        return await tx.contexts.append(context, items)
+
+
+async def items_of(
+    database: Database, context: UUID, *, after: int = 0, limit: int = 1000
+) -> list[ContextItem]:
+    async with database.transaction(TENANT) as tx:
+        return await tx.contexts.items(context, after, limit)
+
+
+async def test_a_context_comes_back_as_it_was_created(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        id_ = await a_context(opened, title="why did it fail?")
+        async with opened.transaction(TENANT) as tx:
+            found = await tx.contexts.find(id_)
+    assert found is not None
+    assert (found.tenant_id, found.owner_id, found.title, found.metadata) == (
+        TENANT,
+        ME,
+        "why did it fail?",
+        {"ticket": 7},
+    )
+    assert (found.item_count, found.token_count) == (0, 0)
+
+
+async def test_an_unknown_context_is_none(database):
+    async with (
+        open_database(database.app_url, pool_size=2, application="test") as opened,
+        opened.transaction(TENANT) as tx,
+    ):
+        assert await tx.contexts.find(new_id()) is None
+        assert not await tx.contexts.delete(new_id())
+
+
+async def test_an_item_comes_back_with_all_that_was_said_of_it(database):
+    item = NewItem(
+        kind=ItemKind.MESSAGE, role="assistant", text="größer\n\t\U0001f600", metadata={"a": [1, None]}
+    )
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        context = await a_context(opened)
+        async with opened.transaction(TENANT) as tx:
+            [written] = await tx.contexts.append(context, [CountedItem(new_id(), item, tokens=9)])
+        [read] = await items_of(opened, context)
+    assert read == written
+    assert (read.kind, read.role, read.text, read.metadata) == (
+        item.kind,
+        item.role,
+        item.text,
+        item.metadata,
+    )
+    assert (read.position, read.tokens) == (1, 9)
+
+
+async def test_32_writers_at_once_lose_nothing_and_each_keeps_its_order(database):
+    async with open_database(database.app_url, pool_size=8, application="test") as opened:
+        context = await a_context(opened)
+        written = await asyncio.gather(
+            *(append(opened, context, [f"{writer}:{n}" for n in range(3)]) for writer in range(WRITERS))
+        )
+        stored = await items_of(opened, context)
+        async with opened.transaction(TENANT) as tx:
+            found = await tx.contexts.find(context)
+    assert [item.position for item in stored] == list(range(1, 3 * WRITERS + 1))
+    assert {item.id for item in stored} == {item.id for items in written for item in items}
+    by_position = {item.position: item.text for item in stored}
+    for writer, items in enumerate(written):
+        first = items[0].position
+        assert [by_position[first + n] for n in range(3)] == [f"{writer}:{n}" for n in range(3)]
+    assert found is not None
+    assert found.item_count == 3 * WRITERS
+    assert found.token_count == sum(len(item.text) for item in stored)
+
+
+async def test_a_writer_that_fails_leaves_no_gap(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        context = await a_context(opened)
+        await append(opened, context, ["first"])
+        with suppress(LookupError):
+            async with opened.transaction(TENANT) as tx:
+                await tx.contexts.append(context, [CountedItem(new_id(), NewItem(text="lost"), tokens=1)])
+                raise LookupError("the request fails after it wrote")
+        await append(opened, context, ["second"])
+        stored = await items_of(opened, context)
+    assert [(item.position, item.text) for item in stored] == [(1, "first"), (2, "second")]
+
+
+async def test_items_are_read_on_from_a_position(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        context = await a_context(opened)
+        await append(opened, context, ["a", "b", "c", "d"])
+        page = await items_of(opened, context, after=1, limit=2)
+        rest = await items_of(opened, context, after=page[-1].position)
+    assert [item.text for item in page] == ["b", "c"]
+    assert [item.text for item in rest] == ["d"]
+
+
+async def test_pages_are_newest_first_and_of_one_owner_unless_all_are_wanted(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        mine = [await a_context(opened) for _ in range(3)]
+        theirs = await a_context(opened, owner=OTHER)
+        async with opened.transaction(TENANT) as tx:
+            first = [context.id for context in await tx.contexts.page(ME, None, 2)]
+            second = [context.id for context in await tx.contexts.page(ME, first[-1], 2)]
+            everyones = [context.id for context in await tx.contexts.page(None, None, 10)]
+    assert (first, second) == ([mine[2], mine[1]], [mine[0]])
+    assert everyones == [theirs, *reversed(mine)]
+
+
+async def test_deleting_a_context_takes_its_items_and_passages_along(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        context = await a_context(opened)
+        [item] = await append(opened, context, ["the certificate had expired"])
+        passage = NewPassage(
+            kind=PassageKind.CONTEXT_ITEM,
+            source_id=item.id,
+            context_id=context,
+            title="investigation",
+            text=item.text,
+            uri=f"devops://contexts/{context}",
+            occurred_at=item.created_at,
+        )
+        async with opened.transaction(TENANT) as tx:
+            added = await tx.passages.add([(new_id(), passage)], owner_id=ME)
+            assert len(await tx.passages.lacking_vectors(added, "any space")) == 1
+        async with opened.transaction(TENANT) as tx:
+            assert await tx.contexts.delete(context)
+        async with opened.transaction(TENANT) as tx:
+            assert await tx.contexts.find(context) is None
+            assert await tx.contexts.items(context, 0, 10) == []
+            assert await tx.passages.lacking_vectors(added, "any space") == []
