@@ -4,7 +4,6 @@ What needs the schema's owner is here: applying migrations, and the first API ke
 """
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +12,10 @@ from uuid import UUID
 import typer
 
 from devops_mcp.auth.api_keys import generate_key
+from devops_mcp.config import Settings, load_settings
 from devops_mcp.config.settings import PREFIX
 from devops_mcp.events.provisioning import create_queues
-from devops_mcp.models.errors import ConfigurationError, PlatformError
+from devops_mcp.models.errors import ConfigurationError, Conflict, PlatformError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.principals import PrincipalKind
 from devops_mcp.operations.bootstrap import add_key
@@ -53,17 +53,20 @@ def create_key(
 ) -> None:
     """Create an API key and print it; it is shown this once."""
     key = generate_key()
-    asyncio.run(add_key(_owner_url(), key, name=name, grants=tuple(grant), kind=kind, tenant_id=tenant))
+    if not asyncio.run(
+        add_key(_owner_url(), key, name=name, grants=tuple(grant), kind=kind, tenant_id=tenant)
+    ):
+        raise Conflict("the tenant has a key of the same prefix; try again")
     typer.echo(key)
 
 
 @queues.command("create")
 def create_all_queues() -> None:
     """Create the queues and their dead-letter queues; those that exist are brought up to date and keep their messages."""
-    endpoint = os.environ.get(f"{PREFIX}SQS_ENDPOINT_URL")
-    region = os.environ.get(f"{PREFIX}AWS_REGION", "us-east-1")
-    prefix = os.environ.get(f"{PREFIX}QUEUE_PREFIX", "devops-mcp-")
-    asyncio.run(create_queues(endpoint, region=region, prefix=prefix))
+    settings = _settings()
+    asyncio.run(
+        create_queues(settings.sqs_endpoint_url, region=settings.aws_region, prefix=settings.queue_prefix)
+    )
     typer.echo("the queues are there")
 
 
@@ -77,11 +80,16 @@ def demo(
     raise typer.Exit(play(["--state", str(state)]))
 
 
+def _settings() -> Settings:
+    """The settings, where a command needs neither the services' database nor Redis."""
+    return load_settings({"database_url": "postgresql:///", "redis_url": "redis://"})
+
+
 def _owner_url() -> str:
-    url = os.environ.get(OWNER_URL)
-    if not url:
+    url = _settings().migration_database_url
+    if url is None or not url.get_secret_value():
         raise ConfigurationError(f"{OWNER_URL} is missing; set it to the address of the schema's owner")
-    return url
+    return url.get_secret_value()
 
 
 def main() -> None:

@@ -3,10 +3,14 @@
 from uuid import UUID
 
 from devops_mcp.auth.api_keys import hash_secret, parse_key
+from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import ApiKey, PrincipalKind
 from devops_mcp.repositories.api_keys import insert_as_owner
+
+OWNER_ACTOR = UUID(int=0)
+"""Who acts by the schema owner's connection: nobody that we know by an id."""
 
 
 async def add_key(
@@ -18,7 +22,10 @@ async def add_key(
     kind: PrincipalKind,
     tenant_id: UUID = DEFAULT_TENANT_ID,
 ) -> bool:
-    """Let `key` do what `grants` cover in the tenant; whether it was new. Only its hash is kept."""
+    """Let `key` do what `grants` cover in the tenant; whether it was new. Only its hash is kept.
+
+    Raises `NotFound` for a tenant that does not exist, `Unavailable` when the owner gets no connection.
+    """
     parts = parse_key(key)
     if parts is None:
         raise ValueError("the key is not of the form dm_<prefix>_<secret>")
@@ -32,7 +39,22 @@ async def add_key(
         grants=grants,
         created_at=utc_now(),
     )
-    return await insert_as_owner(owner_url, row)
+    return await insert_as_owner(owner_url, row, _creation(row))
+
+
+def _creation(key: ApiKey) -> AuditRecord:
+    return AuditRecord(
+        id=new_id(),
+        tenant_id=key.tenant_id,
+        actor_id=OWNER_ACTOR,
+        actor="schema owner",
+        action="key.create",
+        target=f"key:{key.prefix}",
+        outcome="ok",
+        duration_ms=0.0,
+        arguments={"name": key.name, "kind": key.kind, "grants": list(key.grants)},
+        at=key.created_at,
+    )
 
 
 async def ensure_development_key(owner_url: str, key: str) -> bool:

@@ -6,6 +6,7 @@ from importlib.resources import files
 from psycopg import AsyncConnection
 
 from devops_mcp.models.errors import ConfigurationError
+from devops_mcp.repositories.owner import connect_as_owner
 
 _LOCK = 0x646D6370  # any number that is ours: pg_advisory_lock keys are shared by the whole database
 
@@ -21,9 +22,10 @@ async def migrate(owner_url: str) -> list[str]:
     """Apply what is missing and return the names applied.
 
     Safe to call from several places at once: one applies, the others wait. Raises `ConfigurationError` when a migration
-    that was applied has changed since, or the database knows one that this code does not have.
+    that was applied has changed since, or the database knows one that this code does not have; `Unavailable` when there is no
+    connection to be had.
     """
-    async with await AsyncConnection.connect(owner_url, autocommit=True) as connection:
+    async with connect_as_owner(owner_url, autocommit=True) as connection:
         await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations"

@@ -2,33 +2,22 @@
 
 import asyncio
 from collections.abc import Iterator
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from devops_mcp.embedded.postgres import SUPERUSER
-from devops_mcp.embedded.roles import OWNER
-from devops_mcp.models.errors import ConfigurationError
+from devops_mcp.models.errors import ConfigurationError, PlatformError, Unavailable
 from devops_mcp.repositories import migrate as module
 from devops_mcp.repositories.migrate import migrate, migrations
+from support.databases import empty_database
+
+NAMES = [name for name, _ in migrations()]
 
 
 @pytest.fixture
 def empty(stack, administration) -> Iterator[str]:
-    """The owner's address of a database without our schema. pgvector is there: making it known is the superuser's."""
-    name = f"test_{uuid4().hex}"
-    administration.execute(
-        sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER))
-    )
-    with psycopg.connect(stack.servers.database_url(SUPERUSER, name), autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector")
-    yield stack.servers.database_url(OWNER, name)
-    administration.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-NAMES = [name for name, _ in migrations()]
+    with empty_database(stack, administration) as owner_url:
+        yield owner_url
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
@@ -83,3 +72,19 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_those_before_
     assert rows(empty, "SELECT to_regclass('a')::text, to_regclass('b')::text") == [("a", None)]
     offer(monkeypatch, ("0001_a.sql", "CREATE TABLE a ()"), ("0002_b.sql", "CREATE TABLE b ()"))
     assert await migrate(empty) == ["0002_b.sql"]
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "reason"),
+    [
+        ("postgresql://owner:hunter2@127.0.0.1:1/db", Unavailable, "it does not answer"),
+        ("{url}?user=nobody_knows&password=hunter2", Unavailable, "password authentication failed"),
+        ("postgresql://owner:hunter2 with spaces@127.0.0.1/db", ConfigurationError, "not of the form"),
+        ("postgresql://owner:hunter2@ss@127.0.0.1:1/db", PlatformError, "owner"),
+    ],
+)
+async def test_what_is_wrong_with_an_address_is_said_without_its_password(empty, address, error, reason):
+    with pytest.raises(error, match=reason) as refused:
+        await migrate(address.format(url=empty))
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
