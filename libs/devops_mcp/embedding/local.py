@@ -9,11 +9,14 @@ import heapq
 import itertools
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import structlog
 
 from devops_mcp.embedding.base import Vector
 from devops_mcp.models.errors import Unavailable
@@ -21,6 +24,8 @@ from devops_mcp.models.errors import Unavailable
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+log = structlog.get_logger()
 
 SPACE = "all-MiniLM-L6-v2/int8/384"
 DIMENSIONS = 384
@@ -42,6 +47,18 @@ def default_folder() -> Path:
     return Path(sys.prefix) / "share" / "devops-mcp" / "models" / SPACE.replace("/", "-")
 
 
+class ModelFailed(Exception):
+    """onnxruntime or tokenizers failed; both raise plain exceptions of their own making."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise ModelFailed(type(error).__name__) from error
+
+
 class Model:
     """The tokenizer and the graph. Loading takes some 0.2 s; nothing here is asynchronous."""
 
@@ -49,19 +66,24 @@ class Model:
         import onnxruntime
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._tokenizer.no_padding()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
-        )
+        with _translated():
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+            self._tokenizer.enable_truncation(MAX_TOKENS)
+            self._tokenizer.no_padding()
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            options.log_severity_level = 3
+            self._session = onnxruntime.InferenceSession(
+                str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
+            )
 
     def vectors(self, texts: Sequence[str]) -> list[Vector]:
         """Unit vectors of the texts, in order. Texts of like length are computed together, since all are padded to the longest."""
+        with _translated():
+            return self._vectors(texts)
+
+    def _vectors(self, texts: Sequence[str]) -> list[Vector]:
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
         vectors: list[Vector] = [[]] * len(encoded)
@@ -95,13 +117,16 @@ class _Job:
 
 
 class LocalProvider:
-    """An `EmbeddingProvider` over a `Model`. Open it with `open_local`."""
+    """An `EmbeddingProvider` over a `Model`, which its thread loads first: a service is ready before, and what is asked meanwhile waits.
+
+    Open it with `open_local`.
+    """
 
     space = SPACE
     dimensions = DIMENSIONS
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._load = load
         self._loop = asyncio.get_running_loop()
         self._jobs: list[_Job] = []
         self._changed = threading.Condition()
@@ -141,9 +166,17 @@ class LocalProvider:
         return await answer
 
     def _work(self) -> None:
+        model = self._loaded()
         while (job := self._next()) is not None:
             if not job.answer.cancelled():
-                self._finish(job)
+                self._finish(model, job)
+
+    def _loaded(self) -> Model | None:
+        try:
+            return self._load()
+        except (ModelFailed, ImportError):
+            log.exception("embedding model not loaded")
+            return None
 
     def _next(self) -> _Job | None:
         with self._changed:
@@ -154,11 +187,14 @@ class LocalProvider:
             self._waiting -= len(job.texts)
             return job
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, model: Model | None, job: _Job) -> None:
+        if model is None:
+            self._loop.call_soon_threadsafe(_fail, job.answer, "it was not loaded; the log says why")
+            return
         try:
-            vectors = self._model.vectors(job.texts)
-        except (RuntimeError, ValueError) as error:  # what onnxruntime and tokenizers raise
-            self._loop.call_soon_threadsafe(_fail, job.answer, type(error).__name__)
+            vectors = model.vectors(job.texts)
+        except ModelFailed as error:
+            self._loop.call_soon_threadsafe(_fail, job.answer, str(error))
         else:
             self._loop.call_soon_threadsafe(_answer, job.answer, vectors)
 
@@ -175,8 +211,8 @@ def _fail(future: "asyncio.Future[Any]", reason: str) -> None:
 
 @asynccontextmanager
 async def open_local(folder: Path, *, threads: int = 1) -> AsyncIterator[LocalProvider]:
-    """Load the model that `folder` holds, and close it at the end."""
-    provider = LocalProvider(await asyncio.to_thread(Model, folder, threads=threads))
+    """Begin to load the model that `folder` holds, and close it at the end."""
+    provider = LocalProvider(partial(Model, folder, threads=threads))
     try:
         yield provider
     finally:

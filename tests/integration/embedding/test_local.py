@@ -168,7 +168,7 @@ class SlowModel(Model):
 
 async def test_a_question_goes_ahead_of_passages_that_wait():
     model = SlowModel()
-    provider = LocalProvider(model)
+    provider = LocalProvider(lambda: model)
     passages = asyncio.create_task(provider.embed([f"passage {i}" for i in range(64)]))
     others = asyncio.create_task(provider.embed([f"other {i}" for i in range(16)]))
     await asyncio.sleep(0)
@@ -183,10 +183,20 @@ async def test_a_question_goes_ahead_of_passages_that_wait():
 
 
 async def test_a_closed_provider_says_so():
-    provider = LocalProvider(SlowModel())
+    model = SlowModel()
+    provider = LocalProvider(lambda: model)
     await provider.close()
     with pytest.raises(Unavailable):
         await provider.embed_query("anybody there?")
+
+
+async def test_a_model_that_cannot_be_loaded_is_said_at_each_call(tmp_path):
+    (tmp_path / "model.int8.onnx").write_bytes(b"no graph")
+    (tmp_path / TOKENIZER).write_text("{}")
+    async with open_provider("auto", tmp_path) as opened:
+        assert opened.provider is not None
+        with pytest.raises(Unavailable, match="not loaded"):
+            await opened.provider.embed_query("anybody there?")
 
 
 async def test_the_choice_is_said(folder, tmp_path):
