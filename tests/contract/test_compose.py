@@ -11,6 +11,7 @@ import yaml
 from devops_mcp.config import Settings
 from devops_mcp.events.export import script
 from devops_mcp.events.queues import QUEUES
+from devops_mcp.serving.routes import LIVE
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -42,6 +43,30 @@ def test_a_service_is_given_settings_that_it_accepts(name, monkeypatch):
 def test_a_service_waits_for_its_schema_and_has_its_sources_mounted(name):
     assert service(name)["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
     assert {"./libs:/source/libs:ro", "./services:/source/services:ro"} <= set(service(name)["volumes"])
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "localstack"])
+def test_what_others_wait_for_says_when_it_is_ready(name):
+    waited_for = {n for d in COMPOSE["services"].values() for n in d.get("depends_on", {})}
+    assert waited_for == {"postgres", "redis", "localstack", "migrate"}
+    assert service(name)["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_given_the_time_to_drain(name):
+    drain_s = Settings.model_fields[PORTS[name]].default.drain_timeout_s
+    assert int(service(name)["stop_grace_period"].removesuffix("s")) > drain_s
+
+
+def test_the_image_asks_whether_it_is_alive_where_services_say_so():
+    assert f"HEALTH_URL=http://127.0.0.1:${{PORT}}{LIVE}" in dockerfile()
+    assert "HEALTHCHECK" in dockerfile()
+
+
+def test_the_schema_is_migrated_by_its_owner_alone():
+    owners = {n for n, d in COMPOSE["services"].items() if "devops_mcp_owner" in str(d.get("environment"))}
+    assert owners == {"migrate"}
+    assert service("migrate")["command"] == ["devops-mcp", "db", "migrate"]
 
 
 def test_every_image_is_pinned_to_a_version():
