@@ -7,6 +7,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from devops_mcp.embedded.postgres import SUPERUSER
+from devops_mcp.embedded.roles import OWNER
 from devops_mcp.models.errors import NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.repositories.database import open_database
@@ -14,7 +16,6 @@ from devops_mcp.repositories.database import open_database
 DEFINER_FUNCTIONS = {"find_api_keys", "ensure_partitions"}
 """What runs with the owner's rights, each for a reason given in its migration."""
 WITHOUT_TENANT = {"schema_migrations"}
-SERVICES = ("devops_mcp_app", "devops_mcp_worker")
 
 
 @pytest.fixture
@@ -56,13 +57,30 @@ def test_every_table_of_tenants_has_row_security_enabled_and_forced(owner):
     assert unprotected == []
 
 
+def test_what_crosses_tenants_is_listed(owner):
+    """Every other policy lets a row be seen and written by its own tenant only."""
+    own = "(tenant_id = current_tenant())"
+    policies = owner.execute(
+        "SELECT tablename || '.' || policyname, roles::text, cmd, qual, with_check FROM pg_policies WHERE schemaname = 'public'"
+    ).fetchall()
+    tables = [name.partition(".")[0] for name, *rest in policies if rest == ["{public}", "ALL", own, own]]
+    partitions = set(tables_with_tenant(owner)) - set(tables)
+    assert sorted(row for row in policies if row[1:] != ("{public}", "ALL", own, own)) == [
+        ("api_keys.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
+        ("outbox.relay", "{devops_mcp_worker}", "ALL", "true", own),
+        ("tenants.upkeep", "{devops_mcp_worker}", "SELECT", "true", None),
+    ]
+    assert {name.rsplit("_", 2)[0] for name in partitions} == {"events", "audit_log"}
+
+
 def test_every_unique_key_of_a_table_of_tenants_begins_with_the_tenant(owner):
     """A key across tenants would tell one that another has the value."""
     keys = column(
         owner,
         """
-        SELECT i.indexrelid::regclass FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-        WHERE i.indisunique AND i.indrelid::regclass::text = ANY(%s) AND a.attname <> 'tenant_id'
+        SELECT i.indexrelid::regclass FROM pg_index AS i
+        LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indisunique AND i.indrelid::regclass::text = ANY(%s) AND a.attname IS DISTINCT FROM 'tenant_id'
         """,
         tables_with_tenant(owner),
     )
@@ -82,9 +100,8 @@ def test_no_view_shows_rows_with_its_owners_rights(owner):
 
 def test_only_listed_functions_run_with_their_owners_rights(owner):
     functions = column(
-        owner, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef AND proname <> ALL(%s)",
-        ["halfvec"],
-    )  # fmt: skip
+        owner, "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
+    )
     assert set(functions) == DEFINER_FUNCTIONS
 
 
@@ -93,16 +110,20 @@ def test_the_services_roles_own_nothing_and_cannot_bypass_row_security(owner):
     roles = column(
         owner,
         """
-        SELECT rolname FROM pg_roles WHERE rolname LIKE 'devops_mcp_%%' AND rolname NOT IN ('devops_mcp_superuser')
+        SELECT rolname FROM pg_roles WHERE rolname LIKE 'devops_mcp_%%' AND rolname <> %s
             AND (rolbypassrls OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
         """,
+        SUPERUSER,
     )
     owned = column(
         owner,
         """
-        SELECT c.relname FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
-        WHERE r.rolname IN ('devops_mcp_app', 'devops_mcp_worker', 'devops_mcp_rest', 'devops_mcp_mcp', 'devops_mcp_work')
+        SELECT format('%%s owns %%s %%s', r.rolname, d.classid::regclass, d.objid) FROM pg_shdepend AS d
+        JOIN pg_roles AS r ON d.refclassid = 'pg_authid'::regclass AND r.oid = d.refobjid
+        WHERE d.deptype = 'o' AND r.rolname LIKE 'devops_mcp_%%' AND r.rolname NOT IN (%s, %s)
         """,
+        OWNER,
+        SUPERUSER,
     )
     assert (roles, owned) == ([], [])
 
@@ -111,10 +132,15 @@ def test_the_services_roles_lack_rights_that_row_security_does_not_cover(owner):
     granted = column(
         owner,
         """
-        SELECT format('%%s %%s to %%s', privilege_type, table_name, grantee) FROM information_schema.role_table_grants
-        WHERE grantee = ANY(%s) AND privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
+        SELECT format('%%s on %%s to %%s', a.privilege_type, c.relname, coalesce(r.rolname, 'public'))
+        FROM (SELECT oid, relacl AS acl FROM pg_class UNION ALL SELECT attrelid, attacl FROM pg_attribute) AS granted
+        JOIN pg_class AS c ON c.oid = granted.oid CROSS JOIN LATERAL aclexplode(granted.acl) AS a
+        LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+        WHERE c.relnamespace = 'public'::regnamespace AND (a.grantee = 0 OR r.rolname LIKE 'devops_mcp_%%' AND r.rolname NOT IN (%s, %s))
+            AND a.privilege_type NOT IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
         """,
-        list(SERVICES),
+        OWNER,
+        SUPERUSER,
     )
     assert granted == []
 
@@ -204,6 +230,10 @@ def test_a_tenant_sees_its_rows_and_nobody_without_a_tenant_sees_any(database, o
         "DELETE FROM audit_log",
         "UPDATE audit_log SET outcome = 'ok'",
         "SELECT * FROM schema_migrations",
+        "SET SESSION AUTHORIZATION devops_mcp_owner",
+        "SET session_replication_role = replica",
+        "ALTER ROLE CURRENT_USER BYPASSRLS",
+        "CREATE TABLE mine ()",
         "COPY contexts TO PROGRAM 'true'",
         "SELECT ensure_partitions(1)",
         "INSERT INTO contexts (tenant_id, id, owner_id, title) VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'x')",
@@ -215,6 +245,31 @@ def test_the_role_of_requests_is_refused_what_goes_past_row_security(database, s
         connection.execute("SELECT set_config('app.tenant', %s, true)", (str(DEFAULT_TENANT_ID),))
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement)
+
+
+def test_row_security_that_is_switched_off_refuses_and_a_copy_holds_ones_own_rows(database, owner):
+    """T04"""
+    theirs = new_id()
+    owner.execute("SET session_replication_role = replica")
+    fill(owner, DEFAULT_TENANT_ID, "contexts")
+    fill(owner, theirs, "contexts")
+    with psycopg.connect(database.app_url, autocommit=True) as connection:
+        connection.execute("SELECT set_config('app.tenant', %s, false)", (str(DEFAULT_TENANT_ID),))
+        with connection.cursor().copy("COPY contexts (tenant_id) TO STDOUT") as copied:
+            assert b"".join(map(bytes, copied)).decode().split() == [str(DEFAULT_TENANT_ID)]
+        connection.execute("SET row_security = off")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT count(*) FROM contexts")
+
+
+def test_nothing_is_copied_into_a_table_past_its_policy(database):
+    """T04"""
+    with (
+        psycopg.connect(database.app_url) as connection,
+        pytest.raises(psycopg.errors.FeatureNotSupported),
+        connection.cursor().copy("COPY contexts (tenant_id, id, owner_id, title) FROM STDIN") as into,
+    ):
+        into.write_row((new_id(), new_id(), new_id(), "planted"))
 
 
 async def test_on_one_connection_no_tenant_ever_sees_another(database):
