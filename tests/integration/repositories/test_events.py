@@ -68,5 +68,7 @@ async def test_events_of_a_subject_come_newest_first(database):
         for event in events:
             await accept(opened, event, f"id:{event.id}")
         async with opened.transaction(TENANT) as tx:
-            page = await tx.events.page(system="github", subject="acme/shop", type_=None, before=None, limit=10)
+            page = await tx.events.page(
+                system="github", subject="acme/shop", type_=None, before=None, limit=10
+            )
     assert [stored.event.id for stored in page] == [events[2].id, events[0].id]

@@ -36,7 +36,9 @@ async def index(database: Database, text: str, *, owner: UUID | None = None, axi
     return id_
 
 
-async def found(database: Database, query: str, vector: QueryVector | None, wanted: SearchFilter) -> list[UUID]:
+async def found(
+    database: Database, query: str, vector: QueryVector | None, wanted: SearchFilter
+) -> list[UUID]:
     async with database.transaction(TENANT) as tx:
         return [hit.passage.id for hit in await tx.passages.search(query, vector, wanted, 10)]
 
@@ -45,7 +47,9 @@ async def test_any_word_of_the_question_finds_a_passage(database):
     async with open_database(database.app_url, pool_size=2, application="test") as opened:
         wanted = await index(opened, "the deployment of checkout failed with a timeout")
         await index(opened, "nothing to see")
-        assert await found(opened, "why did the timeout of billing happen", None, SearchFilter(ME)) == [wanted]
+        assert await found(opened, "why did the timeout of billing happen", None, SearchFilter(ME)) == [
+            wanted
+        ]
 
 
 async def test_a_question_without_words_finds_nothing(database):
@@ -73,7 +77,10 @@ async def test_another_owners_passage_is_found_only_by_who_may_see_all(database)
 
 async def test_indexing_again_changes_nothing(database):
     passage = a_passage("once")
-    async with open_database(database.app_url, pool_size=2, application="test") as opened, opened.transaction(TENANT) as tx:
+    async with (
+        open_database(database.app_url, pool_size=2, application="test") as opened,
+        opened.transaction(TENANT) as tx,
+    ):
         first = await tx.passages.add([(new_id(), passage)], owner_id=None)
         again = await tx.passages.add([(new_id(), passage)], owner_id=None)
     assert len(first) == 1
