@@ -79,15 +79,26 @@ async def _start_suite(supervisor: Supervisor, state: Path, settings: Settings) 
     async with _ended_with_block(prepare_model(settings, say)) as preparing_model:
         stand_in = await _launch_github_stand_in(supervisor, state, ports)
         servers = await launch_servers(supervisor, state, secrets, ports)
+        names = tuple(supervisor.pids)
+        place = Place(
+            state, servers, ports, configuration_file(state, secrets, stand_in), _closed_gate(state)
+        )
+        await supervisor.launch(*service_programs(place))
         # Half a second of imports, which the servers need to start.
         from devops_mcp.embedded.preparation import prepare
 
-        await supervisor.wait_ready()
+        await supervisor.wait_ready(*names)
         await prepare(servers, settings)
         await preparing_model
-    place = Place(state, servers, ports, configuration_file(state, secrets, stand_in))
-    await supervisor.start(*service_programs(place))
+    place.gate.touch()
+    await supervisor.wait_ready()
     return Announcement(state, servers, ports, _webhook_secrets(secrets), stand_in)
+
+
+def _closed_gate(state: Path) -> Path:
+    gate = state / "prepared"
+    gate.unlink(missing_ok=True)
+    return gate
 
 
 @asynccontextmanager

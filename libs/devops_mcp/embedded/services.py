@@ -28,6 +28,8 @@ class Place:
     servers: Servers
     ports: Mapping[str, int]
     config_file: Path
+    gate: Path
+    """The services begin once this file is there; until then they import."""
 
 
 def service_programs(place: Place) -> list[Program]:
@@ -55,7 +57,7 @@ def _program(section: str, module: str, environment: Mapping[str, str], place: P
     name = module.replace("_", "-")
     return Program(
         name=name,
-        argv=(sys.executable, "-m", module),
+        argv=(sys.executable, "-m", "devops_mcp.embedded.gated", module, str(place.gate)),
         is_ready=partial(answers_ok, place.ports[section], "/health/ready"),
         log_file=place.state / "logs" / f"{name}.log",
         environment=environment,

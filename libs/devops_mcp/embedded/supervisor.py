@@ -75,9 +75,10 @@ class Supervisor:
         for program in programs:
             self._kept.append(_Kept(await Child.start(program)))
 
-    async def wait_ready(self) -> None:
-        """Wait until every program is ready. Raises `ChildFailed` for the first that is not."""
-        waits = [asyncio.create_task(kept.child.wait_ready()) for kept in self._kept]
+    async def wait_ready(self, *names: str) -> None:
+        """Wait until the named programs are ready, or all. Raises `ChildFailed` for the first that is not."""
+        awaited = [kept for kept in self._kept if not names or kept.program.name in names]
+        waits = [asyncio.create_task(kept.child.wait_ready()) for kept in awaited]
         try:
             await asyncio.gather(*waits)
         finally:

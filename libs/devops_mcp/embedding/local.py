@@ -39,6 +39,9 @@ BATCH = 16
 WAITING = 10_000
 """Texts that may wait; beyond, `embed` raises `Unavailable`."""
 
+LOADED_AFTER_S = 3.0
+"""A start has other things to do first; then the first question should not wait for the model."""
+
 _QUESTION, _PASSAGE = 0, 1
 
 
@@ -117,7 +120,9 @@ class _Job:
 
 
 class LocalProvider:
-    """An `EmbeddingProvider` over a `Model`, which its thread loads first: a service is ready before, and what is asked meanwhile waits.
+    """An `EmbeddingProvider` over a `Model`, which its thread loads when first asked, or soon after the start.
+
+    A service is ready before; what is asked meanwhile waits.
 
     Open it with `open_local`.
     """
@@ -172,6 +177,10 @@ class LocalProvider:
                 self._finish(model, job)
 
     def _loaded(self) -> Model | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closed, LOADED_AFTER_S)
+            if self._closed:
+                return None
         try:
             return self._load()
         except (ModelFailed, ImportError):
