@@ -82,6 +82,10 @@ system-programs:
 		apt-get update -qq; apt-get install -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "these tests need: apt-get install $$missing"; exit 1; fi
 
+.PHONY: bench
+bench: $(INSTALLED) $(NODE_INSTALLED) ## Measure, each figure beside its bare limit (BENCH=intake,search for some)
+	@$(BIN)/python -m benchmarks
+
 .PHONY: check
 check: $(INSTALLED) lock-fresh ## Format, lint, types, import contracts, lock file
 	@$(BIN)/ruff format --check --quiet .

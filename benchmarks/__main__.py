@@ -1,0 +1,70 @@
+"""`make bench`, or `python -m benchmarks`; BENCH=intake,search chooses parts."""
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import parts
+from benchmarks.measure import Row, table
+from benchmarks.world import World, running_suite, world  # first: it makes tests/support importable
+
+WITHOUT_MODEL = {"intake": parts.intake, "worker": parts.worker}
+WITH_MODEL = {
+    "tools": parts.tools,
+    "notify": parts.notify,
+    "search": parts.search,
+    "embedding": parts.embedding,
+}
+
+
+def main() -> int:
+    known = ["start", *WITHOUT_MODEL, *WITH_MODEL]
+    chosen = [name for name in os.environ.get("BENCH", "").split(",") if name] or known
+    if unknown := set(chosen) - set(known):
+        print(f"no part is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        return 2
+    rows: list[Row] = start() if "start" in chosen else []
+    # Without a model, so that nothing computes vectors while events are counted.
+    rows += _run(
+        {n: p for n, p in WITHOUT_MODEL.items() if n in chosen}, DEVOPS_MCP_EMBEDDING_PROVIDER="lexical"
+    )
+    rows += _run({n: p for n, p in WITH_MODEL.items() if n in chosen})
+    print(
+        f"\n{table(rows)}\n\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; read the ratios, not the figures"
+    )
+    return 0
+
+
+def _run(chosen: dict[str, parts.Part], **environment: str) -> list[Row]:
+    if not chosen:
+        return []
+    with world(**environment) as suite:
+        return asyncio.run(_all(suite, chosen))
+
+
+async def _all(suite: World, chosen: dict[str, parts.Part]) -> list[Row]:
+    rows: list[Row] = []
+    for name, part in chosen.items():
+        print(f"{name} …", flush=True)
+        rows += await part(suite)
+    return rows
+
+
+def start() -> list[Row]:
+    """The suite in an empty folder, and again in the same."""
+    print("start …", flush=True)
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        for _ in range(3):
+            begun = time.monotonic()
+            with running_suite(Path(folder) / "state"):
+                seconds.append(time.monotonic() - begun)
+    return [Row("start", f"cold {seconds[0]:.1f} s, warm {min(seconds[1:]):.1f} s", "goal: warm under 5 s")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

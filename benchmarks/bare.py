@@ -1,0 +1,69 @@
+"""The bare servers that ours are measured beside: `python -m benchmarks.bare PORT`, with BARE_DATABASE_URL for the route that inserts."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+pool = AsyncConnectionPool(
+    os.environ["BARE_DATABASE_URL"], min_size=4, max_size=10, open=False, kwargs={"autocommit": True}
+)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async with pool:
+        async with pool.connection() as connection:
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS bare (id bigserial PRIMARY KEY, body bytea NOT NULL)"
+            )
+        yield
+
+
+async def store(request: Request) -> Response:
+    body = await request.body()
+    async with pool.connection() as connection:
+        await connection.execute("INSERT INTO bare (body) VALUES (%s)", (body,))
+    return JSONResponse({"status": "accepted"}, 202)
+
+
+async def echo(websocket: WebSocket) -> None:
+    """Answers each frame with as many bytes as it says in its query."""
+    answer = "x" * int(websocket.query_params["bytes"])
+    await websocket.accept()
+    try:
+        while True:
+            await websocket.receive_text()
+            await websocket.send_text(answer)
+    except WebSocketDisconnect:
+        pass
+
+
+app = Starlette(
+    routes=[
+        Route("/store", store, methods=["POST"]),
+        WebSocketRoute("/echo", echo),
+        Route("/", lambda _: Response()),
+    ],
+    lifespan=lifespan,
+)
+
+if __name__ == "__main__":
+    uvicorn.run(
+        app,
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        access_log=False,
+        log_level="warning",
+    )

@@ -1,0 +1,123 @@
+"""The suite under test, the bare server beside it, and raw HTTP connections to both."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.suite import Suite, running_suite  # noqa: E402
+
+
+@dataclass(frozen=True)
+class World:
+    """A running suite and, over the same database, the bare server."""
+
+    suite: Suite
+    bare: str
+    started_s: float
+
+
+@contextmanager
+def world(**environment: str) -> Iterator[World]:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)  # noqa: PTH101 - the database's own user must reach it
+        begun = time.monotonic()
+        with running_suite(Path(folder) / "state", environment) as suite:
+            started = time.monotonic() - begun
+            with bare_server(suite.addresses["postgres"]) as bare:
+                yield World(suite, bare, started)
+
+
+@contextmanager
+def bare_server(database_url: str) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {**os.environ, "BARE_DATABASE_URL": database_url}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.bare", str(port)], cwd=ROOT, env=environment
+    )
+    try:
+        _wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+class Connection:
+    """A kept-alive HTTP/1.1 connection that sends requests made beforehand, so that the generator is not what is measured."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, request: bytes) -> int:
+        """The status of the answer, whose body is read and dropped."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        await self._reader.readexactly(int(length))
+        return int(head[9:12])
+
+
+@asynccontextmanager
+async def connected(base_url: str) -> AsyncIterator[Connection]:
+    host, _, port = base_url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.close()
+
+
+def request(path: str, headers: dict[str, str], body: bytes) -> bytes:
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Length: {len(body)}",
+        *(f"{k}: {v}" for k, v in headers.items()),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def spread(
+    base_url: str, requests: list[bytes], connections: int, expect: int
+) -> tuple[float, list[float]]:
+    """Send the requests over several connections, each with one under way; requests a second, and the seconds of each."""
+    waiting = iter(requests)
+    seconds: list[float] = []
+
+    async def work() -> None:
+        async with connected(base_url) as connection:
+            for one in waiting:
+                started = time.perf_counter()
+                status = await connection.send(one)
+                assert status == expect, status
+                seconds.append(time.perf_counter() - started)
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(connections)))
+    return len(requests) / (time.perf_counter() - begun), seconds
