@@ -19,6 +19,7 @@ Connection = AsyncConnection[TupleRow]
 
 _BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
 _SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c timezone=UTC"
+_ALIVE = sql.SQL("SELECT 1")
 _CHECKOUT_S = 5.0
 
 
@@ -48,13 +49,13 @@ class Database:
     async def find_api_keys(self, prefix: str) -> list[ApiKey]:
         """The keys of whatever tenant that have this prefix: the one look-up that precedes knowing the tenant."""
         with _translated():
-            async with self._pool.connection(_CHECKOUT_S) as connection:
+            async with self._connection(_ALIVE) as connection:
                 return await find_by_prefix(connection, prefix)
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
         """Create the partitions of the coming months; return how many were new. Only the worker's role may."""
         with _translated():
-            async with self._pool.connection(_CHECKOUT_S) as connection:
+            async with self._connection(_ALIVE) as connection:
                 cursor = await connection.execute("SELECT ensure_partitions(%s)", (months_ahead,))
                 row = await cursor.fetchone()
                 return int(row[0]) if row else 0
@@ -62,14 +63,14 @@ class Database:
     async def tenant_ids(self) -> list[UUID]:
         """Every tenant, for upkeep; only the worker's role may."""
         with _translated():
-            async with self._pool.connection(_CHECKOUT_S) as connection:
+            async with self._connection(_ALIVE) as connection:
                 cursor = await connection.execute("SELECT tenant_id FROM tenants ORDER BY tenant_id")
                 return [row[0] for row in await cursor.fetchall()]
 
     async def ping(self) -> None:
         """Return when the database answers; raises `Unavailable`."""
         with _translated():
-            async with self._pool.connection(_CHECKOUT_S) as connection:
+            async with self._connection(_ALIVE) as connection:
                 await connection.execute("SELECT 1")
 
     async def notices(self, channel: str, *, every_s: float) -> AsyncGenerator[None, None]:
@@ -92,14 +93,39 @@ class Database:
     @asynccontextmanager
     async def _begun(self, begin: sql.SQL | sql.Composed) -> AsyncIterator[Connection]:
         with _translated():
-            async with self._pool.connection(_CHECKOUT_S) as connection:
-                await connection.execute(begin, prepare=False)
+            async with self._connection(begin) as connection:
                 try:
                     yield connection
                 except BaseException:
                     await _roll_back(connection)
                     raise
                 await connection.execute("COMMIT", prepare=False)
+
+    @asynccontextmanager
+    async def _connection(self, opening: sql.SQL | sql.Composed) -> AsyncIterator[Connection]:
+        """A connection on which `opening` has been executed.
+
+        It tells a connection that died in the pool from a live one, where a check of the pool's own would be one more round trip
+        for every transaction. Nothing has been done by then, so another connection is taken.
+        """
+        connection = await self._opened(opening)
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _opened(self, opening: sql.SQL | sql.Composed) -> Connection:
+        for left in range(self._pool.max_size, -1, -1):
+            connection = await self._pool.getconn(_CHECKOUT_S)
+            try:
+                await connection.execute(opening, prepare=False)
+            except BaseException as error:
+                await self._pool.putconn(connection)
+                if left and isinstance(error, OperationalError | InterfaceError) and connection.broken:
+                    continue
+                raise
+            return connection
+        raise AssertionError("the last turn returns or raises")
 
 
 @asynccontextmanager
@@ -115,7 +141,6 @@ async def open_database(url: str, *, pool_size: int, application: str) -> AsyncI
             "application_name": application,
             "connect_timeout": 5,
         },
-        check=AsyncConnectionPool.check_connection,
         max_lifetime=1800,
         # The pool pauses ever longer between attempts and, after this time, waits to be asked: then the next caller tries at once.
         reconnect_timeout=1.0,
