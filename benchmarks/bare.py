@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import orjson
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
@@ -36,13 +37,13 @@ async def store(request: Request) -> Response:
 
 
 async def echo(websocket: WebSocket) -> None:
-    """Answers each frame with as many bytes as it says in its query."""
+    """Reads each frame as JSON and answers JSON of as many bytes as its query says."""
     answer = "x" * int(websocket.query_params["bytes"])
     await websocket.accept()
     try:
         while True:
-            await websocket.receive_text()
-            await websocket.send_text(answer)
+            orjson.loads(await websocket.receive_text())
+            await websocket.send_text(orjson.dumps({"result": answer}).decode())
     except WebSocketDisconnect:
         pass
 

@@ -55,12 +55,19 @@ class ContextService:
         self, principal: Principal, context_id: UUID, *, after: int, limit: int
     ) -> Page[ContextItem]:
         """Items in order, from the position behind `after`."""
+        _, page = await self.read(principal, context_id, after=after, limit=limit)
+        return page
+
+    async def read(
+        self, principal: Principal, context_id: UUID, *, after: int, limit: int
+    ) -> tuple[Context, Page[ContextItem]]:
+        """A context and a page of its items, from the position behind `after`, as they were at one moment."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await _visible(tx, principal, context_id)
+            context = await _visible(tx, principal, context_id)
             found = await tx.contexts.items(context_id, after, limit + 1)
         more = str(found[limit - 1].position) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+        return context, Page(items=tuple(found[:limit]), next_cursor=more)
 
     async def append(
         self, principal: Principal, context_id: UUID, items: Sequence[NewItem]

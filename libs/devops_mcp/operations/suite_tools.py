@@ -192,9 +192,10 @@ async def context_append(desk: Desk, params: ContextAppendParams) -> WriteResult
 
 async def context_get(desk: Desk, params: ContextGetParams) -> ContextItems:
     """Read a conversation context and its items, in order from the start."""
-    context = await desk.suite.contexts.get(desk.principal, params.context_id)
     after = _position(params.cursor)
-    page = await desk.suite.contexts.items(desk.principal, params.context_id, after=after, limit=params.limit)
+    context, page = await desk.suite.contexts.read(
+        desk.principal, params.context_id, after=after, limit=params.limit
+    )
     return ContextItems(
         context=view_of_context(context),
         items=[_view_of_item(item) for item in page.items],

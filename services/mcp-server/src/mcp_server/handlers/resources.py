@@ -108,8 +108,7 @@ class ResourceHandlers:
         return _json({"items": [view_of_event(event).model_dump(mode="json") for event in page.items]})
 
     async def _context(self, principal: Principal, context_id: UUID) -> str:
-        context = await self._suite.contexts.get(principal, context_id)
-        page = await self._suite.contexts.items(principal, context_id, after=0, limit=MAX_ITEMS)
+        context, page = await self._suite.contexts.read(principal, context_id, after=0, limit=MAX_ITEMS)
         items: list[JsonValue] = [
             item.model_dump(mode="json", include={"position", "kind", "role", "text", "created_at"})
             for item in page.items
