@@ -1,0 +1,336 @@
+"""rest-api over real HTTP, PostgreSQL and Redis; every answer is held against the OpenAPI document."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import psycopg
+import pytest
+from jsonschema import Draft202012Validator
+
+from devops_mcp.models.ids import new_id
+from rest_api.openapi import document
+from rest_api.routes import ENDPOINTS
+from support.github_webhooks import REPO, failed_run, pull_request, signed
+from support.services import new_key, running_rest, settings_for
+
+SECRET = "a secret for tests"
+GITHUB = {"name": "github", "system": "github", "webhook_secrets": [SECRET]}
+DOCUMENT = document(ENDPOINTS)
+
+
+class Rest:
+    """A caller that refuses answers which the document does not have."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self.http = http
+
+    async def __call__(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        answer = await self.http.request(method, path, **options)
+        if path.startswith("/api/"):
+            _hold_against_document(method, path.partition("?")[0], answer)
+        return answer
+
+
+def _hold_against_document(method: str, path: str, answer: httpx2.Response) -> None:
+    operation = next(
+        operations[method.lower()]
+        for template, operations in DOCUMENT["paths"].items()
+        if method.lower() in operations and _fits(template, path)
+    )
+    described = operation["responses"][str(answer.status_code)]
+    for media_type, content in described.get("content", {}).items():
+        assert answer.headers["content-type"] == media_type
+        schema = {**content["schema"], "components": DOCUMENT["components"]}
+        Draft202012Validator(schema).validate(answer.json())
+
+
+def _fits(template: str, path: str) -> bool:
+    one, other = template.split("/"), path.split("/")
+    return len(one) == len(other) and all(
+        a == b or a.startswith("{") for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.fixture
+def settings(database, redis_url, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello\n" * 3)
+    files = {"name": "files", "system": "fs", "options": {"roots": {"work": str(tmp_path)}}}
+    return settings_for(database.app_url, redis_url, [GITHUB, files])
+
+
+@asynccontextmanager
+async def a_caller(database, settings, *grants: str, **changes: Any) -> AsyncIterator[Rest]:
+    key = await new_key(database.owner_url, *grants, **changes)
+    async with (
+        running_rest(settings) as url,
+        httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}) as http,
+    ):
+        yield Rest(http)
+
+
+async def test_a_context_is_created_read_appended_to_and_deleted(database, settings):
+    async with a_caller(database, settings) as rest:
+        created = await rest(
+            "POST", "/api/v1/contexts", json={"title": "incident", "metadata": {"severity": 2}}
+        )
+        assert created.status_code == 201
+        path = f"/api/v1/contexts/{created.json()['id']}"
+        items = [{"text": f"finding {number}", "kind": "note"} for number in range(5)]
+        appended = await rest("POST", f"{path}/items", json={"items": items})
+        assert [item["position"] for item in appended.json()["items"]] == [1, 2, 3, 4, 5]
+        assert (await rest("GET", path)).json()["item_count"] == 5
+        assert (await rest("DELETE", path)).status_code == 204
+        assert (await rest("GET", path)).status_code == 404
+
+
+async def test_paging_shows_each_item_once(database, settings):
+    async with a_caller(database, settings) as rest:
+        context = (await rest("POST", "/api/v1/contexts", json={"title": "long"})).json()
+        path = f"/api/v1/contexts/{context['id']}/items"
+        await rest("POST", path, json={"items": [{"text": str(number)} for number in range(7)]})
+        seen: list[str] = []
+        cursor: str | None = "0"
+        while cursor is not None:
+            page = (await rest("GET", path, params={"limit": 3, "cursor": cursor})).json()
+            seen += [item["text"] for item in page["items"]]
+            cursor = page["next_cursor"]
+    assert seen == [str(number) for number in range(7)]
+
+
+async def test_contexts_are_listed_newest_first_and_page_by_page(database, settings):
+    async with a_caller(database, settings) as rest:
+        for number in range(5):
+            await rest("POST", "/api/v1/contexts", json={"title": str(number)})
+        first = (await rest("GET", "/api/v1/contexts", params={"limit": 3})).json()
+        rest_of_them = (
+            await rest("GET", "/api/v1/contexts", params={"limit": 3, "cursor": first["next_cursor"]})
+        ).json()
+    titles = [context["title"] for context in (*first["items"], *rest_of_them["items"])]
+    assert titles == ["4", "3", "2", "1", "0"]
+    assert rest_of_them["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    "another", [{"id": new_id()}, {"id": new_id(), "tenant_id": new_id()}], ids=["agent", "tenant"]
+)
+async def test_anothers_context_is_answered_like_one_that_does_not_exist(database, settings, another):
+    """T01"""
+    tenant = another.get("tenant_id")
+    if tenant is not None:
+        with psycopg.connect(database.superuser_url) as connection:
+            connection.execute("INSERT INTO tenants (tenant_id, name) VALUES (%s, 'other')", (tenant,))
+    narrow = ("contexts:read", "contexts:write", "search:read")
+    mine = await new_key(database.owner_url, *narrow)
+    theirs = await new_key(database.owner_url, *narrow, **another)
+    async with running_rest(settings) as url:
+        async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": mine}) as http:
+            created = (await http.post("/api/v1/contexts", json={"title": "secret plan"})).json()
+            await http.post(
+                f"/api/v1/contexts/{created['id']}/items", json={"items": [{"text": "the vault is green"}]}
+            )
+        async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": theirs}) as http:
+            answers = []
+            for context_id in (created["id"], str(uuid4())):
+                for method, suffix in (("GET", ""), ("DELETE", ""), ("GET", "/items")):
+                    answer = await http.request(method, f"/api/v1/contexts/{context_id}{suffix}")
+                    body = (
+                        json.dumps(answer.json())
+                        .replace(context_id, "ID")
+                        .replace(answer.json()["request_id"], "R")
+                    )
+                    answers.append((method, suffix, answer.status_code, body))
+            found = await http.post("/api/v1/search", json={"query": "which vault is green?"})
+            listed = await http.get("/api/v1/contexts")
+    assert answers[:3] == answers[3:]
+    assert {status for _, _, status, _ in answers} == {404}
+    assert found.json()["hits"] == listed.json()["items"] == []
+
+
+async def test_tools_are_listed_described_and_called(database, settings):
+    async with a_caller(database, settings) as rest:
+        names = [tool["name"] for tool in (await rest("GET", "/api/v1/tools")).json()["items"]]
+        described = (await rest("GET", "/api/v1/tools/fs_read")).json()
+        called = await rest(
+            "POST", "/api/v1/tools/fs_read/call", json={"arguments": {"path": "work/notes.txt"}}
+        )
+        unknown = await rest("POST", "/api/v1/tools/no_such_tool/call", json={"arguments": {}})
+        wrong = await rest(
+            "POST", "/api/v1/tools/fs_read/call", json={"arguments": {"path": "work/x", "colour": 1}}
+        )
+    assert {"fs_read", "github_issue_list", "context_search"} <= set(names)
+    Draft202012Validator.check_schema(described["input_schema"])
+    assert "hello" in json.dumps(called.json())
+    assert (unknown.status_code, wrong.status_code) == (404, 422)
+    assert [violation["where"] for violation in wrong.json()["violations"]] == ["arguments.colour"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
+async def test_every_endpoint_refuses_who_has_no_key_and_who_may_nothing(database, settings, endpoint):
+    path = (
+        endpoint.path.replace("{context_id}", str(uuid4()))
+        .replace("{event_id}", str(uuid4()))
+        .replace("{name}", "fs_read")
+    )
+    bodies = {
+        "create_context": {"title": "x"},
+        "append_context_items": {"items": [{"text": "x"}]},
+        "search": {"query": "x"},
+        "call_tool": {},
+    }
+    body = bodies.get(endpoint.handle.__name__)
+    async with a_caller(database, settings, "nothing:at:all") as rest:
+        powerless = await rest(endpoint.method, path, json=body)
+        rest.http.headers.pop("X-API-Key")
+        unknown = await rest(endpoint.method, path, json=body)
+        by_url = await rest(endpoint.method, f"{path}?api_key=dm_x", json=body)
+    assert unknown.status_code == by_url.status_code == 401
+    expected = {"list_tools": 200, "describe_tool": 404, "call_tool": 404}.get(endpoint.handle.__name__, 403)
+    assert powerless.status_code == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status"),
+    [
+        ("GET", "/api/v1/contexts?limit=0", {}, 422),
+        ("GET", "/api/v1/contexts?limit=101", {}, 422),
+        ("GET", "/api/v1/contexts?limit=5&limit=6", {}, 422),
+        ("GET", "/api/v1/contexts?colour=red", {}, 422),
+        ("GET", "/api/v1/contexts?cursor=nonsense", {}, 422),
+        ("GET", "/api/v1/contexts/nonsense", {}, 422),
+        ("POST", "/api/v1/contexts", {"json": {"title": ""}}, 422),
+        ("POST", "/api/v1/contexts", {"content": b"title=x", "headers": {"Content-Type": "text/plain"}}, 422),
+        (
+            "POST",
+            "/api/v1/contexts",
+            {"content": b'{"title": "a\\u0000b"}', "headers": {"Content-Type": "application/json"}},
+            400,
+        ),
+        (
+            "POST",
+            "/api/v1/contexts",
+            {"content": b'{"title":"a","title":"b"}', "headers": {"Content-Type": "application/json"}},
+            400,
+        ),
+        (
+            "POST",
+            "/api/v1/contexts",
+            {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}},
+            400,
+        ),
+        ("GET", "/nothing", {}, 404),
+        ("PATCH", "/health/live", {}, 405),
+    ],
+)
+async def test_bad_input_is_a_problem_document_that_says_what_is_wrong(
+    database, settings, method, path, options, status
+):
+    """H05"""
+    async with a_caller(database, settings) as rest:
+        answer = await rest(method, path, **options)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["detail"]
+
+
+async def deliver(
+    rest: Rest, event: str, payload: dict[str, Any], path: str = "/webhooks/github", **headers: str
+) -> httpx2.Response:
+    body, all_headers = signed(event, payload, SECRET, **headers)
+    return await rest("POST", path, content=body, headers=all_headers)
+
+
+async def test_a_webhook_becomes_an_event_that_is_listed_and_read(database, settings):
+    async with a_caller(database, settings) as rest:
+        accepted = await deliver(rest, "workflow_run", failed_run())
+        await deliver(rest, "pull_request", pull_request(), "/webhooks/github/github")
+        [event_id] = accepted.json()["events"]
+        one = (await rest("GET", f"/api/v1/events/{event_id}")).json()
+        builds = (
+            await rest("GET", "/api/v1/events", params={"type": "build.finished", "subject": REPO})
+        ).json()["items"]
+        newest = (await rest("GET", "/api/v1/events", params={"limit": 1})).json()
+    assert one["data"]["failed"] is True
+    assert [event["id"] for event in builds] == [event_id]
+    assert newest["items"][0]["type"] == "change.opened"
+    assert newest["next_cursor"] is not None
+
+
+async def test_a_ping_is_accepted_and_stores_nothing(database, settings):
+    async with a_caller(database, settings) as rest:
+        answer = await deliver(rest, "ping", {"zen": "Keep it logically awesome.", "hook_id": 1})
+        events = (await rest("GET", "/api/v1/events")).json()["items"]
+    assert (answer.status_code, answer.json(), events) == (202, {"status": "ignored", "events": []}, [])
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "",
+        "sha256=" + "0" * 64,
+        "sha256=" + "0" * 63,
+        "sha1=" + "0" * 40,
+        "SHA256=" + "0" * 64,
+        "sha256=ä" + "0" * 63,
+    ],
+)
+async def test_a_webhook_that_is_not_signed_as_it_should_be_stores_nothing(database, settings, signature):
+    """W01"""
+    async with a_caller(database, settings) as rest:
+        body, headers = signed("workflow_run", failed_run(), SECRET)
+        raw = [
+            (name.encode(), value.encode())
+            for name, value in (headers | {"X-Hub-Signature-256": signature}).items()
+        ]
+        answer = await rest("POST", "/webhooks/github", content=body, headers=raw)
+        events = (await rest("GET", "/api/v1/events")).json()["items"]
+    assert (answer.status_code, events) == (401, [])
+
+
+async def test_a_compressed_body_is_not_what_was_signed(database, settings):
+    """W02"""
+    async with a_caller(database, settings) as rest:
+        body, headers = signed("workflow_run", failed_run(), SECRET)
+        answer = await rest(
+            "POST",
+            "/webhooks/github",
+            content=gzip.compress(body),
+            headers={**headers, "Content-Encoding": "gzip"},
+        )
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/webhooks/nobody", "/webhooks/fs", "/webhooks/github/another"])
+async def test_an_address_that_nobody_configured_is_not_found(database, settings, path):
+    async with a_caller(database, settings) as rest:
+        assert (await deliver(rest, "ping", {"zen": "x"}, path)).status_code == 404
+
+
+async def test_of_two_integrations_each_has_its_own_address(database, redis_url):
+    other = {"name": "github-eu", "system": "github", "webhook_secrets": ["another"]}
+    settings = settings_for(database.app_url, redis_url, [GITHUB, other])
+    async with a_caller(database, settings) as rest:
+        assert (
+            await deliver(rest, "workflow_run", failed_run(), "/webhooks/github/github")
+        ).status_code == 202
+        assert (
+            await deliver(rest, "workflow_run", failed_run(message="b"), "/webhooks/github/github-eu")
+        ).status_code == 401
+        assert (
+            await deliver(rest, "workflow_run", failed_run(message="c"), "/webhooks/github")
+        ).status_code == 404
+
+
+async def test_the_document_is_served_and_its_page_works_without_the_network(database, settings):
+    async with a_caller(database, settings) as rest:
+        rest.http.headers.pop("X-API-Key")
+        served = await rest("GET", "/openapi.json")
+        page = await rest("GET", "/docs")
+    assert served.json() == json.loads(json.dumps(DOCUMENT))
+    assert page.status_code == 200
+    assert all(endpoint.path in page.text for endpoint in ENDPOINTS)
+    assert "<script" not in page.text
+    assert "src=" not in page.text
