@@ -5,8 +5,8 @@ webhook routes, readiness, metrics, the README's table, the contract tests) foll
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -203,14 +203,14 @@ class Adapter(Generic[ClientT, SettingsT]):
     """A DevOps system.
 
     `connect` gives the client for one integration and closes it on exit; it must not call the system. `ping` does, cheaply, and returns
-    the system's version or None; it raises an `UpstreamError`.
+    the system's version or None; it raises an `UpstreamError`. None: nothing of the system can be called, it only calls us.
     """
 
     name: str
     title: str
     settings: type[SettingsT]
     connect: Callable[[SettingsT, Outside], AbstractAsyncContextManager[ClientT]]
-    ping: Callable[[ClientT], Awaitable[str | None]]
+    ping: Callable[[ClientT], Awaitable[str | None]] | None
     tools: tuple[Tool[ClientT, Any, Any], ...] = field(default=())
     webhooks: WebhookSource | None = None
 
@@ -222,3 +222,21 @@ class Adapter(Generic[ClientT, SettingsT]):
 
 AnyAdapter = Adapter[Any, Any]
 AnyTool = Tool[Any, Any, Any]
+
+
+class NoSettings(BaseModel):
+    """The settings of a system that only calls us: there is nothing to set but the webhook secrets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@asynccontextmanager
+async def _nothing(settings: NoSettings, outside: Outside) -> AsyncIterator[None]:
+    yield None
+
+
+def webhooks_only(name: str, title: str, webhooks: WebhookSource) -> Adapter[None, NoSettings]:
+    """A system whose webhooks are taken in, and of which nothing else is known so far."""
+    return Adapter(
+        name=name, title=title, settings=NoSettings, connect=_nothing, ping=None, webhooks=webhooks
+    )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import SecretStr
 
@@ -146,6 +146,30 @@ class SharedToken:
         fits = [hmac.compare_digest(sha256(given).digest(), sha256(secret).digest()) for secret in known]
         if not any(fits):
             raise Unauthenticated(f"the token in {self.header} is not ours")
+
+
+class Scheme(Protocol):
+    """A way to prove who sent a delivery."""
+
+    def verify(self, delivery: Delivery, secrets: tuple[SecretStr, ...]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Several schemes of one sender, of which one must fit: an older and a newer one, or a choice that the sender's user has."""
+
+    schemes: tuple[Scheme, ...]
+
+    def verify(self, delivery: Delivery, secrets: tuple[SecretStr, ...]) -> None:
+        """Raise `Unauthenticated`, with every scheme's reason, unless one of them accepts the delivery."""
+        reasons: list[str] = []
+        for scheme in self.schemes:
+            try:
+                scheme.verify(delivery, secrets)
+            except Unauthenticated as error:
+                reasons.append(error.message)
+        if len(reasons) == len(self.schemes):
+            raise Unauthenticated("; ".join(dict.fromkeys(reasons)))
 
 
 def _header(delivery: Delivery, name: str) -> str:

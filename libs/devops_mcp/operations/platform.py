@@ -7,6 +7,7 @@ around them.
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -18,13 +19,13 @@ from devops_mcp.config import Settings
 from devops_mcp.embedding.base import OpenedProvider
 from devops_mcp.embedding.choose import open_provider
 from devops_mcp.models.errors import ConfigurationError
-from devops_mcp.observability.health import Check, Probe
+from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.audit import open_audit_trail
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
-from devops_mcp.operations.integrations import Integration, Integrations, open_integrations
+from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
@@ -101,16 +102,12 @@ def _checks(
         Check("database", True, database.ping),
         Check("redis", False, lambda: ping(redis)),
         Check("embedding", False, embedding.state.describe),
-        *(Check(f"{i.adapter.name}:{i.name}", False, _pinging(i)) for i in integrations.all_for_health()),
+        *(
+            Check(f"{i.adapter.name}:{i.name}", False, partial(i.adapter.ping, i.client))
+            for i in integrations.all_for_health()
+            if i.adapter.ping is not None
+        ),
     )
-
-
-def _pinging(integration: Integration) -> Probe:
-    async def probe() -> str | None:
-        version: str | None = await integration.adapter.ping(integration.client)
-        return version
-
-    return probe
 
 
 def _networks(settings: Settings) -> tuple[Network, ...]:

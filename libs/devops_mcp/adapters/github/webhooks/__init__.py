@@ -7,9 +7,8 @@ the first is why a replay is also found by the body's digest, the second why eve
 import re
 from collections.abc import Callable, Mapping
 
-import orjson
-
 from devops_mcp.adapters.base import Delivery, Origin, WebhookSource
+from devops_mcp.adapters.deliveries import json_object
 from devops_mcp.adapters.github.webhooks import alerts, builds, changes
 from devops_mcp.adapters.github.webhooks.activity import activity
 from devops_mcp.adapters.github.webhooks.common import Payload
@@ -54,18 +53,11 @@ def parse(delivery: Delivery, origin: Origin) -> tuple[Event, ...]:
     event = delivery.headers.get("x-github-event", "")
     if not _EVENT.fullmatch(event):
         raise InvalidInput("header X-GitHub-Event is missing, or does not name one event")
-    if "form" in delivery.headers.get("content-type", ""):
-        raise InvalidInput("the webhook sends a form; set its content type to application/json")
-    try:
-        body = orjson.loads(delivery.body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise InvalidInput("the body is not a JSON object")
+    body = json_object(delivery)
     check_form(event, body)
     if event == "ping":
         return ()
-    payload = Payload(event, body, origin, delivery.received_at)
+    payload = Payload(event, body, origin, delivery)
     return (_TRANSLATIONS.get(event, activity)(payload),)
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from devops_mcp.adapters.github.webhooks.common import Payload, about
+from devops_mcp.adapters.deliveries import about
+from devops_mcp.adapters.github.webhooks.common import Payload
 from devops_mcp.adapters.shapes import first_line
 from devops_mcp.events.model import ActivityRecorded, Event
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
+from devops_mcp.adapters.deliveries import about
 from devops_mcp.adapters.github.webhooks import payloads
 from devops_mcp.adapters.github.webhooks.activity import activity
-from devops_mcp.adapters.github.webhooks.common import Payload, about
+from devops_mcp.adapters.github.webhooks.common import Payload
 from devops_mcp.events.model import AlertEvent, Event, ScanFinished
 
 _FIRED = frozenset(

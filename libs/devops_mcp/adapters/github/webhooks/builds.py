@@ -1,8 +1,9 @@
 """Builds and deployments: workflow runs, other systems' checks and statuses, deployments."""
 
+from devops_mcp.adapters.deliveries import about
 from devops_mcp.adapters.github.webhooks import payloads
 from devops_mcp.adapters.github.webhooks.activity import activity
-from devops_mcp.adapters.github.webhooks.common import Payload, about
+from devops_mcp.adapters.github.webhooks.common import Payload
 from devops_mcp.events.model import BuildEvent, DeploymentEvent, Event
 
 FAILED_RUN = frozenset({"failure", "timed_out", "startup_failure"})

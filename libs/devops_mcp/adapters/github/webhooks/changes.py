@@ -2,9 +2,10 @@
 
 from typing import Literal, TypeAlias
 
+from devops_mcp.adapters.deliveries import about, text
 from devops_mcp.adapters.github.webhooks import payloads
 from devops_mcp.adapters.github.webhooks.activity import activity
-from devops_mcp.adapters.github.webhooks.common import Payload, about, text
+from devops_mcp.adapters.github.webhooks.common import Payload
 from devops_mcp.events.model import ChangeEvent, CodePushed, Event, IssueChanged, ReleasePublished
 from devops_mcp.models.errors import InvalidInput
 

@@ -3,33 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict, TypeVar
-from uuid import UUID
+from typing import Any, TypeVar
 
-from devops_mcp.adapters.base import Origin
-from devops_mcp.adapters.shapes import Shape, first_line, read
+from devops_mcp.adapters.base import Delivery, Origin
+from devops_mcp.adapters.deliveries import Told, told
+from devops_mcp.adapters.shapes import Shape, read
 from devops_mcp.models.errors import InvalidInput, UpstreamInvalid
-from devops_mcp.models.ids import new_id
 
 SYSTEM = "github"
-MAX_TITLE = 300
-MAX_TEXT = 20_000
 
 ShapeT = TypeVar("ShapeT", bound=Shape)
-
-
-class Told(TypedDict):
-    """The fields of every event."""
-
-    id: UUID
-    tenant_id: UUID
-    system: str
-    source: str
-    subject: str
-    title: str
-    url: str | None
-    actor: str | None
-    occurred_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +22,7 @@ class Payload:
     event: str
     body: Mapping[str, Any]
     origin: Origin
-    received_at: datetime
+    delivery: Delivery
 
     @property
     def action(self) -> str | None:
@@ -81,35 +64,18 @@ class Payload:
 
     def told(self, title: str, url: str | None, at: datetime | None, *, actor: str | None = None) -> Told:
         """What every event tells; a time that the payload lacks is that of its arrival."""
-        return Told(
-            id=new_id(),
-            tenant_id=self.origin.tenant_id,
-            system=SYSTEM,
-            source=self.origin.integration,
+        return told(
+            SYSTEM,
+            self.delivery,
+            self.origin,
             subject=self.subject,
-            title=first_line(title, MAX_TITLE),
+            title=title,
             url=url,
             actor=actor or self.sender,
-            occurred_at=_aware(at, self.received_at),
+            at=at,
         )
 
     def _name(self, key: str, field: str) -> str | None:
         holder = self.body.get(key)
         value = holder.get(field) if isinstance(holder, dict) else None
         return value if isinstance(value, str) and value else None
-
-
-def text(value: str) -> str:
-    """A body for an event: bounded, and without the NUL that databases refuse."""
-    return value.replace("\x00", "\ufffd")[:MAX_TEXT]
-
-
-def about(title: str) -> str:
-    """`: title`, or nothing."""
-    return f": {title}" if title else ""
-
-
-def _aware(at: datetime | None, otherwise: datetime) -> datetime:
-    if at is None:
-        return otherwise
-    return at if at.tzinfo is not None else at.replace(tzinfo=otherwise.tzinfo)
