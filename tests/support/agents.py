@@ -17,15 +17,18 @@ TRANSPORTS = ("ws", "http")
 
 
 @asynccontextmanager
-async def agent(transport: str, base_url: str, key: str, era: str, **options: Any) -> AsyncIterator[Client]:
-    """A connected client; `base_url` is `http://host:port`, `transport` one of TRANSPORTS, `era` one of ERAS."""
+async def agent(
+    transport: str, base_url: str, key: str, era: str, *, view: str = "", **options: Any
+) -> AsyncIterator[Client]:
+    """A connected client; `base_url` is `http://host:port`, `transport` one of TRANSPORTS, `era` one of ERAS; `view` is what follows in the
+    address, as `/x/all`."""
     headers = {"Authorization": f"Bearer {key}"}
     if transport == "ws":
-        address = base_url.replace("http", "ws", 1) + "/ws"
+        address = base_url.replace("http", "ws", 1) + f"/ws{view}"
         async with Client(websocket_streams(address, headers), mode=era, **options) as client:
             yield client
         return
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-        streams = streamable_http_client(f"{base_url}/mcp", http_client=http)
+        streams = streamable_http_client(f"{base_url}/mcp{view}", http_client=http)
         async with Client(streams, mode=era, **options) as client:
             yield client

@@ -25,6 +25,7 @@ def settings_for(
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
+        master_keys=("a master key for the tests, and nothing else",),
         database_pool_size=4,
         rest=server,
         mcp=server,

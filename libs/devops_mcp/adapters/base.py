@@ -5,25 +5,28 @@ webhook routes, readiness, metrics, the README's table, the contract tests) foll
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from inspect import cleandoc
+from inspect import cleandoc, signature
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
+from pydantic.json_schema import SkipJsonSchema
 
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.content import Block, Document
+from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.results import Truncation
 from devops_mcp.resilience.policies import Policies
 
 MAX_NAME = 40
-_NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)+$")
+_NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")
 
 
 class Effect(StrEnum):
@@ -32,6 +35,14 @@ class Effect(StrEnum):
     READ = "read"
     WRITE = "write"
     DESTRUCTIVE = "destructive"
+
+
+class TaskSupport(StrEnum):
+    """Whether a call may go on as a task of the worker when its caller can follow one, must do so, or never does."""
+
+    NEVER = "never"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
 
 
 class Risk(StrEnum):
@@ -81,15 +92,28 @@ class WriteParams(Params):
     dry_run: bool = Field(default=False, description="Say what would be done, change nothing.")
 
 
+class DestructiveParams(WriteParams):
+    """Arguments of a tool that loses something. A caller that cannot be asked to confirm first makes a plan with `dry_run`."""
+
+    plan: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1_000,
+        description="The `plan` that a `dry_run` with the same arguments gave: confirms the call.",
+    )
+
+
 class ToolResult(BaseModel):
     """The result of a tool. Say in it what a reader needs to go on, and leave out the rest of the vendor's answer.
 
-    `truncated` is set by the operation when the result did not fit the reader's budget; a tool leaves it alone.
+    `truncated` is set by the operation when the result did not fit the reader's budget; a tool leaves it alone. `blocks` is what cannot be
+    said as data, such as a picture; it is shown besides the data, in order, and is no part of the JSON.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     truncated: Truncation | None = None
+    blocks: SkipJsonSchema[tuple[Block, ...]] = Field(default=(), exclude=True)
 
 
 ItemT = TypeVar("ItemT")
@@ -107,6 +131,8 @@ class WriteResult(ToolResult):
     """What a write did, or with `dry_run` would do."""
 
     dry_run: bool = False
+    plan: str | None = None
+    """What confirms the same call without `dry_run`; set by the operation, for a tool that loses something."""
     done: str
     """One sentence: what was changed."""
     url: str | None = None
@@ -114,6 +140,7 @@ class WriteResult(ToolResult):
 
 
 ClientT = TypeVar("ClientT")
+"""What an adapter's `connect` gives."""
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 ParamsT = TypeVar("ParamsT", bound=Params)
 ResultT = TypeVar("ResultT", bound=ToolResult)
@@ -121,24 +148,38 @@ ResultT = TypeVar("ResultT", bound=ToolResult)
 
 @dataclass(frozen=True, slots=True)
 class Tool(Generic[ClientT, ParamsT, ResultT]):
-    """One operation on a system. `run`'s docstring is what the model reads on every request: what it does and when to use it."""
+    """One operation on a system. `run`'s docstring is what the model reads on every request: what it does and when to use it.
+
+    A function of three parameters is given the conversation with the caller as its third.
+    """
 
     name: str
     title: str
     params: type[ParamsT]
     result: type[ResultT]
-    run: Callable[[ClientT, ParamsT], Awaitable[ResultT]]
+    run: (
+        Callable[[ClientT, ParamsT], Awaitable[ResultT]]
+        | Callable[[ClientT, ParamsT, Conversation], Awaitable[ResultT]]
+    )
     effect: Effect = Effect.READ
     risk: Risk = Risk.LOW
     cache_for: timedelta = timedelta(0)
     """How long an answer may be served again to the same integration; zero: never. Only for reads."""
     idempotent: bool = False
     """A write that may be repeated with no further effect."""
+    task: TaskSupport = TaskSupport.NEVER
+    deadline: timedelta | None = None
+    """How long a call may take; None: as long as the operator lets every tool take."""
+    needs_grant: bool = True
+    """False: everybody may call it, since what it leads to has rights of its own."""
+    relays: bool = False
+    """The tool hands the call on to another one, which is what is timed, audited and shown."""
+    converses: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or len(self.name) > MAX_NAME:
             raise ValueError(
-                f"tool name {self.name!r} is not <system>_<object>_<verb> of at most {MAX_NAME} characters"
+                f"tool name {self.name!r} is not words with '_' between them, of at most {MAX_NAME} characters"
             )
         if not self.run.__doc__:
             raise ValueError(f"tool {self.name} has no docstring for the model to read")
@@ -146,10 +187,18 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
             raise ValueError(f"tool {self.name} changes something and cannot be cached")
         if self.effect is not Effect.READ and not issubclass(self.params, WriteParams):
             raise ValueError(f"tool {self.name} changes something: its params must be WriteParams")
+        if self.effect is Effect.DESTRUCTIVE and not issubclass(self.params, DestructiveParams):
+            raise ValueError(f"tool {self.name} loses something: its params must be DestructiveParams")
+        object.__setattr__(self, "converses", len(signature(self.run).parameters) == 3)
 
     @property
     def description(self) -> str:
         return cleandoc(self.run.__doc__ or "")
+
+    async def call(self, client: ClientT, params: ParamsT, conversation: Conversation) -> ResultT:
+        """Run it, whichever of the two forms it has."""
+        run: Callable[..., Awaitable[ResultT]] = self.run
+        return await (run(client, params, conversation) if self.converses else run(client, params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +248,62 @@ class WebhookSource:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptArgument(Generic[ClientT]):
+    """`complete` gives values that begin as the caller has, best first."""
+
+    name: str
+    description: str
+    required: bool = False
+    complete: Callable[[ClientT, str], Awaitable[Sequence[str]]] | None = None
+
+
+class PromptMessage(BaseModel):
+    """One message of a prompt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Literal["user", "assistant"] = "user"
+    content: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Generic[ClientT]):
+    """A prepared beginning of a conversation, for a person to choose. `render` is given the arguments that the caller named."""
+
+    name: str
+    title: str
+    description: str
+    render: Callable[[ClientT, Mapping[str, str], Conversation], Awaitable[tuple[PromptMessage, ...]]]
+    arguments: tuple[PromptArgument[ClientT], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(Generic[ClientT]):
+    """Something to read at an address. `{name}` in `uri` stands for one segment, given to `read` (and to `complete`) by that name.
+
+    `read` raises `NotFound`.
+    """
+
+    uri: str
+    name: str
+    title: str
+    description: str
+    mime_type: str
+    read: Callable[[ClientT, Mapping[str, str]], Awaitable[Document]]
+    complete: Mapping[str, Callable[[ClientT, str], Awaitable[Sequence[str]]]] = field(default_factory=dict)
+
+    @property
+    def is_template(self) -> bool:
+        return "{" in self.uri
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter(Generic[ClientT, SettingsT]):
     """A DevOps system.
 
     `connect` gives the client for one integration and closes it on exit; it must not call the system. `ping` does, cheaply, and returns
     the system's version or None; it raises an `UpstreamError`. None: nothing of the system can be called, it only calls us.
+    Tools are named after the system; `any_tool_name` lets a package from elsewhere keep names that its callers know.
     """
 
     name: str
@@ -213,9 +313,12 @@ class Adapter(Generic[ClientT, SettingsT]):
     ping: Callable[[ClientT], Awaitable[str | None]] | None
     tools: tuple[Tool[ClientT, Any, Any], ...] = field(default=())
     webhooks: WebhookSource | None = None
+    prompts: tuple[Prompt[ClientT], ...] = ()
+    resources: tuple[Resource[ClientT], ...] = ()
+    any_tool_name: bool = False
 
     def __post_init__(self) -> None:
-        for tool in self.tools:
+        for tool in self.tools if not self.any_tool_name else ():
             if not tool.name.startswith(f"{self.name}_"):
                 raise ValueError(f"tool {tool.name} of {self.name} must begin with '{self.name}_'")
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import typer
 
 from devops_mcp.auth.api_keys import generate_key
-from devops_mcp.config import Settings, load_settings
+from devops_mcp.config import load_settings_of_a_command
 from devops_mcp.config.settings import PREFIX
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.models.errors import ConfigurationError, Conflict, PlatformError
@@ -63,7 +63,7 @@ def create_key(
 @queues.command("create")
 def create_all_queues() -> None:
     """Create the queues and their dead-letter queues; those that exist are brought up to date and keep their messages."""
-    settings = _settings()
+    settings = load_settings_of_a_command()
     asyncio.run(
         create_queues(settings.sqs_endpoint_url, region=settings.aws_region, prefix=settings.queue_prefix)
     )
@@ -80,13 +80,8 @@ def demo(
     raise typer.Exit(play(["--state", str(state)]))
 
 
-def _settings() -> Settings:
-    """The settings, where a command needs neither the services' database nor Redis."""
-    return load_settings({"database_url": "postgresql:///", "redis_url": "redis://"})
-
-
 def _owner_url() -> str:
-    url = _settings().migration_database_url
+    url = load_settings_of_a_command().migration_database_url
     if url is None or not url.get_secret_value():
         raise ConfigurationError(f"{OWNER_URL} is missing; set it to the address of the schema's owner")
     return url.get_secret_value()

@@ -7,6 +7,15 @@ from devops_mcp.config.settings import (
     ServerSettings,
     Settings,
     load_settings,
+    load_settings_of_a_command,
 )
 
-__all__ = ["Environment", "IntegrationSettings", "LogFormat", "ServerSettings", "Settings", "load_settings"]
+__all__ = [
+    "Environment",
+    "IntegrationSettings",
+    "LogFormat",
+    "ServerSettings",
+    "Settings",
+    "load_settings",
+    "load_settings_of_a_command",
+]

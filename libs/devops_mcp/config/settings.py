@@ -21,9 +21,15 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID
 
 PREFIX = "DEVOPS_MCP_"
 CONFIG_FILE = f"{PREFIX}CONFIG_FILE"
+MIN_MASTER_KEY = 32
+"""Characters."""
+_KNOWN_TO_ALL = "development"
+"""Keys that contain this word stand in a public file."""
 
 
 class Environment(StrEnum):
+    """Where a service runs. In production no key is taken that the development files show to everybody."""
+
     PRODUCTION = "production"
     DEVELOPMENT = "development"
     EMBEDDED = "embedded"
@@ -92,6 +98,9 @@ class Settings(BaseSettings):
     """The owner of the schema; only `devops-mcp db migrate` uses it."""
     database_pool_size: int = Field(default=10, ge=1, le=200)
     redis_url: SecretStr
+    master_keys: tuple[SecretStr, ...] = Field(min_length=1)
+    """Random texts of 32 characters or more that all replicas share: what is sealed or signed is so with keys made of the first, and every
+    one is accepted. Exchange one by putting the new one first, and removing the old one a day later."""
     sqs_endpoint_url: str | None = None
     """None: the endpoint of `aws_region`."""
     aws_region: str = "us-east-1"
@@ -123,6 +132,13 @@ class Settings(BaseSettings):
         names = [(i.tenant_id, i.name) for i in self.integrations]
         if len(set(names)) != len(names):
             raise ValueError("two integrations of one tenant share a name")
+        for key in self.master_keys:
+            if len(key.get_secret_value()) < MIN_MASTER_KEY:
+                raise ValueError(f"master_keys: a key is shorter than {MIN_MASTER_KEY} characters")
+            if self.environment is Environment.PRODUCTION and _KNOWN_TO_ALL in key.get_secret_value():
+                raise ValueError(
+                    "master_keys: a key for development is public; make one with 'openssl rand -hex 32'"
+                )
         for name, server in (("rest", self.rest), ("mcp", self.mcp), ("worker", self.worker)):
             if (
                 server.host not in ("127.0.0.1", "::1", "localhost")
@@ -158,6 +174,14 @@ def load_settings(defaults: Mapping[str, Any] | None = None) -> Settings:
         raise ConfigurationError(
             "; ".join(_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
         ) from None
+
+
+def load_settings_of_a_command() -> Settings:
+    """The settings, for a program that needs neither the services' database nor Redis nor a key."""
+    unused = "this command needs no master key at all"
+    return load_settings(
+        {"database_url": "postgresql:///", "redis_url": "redis://", "master_keys": (unused,)}
+    )
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The three services as programs, told by environment variables alone where everything is."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ class Place:
     servers: Servers
     ports: Mapping[str, int]
     config_file: Path
+    master_key: str
     gate: Path
     """The services begin once this file is there; until then they import."""
 
@@ -75,6 +77,7 @@ def _environment(place: Place) -> dict[str, str]:
         **os.environ,
         "DEVOPS_MCP_ENVIRONMENT": "embedded",
         "DEVOPS_MCP_REDIS_URL": place.servers.redis_url,
+        "DEVOPS_MCP_MASTER_KEYS": json.dumps([place.master_key]),
         "DEVOPS_MCP_SQS_ENDPOINT_URL": place.servers.sqs_url,
         "DEVOPS_MCP_CONFIG_FILE": str(place.config_file),
         "DEVOPS_MCP_LOG_FORMAT": "json",

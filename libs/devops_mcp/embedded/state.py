@@ -24,6 +24,7 @@ class Secrets:
     redis: str
     development_key: str
     github_webhook: str
+    master_key: str
 
     def __repr__(self) -> str:
         return "Secrets(…)"
@@ -73,7 +74,11 @@ def load_secrets(folder: Path) -> Secrets:
     """
     path = folder / "secrets.json"
     if path.exists():
-        return Secrets(**json.loads(path.read_text("utf-8")))
+        kept = json.loads(path.read_text("utf-8"))
+        known = Secrets(**(asdict(Secrets.generate()) | kept))
+        if asdict(known) != kept:  # made by an earlier version, which knew fewer
+            write_private(path, json.dumps(asdict(known), indent=2))
+        return known
     if (folder / "postgres").exists():
         raise ConfigurationError(
             f"{path} is missing, and the database beside it needs it; put it back, or delete {folder}"

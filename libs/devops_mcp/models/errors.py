@@ -68,6 +68,12 @@ class PayloadTooLarge(PlatformError):
     code = "payload_too_large"
 
 
+class Unanswerable(PlatformError):
+    """The operation needs an answer from its caller, who cannot be asked over this connection."""
+
+    code = "unanswerable"
+
+
 class Unauthenticated(PlatformError):
     code = "unauthenticated"
 

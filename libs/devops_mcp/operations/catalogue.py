@@ -65,12 +65,18 @@ class Catalogue:
         """The tool, if it is visible. Raises `NotFound`, the same whether it is hidden or absent."""
         entry = self._entries.get(name)
         if entry is None or not _allowed(entry, principal, systems):
-            raise NotFound(f"there is no tool {name!r}")
+            raise self.absent(name)
         return entry
+
+    @staticmethod
+    def absent(name: str) -> NotFound:
+        """What is said of a tool that is hidden or not there at all."""
+        return NotFound(f"there is no tool {name!r}; find tools with tools_search")
 
 
 def _allowed(entry: CatalogueEntry, principal: Principal, systems: frozenset[str]) -> bool:
-    return (entry.system == SUITE or entry.system in systems) and principal.may(entry.permission)
+    there = entry.system == SUITE or entry.system in systems
+    return there and (not entry.tool.needs_grant or principal.may(entry.permission))
 
 
 def _trimmed(schema: JsonObject) -> JsonObject:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.redis import open_redis, ping
 from devops_mcp.config import Settings
 from devops_mcp.embedding.base import OpenedProvider
@@ -21,14 +22,20 @@ from devops_mcp.embedding.choose import open_provider
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.audit import open_audit_trail
 from devops_mcp.operations.catalogue import Catalogue
+from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import Integrations, open_integrations
+from devops_mcp.operations.prompts import PromptService
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.suite_prompts import SUITE_PROMPTS
 from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
+from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import ToolLimits, ToolService
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.outbound.addresses import Network, parse_networks
@@ -47,6 +54,9 @@ class Platform:
     catalogue: Catalogue
     suite: Suite
     tools: ToolService
+    prompts: PromptService
+    adapter_resources: AdapterResources
+    keyring: Keyring
     checks: tuple[Check, ...]
 
 
@@ -77,9 +87,23 @@ async def open_platform(settings: Settings, metrics: Metrics, *, application: st
             search=SearchService(database, embedding.provider, metrics),
             events=EventLog(database),
             results=ResultService(database),
+            tool_search=ToolSearch(embedding.provider),
         )
-        catalogue = Catalogue(adapters, SUITE_TOOLS)
-        tools = ToolService(catalogue, integrations, suite.desk, database, audit, metrics, _limits(settings))
+        catalogue = Catalogue(adapters, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS))
+        keyring = Keyring(settings.master_keys)
+        tools = ToolService(
+            catalogue,
+            integrations,
+            suite.desk,
+            database,
+            audit,
+            metrics,
+            _limits(settings),
+            Confirmation(keyring),
+        )
+        prompts = PromptService(
+            adapters, SUITE_PROMPTS, integrations, tools, deadline_s=settings.tool_deadline_s
+        )
         yield Platform(
             database=database,
             redis=redis,
@@ -89,6 +113,9 @@ async def open_platform(settings: Settings, metrics: Metrics, *, application: st
             catalogue=catalogue,
             suite=suite,
             tools=tools,
+            prompts=prompts,
+            adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),
+            keyring=keyring,
             checks=_checks(database, redis, embedding, integrations),
         )
 

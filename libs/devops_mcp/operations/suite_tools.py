@@ -26,8 +26,11 @@ from devops_mcp.models.passages import Hit, PassageKind, Question
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.tool_search import ToolSearch
+from devops_mcp.operations.tools import Toolbox
 
 MAX_PASSAGE = 1_200
 """Characters of a passage that an answer shows; its uri leads to the rest."""
@@ -41,9 +44,10 @@ class Suite:
     search: SearchService
     events: EventLog
     results: ResultService
+    tool_search: ToolSearch
 
-    def desk(self, principal: Principal) -> "Desk":
-        return Desk(self, principal)
+    def desk(self, requester: Requester, toolbox: Toolbox) -> "Desk":
+        return Desk(self, requester.principal, toolbox)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Desk:
 
     suite: Suite
     principal: Principal
+    toolbox: Toolbox
 
 
 class ContextCreateParams(WriteParams):

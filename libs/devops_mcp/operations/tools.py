@@ -5,42 +5,50 @@ The one way to a tool, whichever transport asks.
 
 import asyncio
 import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import orjson
 import structlog
-from pydantic import JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue
+from pydantic.json_schema import SkipJsonSchema
 
-from devops_mcp.adapters.base import Effect, Params, ReadParams, ToolResult, WriteParams
+from devops_mcp.adapters.base import DestructiveParams, Effect, Params, ReadParams, ToolResult, WriteParams
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import Clock, JsonObject, utc_now
+from devops_mcp.models.content import Block
+from devops_mcp.models.conversation import InputRequired
 from devops_mcp.models.errors import (
     Conflict,
     DeadlineExceeded,
     Forbidden,
     Internal,
-    InvalidInput,
     PlatformError,
-    Violation,
 )
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.results import KeptResult, Truncation
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import current_trace_id
+from devops_mcp.operations.arguments import validate
 from devops_mcp.operations.audit import AuditTrail
 from devops_mcp.operations.catalogue import SUITE, Catalogue, CatalogueEntry
+from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.masking import masked
+from devops_mcp.operations.pacing import PacedConversation
+from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.shaping import Shaped, shape
 from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.idempotency import CallKey
+
+INPUT_REQUIRED = "input_required"
+"""How a call ended that asked its caller something, and goes on with the caller's next."""
+_OUTCOMES: Mapping[str | None, str] = {None: "ok", INPUT_REQUIRED: "pending"}
 
 log = structlog.get_logger()
 
@@ -56,10 +64,39 @@ class ToolLimits:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """What the caller is shown. `text` is `data` as compact JSON."""
+    """What the caller is shown. `text` is `data` as compact JSON; `blocks` are shown besides it, or where there is no data, instead."""
 
     data: JsonObject
     text: str
+    blocks: tuple[Block, ...] = ()
+
+
+class Relayed(ToolResult):
+    """The result of a tool that handed the call on: that of the tool it was handed to, shown as that one shows it."""
+
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+
+    outcome: SkipJsonSchema[ToolOutcome] = Field(exclude=True)
+
+
+class Toolbox:
+    """The tools, for the suite's own tools and prompts that find and call others on behalf of the same requester."""
+
+    def __init__(self, tools: "ToolService", requester: Requester) -> None:
+        self._tools = tools
+        self._requester = requester
+
+    def entries(self) -> tuple[CatalogueEntry, ...]:
+        """Every tool that the requester may call."""
+        return self._tools.reachable(self._requester)
+
+    def entry(self, name: str) -> CatalogueEntry:
+        """One of them; raises `NotFound`."""
+        return self._tools.get(self._requester, name, listed=False)
+
+    async def call(self, name: str, arguments: Mapping[str, JsonValue]) -> ToolOutcome:
+        """Call one of them, as `ToolService.call` does."""
+        return await self._tools.call(self._requester, name, arguments, listed=False)
 
 
 class ToolService:
@@ -69,11 +106,12 @@ class ToolService:
         self,
         catalogue: Catalogue,
         integrations: Integrations,
-        desk: Callable[[Principal], Any],
+        desk: Callable[["Requester", "Toolbox"], Any],
         database: Database,
         audit: AuditTrail,
         metrics: Metrics,
         limits: ToolLimits,
+        confirmation: Confirmation,
         *,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -85,45 +123,75 @@ class ToolService:
         self._audit = audit
         self._metrics = metrics
         self._limits = limits
+        self._confirmation = confirmation
         self._now = now
         self._monotonic = monotonic
         self._cache: TtlCache[ToolOutcome] = TtlCache(monotonic=monotonic)
 
-    def visible(self, principal: Principal) -> tuple[CatalogueEntry, ...]:
-        """The tools that the principal may call, by name."""
-        return self._catalogue.visible(principal, self._integrations.systems(principal.tenant_id))
+    def visible(self, requester: Requester) -> tuple[CatalogueEntry, ...]:
+        """The tools that are laid before the requester, by name; each may be called by its own."""
+        return tuple(entry for entry in self.reachable(requester) if requester.view.lists(entry))
 
-    def get(self, principal: Principal, name: str) -> CatalogueEntry:
-        """One visible tool; raises `NotFound`."""
-        return self._catalogue.get(name, principal, self._integrations.systems(principal.tenant_id))
+    def reachable(self, requester: Requester) -> tuple[CatalogueEntry, ...]:
+        """The tools that the requester may call, by their own names or through `tools_call`."""
+        principal = requester.principal
+        permitted = self._catalogue.visible(principal, self._integrations.systems(principal.tenant_id))
+        return tuple(entry for entry in permitted if requester.view.admits(entry))
 
-    async def call(self, principal: Principal, name: str, arguments: Mapping[str, JsonValue]) -> ToolOutcome:
-        """Call a tool. Raises a `PlatformError` that says what to do next; every call that names a tool is audited."""
-        entry = self.get(principal, name)
+    def get(self, requester: Requester, name: str, *, listed: bool = True) -> CatalogueEntry:
+        """One visible tool, or with `listed` False a reachable one; raises `NotFound`."""
+        principal, view = requester.principal, requester.view
+        entry = self._catalogue.get(name, principal, self._integrations.systems(principal.tenant_id))
+        if not (view.lists(entry) if listed else view.admits(entry)):
+            raise self._catalogue.absent(name)
+        return entry
+
+    async def call(
+        self,
+        requester: Requester,
+        name: str,
+        arguments: Mapping[str, JsonValue],
+        *,
+        listed: bool = True,
+    ) -> ToolOutcome:
+        """Call a tool. Raises a `PlatformError` that says what to do next, or the conversation's `InputRequired`.
+
+        Every call that names a tool is audited; one that is handed on to another tool is that one's.
+        """
+        entry = self.get(requester, name, listed=listed)
+        if entry.tool.relays:
+            relayed = await entry.tool.call(
+                self.desk_of(requester), validate(entry, arguments), requester.conversation
+            )
+            assert isinstance(relayed, Relayed)
+            return relayed.outcome
         started = self._monotonic()
         code: str | None = None
         try:
-            return await self._guarded(principal, entry, arguments)
+            return await self._guarded(requester, entry, arguments)
         except PlatformError as error:
             code = error.code
+            raise
+        except InputRequired:
+            code = INPUT_REQUIRED
             raise
         except asyncio.CancelledError:
             code = "cancelled"
             raise
         finally:
-            await self._account(principal, entry, arguments, code, self._monotonic() - started)
+            await self._account(requester.principal, entry, arguments, code, self._monotonic() - started)
 
     async def _guarded(
-        self, principal: Principal, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
+        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
     ) -> ToolOutcome:
+        deadline_s = self.deadline_s(entry)
         try:
-            async with asyncio.timeout(self._limits.deadline_s):
-                return await self._checked(principal, entry, arguments)
+            async with asyncio.timeout(deadline_s) as deadline:
+                paced = PacedConversation(requester.conversation, deadline)
+                return await self._checked(replace(requester, conversation=paced), entry, arguments)
         except TimeoutError:
-            raise DeadlineExceeded(
-                f"{entry.tool.name} took longer than {self._limits.deadline_s:g} s"
-            ) from None
-        except PlatformError:
+            raise DeadlineExceeded(f"{entry.tool.name} took longer than {deadline_s:g} s") from None
+        except (PlatformError, InputRequired):
             raise
         except (
             Exception
@@ -133,35 +201,58 @@ class ToolService:
                 f"{entry.tool.name} failed unexpectedly; the operator finds it in the log"
             ) from None
 
+    def deadline_s(self, entry: CatalogueEntry) -> float:
+        """How long a call of the tool may take, answers of people not counted."""
+        own = entry.tool.deadline
+        return self._limits.deadline_s if own is None else own.total_seconds()
+
     async def _checked(
-        self, principal: Principal, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
+        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
     ) -> ToolOutcome:
         params = validate(entry, arguments)
         if entry.tool.effect is Effect.READ:
-            return await self._read(principal, entry, params)
-        return await self._write(principal, entry, params)
+            return await self._read(requester, entry, params)
+        assert isinstance(params, WriteParams)
+        if params.idempotency_key is None and requester.idempotency_key is not None:
+            params = params.model_copy(update={"idempotency_key": requester.idempotency_key})
+        return await self._write(requester, entry, params)
 
-    async def _read(self, principal: Principal, entry: CatalogueEntry, params: Params) -> ToolOutcome:
+    async def _read(self, requester: Requester, entry: CatalogueEntry, params: Params) -> ToolOutcome:
         if not entry.tool.cache_for:
-            return await self._run(principal, entry, params)
+            return await self._run(requester, entry, params)
         # Kept per principal: what one may see, another may not; and a handle in the answer is its owner's.
+        principal = requester.principal
         key = (principal.tenant_id, principal.id, entry.tool.name, params.model_dump_json())
         known = self._cache.get(key)
         if known is None:
-            known = await self._run(principal, entry, params)
+            known = await self._run(requester, entry, params)
             self._cache.put(key, known, entry.tool.cache_for.total_seconds())
         return known
 
-    async def _write(self, principal: Principal, entry: CatalogueEntry, params: Params) -> ToolOutcome:
-        assert isinstance(params, WriteParams)
+    async def _write(self, requester: Requester, entry: CatalogueEntry, params: WriteParams) -> ToolOutcome:
+        if isinstance(params, DestructiveParams) and entry.tool.effect is Effect.DESTRUCTIVE:
+            if params.dry_run:
+                outcome = await self._run(requester, entry, params)
+                plan = self._confirmation.plan(requester.principal, entry, params)
+                return _outcome({**outcome.data, "plan": plan}, outcome.blocks)
+            await self._confirmation.require(requester.principal, entry, params, requester.conversation)
         if params.idempotency_key is None or params.dry_run:
-            return await self._run(principal, entry, params)
-        key = CallKey(principal.id, entry.tool.name, params.idempotency_key)
-        digest = hashlib.sha256(params.model_dump_json().encode()).digest()
-        if (answer := await self._begin(principal, key, digest)) is not None:
+            return await self._run(requester, entry, params)
+        return await self._once(requester, entry, params, params.idempotency_key)
+
+    async def _once(
+        self, requester: Requester, entry: CatalogueEntry, params: WriteParams, marked: str
+    ) -> ToolOutcome:
+        principal = requester.principal
+        key = CallKey(principal.id, entry.tool.name, marked)
+        digest = hashlib.sha256(params.model_dump_json(exclude={"plan"}).encode()).digest()
+        if (answer := await self._begin(principal, entry, key, digest)) is not None:
             return _outcome(answer)
         try:
-            outcome = await self._run(principal, entry, params)
+            outcome = await self._run(requester, entry, params)
+        except InputRequired:
+            await self._forget(principal, key)
+            raise
         except PlatformError as error:
             if (
                 not error.retryable
@@ -172,9 +263,11 @@ class ToolService:
             await tx.idempotent_calls.finish(key, outcome.data)
         return outcome
 
-    async def _begin(self, principal: Principal, key: CallKey, digest: bytes) -> JsonObject | None:
+    async def _begin(
+        self, principal: Principal, entry: CatalogueEntry, key: CallKey, digest: bytes
+    ) -> JsonObject | None:
         now = self._now()
-        lease = now + timedelta(seconds=self._limits.deadline_s * 2)
+        lease = now + timedelta(seconds=self.deadline_s(entry) * 2)
         async with self._database.transaction(principal.tenant_id) as tx:
             marked = await tx.idempotent_calls.begin(key, digest, now, lease)
         if marked is None:
@@ -191,27 +284,32 @@ class ToolService:
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.idempotent_calls.forget(key)
 
-    async def _run(self, principal: Principal, entry: CatalogueEntry, params: Params) -> ToolOutcome:
-        result = await entry.tool.run(self._client(principal, entry, params), params)
+    async def _run(self, requester: Requester, entry: CatalogueEntry, params: Params) -> ToolOutcome:
+        client = self._client(requester, entry, params)
+        result = await entry.tool.call(client, params, requester.conversation)
         fields = params.fields if isinstance(params, ReadParams) else ()
-        return await self._show(principal, entry, result, fields)
+        return await self._show(requester.principal, entry, result, fields)
 
-    def _client(self, principal: Principal, entry: CatalogueEntry, params: Params) -> Any:
+    def _client(self, requester: Requester, entry: CatalogueEntry, params: Params) -> Any:
         if entry.system == SUITE:
-            return self._desk(principal)
-        integration = self._integrations.resolve(principal.tenant_id, entry.system, params.target)
+            return self.desk_of(requester)
+        integration = self._integrations.resolve(requester.principal.tenant_id, entry.system, params.target)
         if integration.read_only and entry.tool.effect is not Effect.READ:
             raise Forbidden(f"integration {integration.name} is read-only")
         return integration.client
+
+    def desk_of(self, requester: Requester) -> Any:
+        """What the suite's own tools and prompts work with, for this requester."""
+        return self._desk(requester, Toolbox(self, requester))
 
     async def _show(
         self, principal: Principal, entry: CatalogueEntry, result: ToolResult, fields: tuple[str, ...]
     ) -> ToolOutcome:
         shaped = shape(result, fields, self._limits.budget_bytes)
         if shaped.whole is None:
-            return _outcome(shaped.data)
+            return _outcome(shaped.data, result.blocks)
         truncation = await self._keep(principal, entry, shaped, shaped.whole)
-        return _outcome({**shaped.data, "truncated": truncation.model_dump(mode="json")})
+        return _outcome({**shaped.data, "truncated": truncation.model_dump(mode="json")}, result.blocks)
 
     async def _keep(
         self, principal: Principal, entry: CatalogueEntry, shaped: Shaped, whole: bytes
@@ -251,7 +349,7 @@ class ToolService:
                 actor=principal.name,
                 action=f"tool.{entry.tool.effect}",
                 target=tool,
-                outcome="ok" if code is None else "failed",
+                outcome=_OUTCOMES.get(code, "failed"),
                 error_code=code,
                 duration_ms=seconds * 1000,
                 arguments=masked(arguments),
@@ -261,34 +359,5 @@ class ToolService:
         )
 
 
-def validate(entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> Params:
-    """The arguments as the tool's params; raises `InvalidInput` that names each fault."""
-    if fault := _unstorable(dict(arguments), "arguments"):
-        raise InvalidInput(f"{fault.where}: {fault.problem}", (fault,))
-    try:
-        params: Params = entry.tool.params.model_validate(arguments)
-    except ValidationError as error:
-        violations = tuple(
-            Violation(".".join(("arguments", *map(str, fault["loc"]))), fault["msg"])
-            for fault in error.errors()
-        )
-        raise InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations) from None
-    return params
-
-
-def _unstorable(value: JsonValue, where: str) -> Violation | None:
-    """The first NaN, infinity or NUL: JSON has none of the first two, and no database or path takes the third."""
-    if isinstance(value, str):
-        return Violation(where, "contains a NUL character") if "\0" in value else None
-    if isinstance(value, float) and not math.isfinite(value):
-        return Violation(where, "is not a finite number")
-    parts: list[tuple[str, JsonValue]] = []
-    if isinstance(value, dict):
-        parts = [(f"{where}.{name}", part) for name, part in value.items()]
-    elif isinstance(value, list):
-        parts = [(f"{where}[{i}]", part) for i, part in enumerate(value)]
-    return next((fault for name, part in parts if (fault := _unstorable(part, name))), None)
-
-
-def _outcome(data: JsonObject) -> ToolOutcome:
-    return ToolOutcome(data, orjson.dumps(data).decode())
+def _outcome(data: JsonObject, blocks: tuple[Block, ...] = ()) -> ToolOutcome:
+    return ToolOutcome(data, orjson.dumps(data).decode(), blocks)

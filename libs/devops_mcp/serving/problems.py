@@ -21,6 +21,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "invalid_input": 422,
     "malformed_input": 400,
     "payload_too_large": 413,
+    "unanswerable": 409,
     "unauthenticated": 401,
     "forbidden": 403,
     "not_found": 404,

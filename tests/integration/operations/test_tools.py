@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from devops_mcp.adapters.base import (
     Adapter,
@@ -19,6 +19,7 @@ from devops_mcp.adapters.base import (
     WriteParams,
     WriteResult,
 )
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.models.base import Model
 from devops_mcp.models.errors import (
@@ -36,12 +37,16 @@ from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.audit import open_audit_trail
 from devops_mcp.operations.catalogue import Catalogue
+from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import open_integrations
+from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
+from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import ToolLimits, ToolService
 from devops_mcp.repositories.database import Database, open_database
 
@@ -111,7 +116,7 @@ class World:
     async def call(
         self, name: str, principal: Principal | None = None, /, **arguments: Any
     ) -> dict[str, Any]:
-        return (await self.tools.call(principal or who("*"), name, arguments)).data
+        return (await self.tools.call(Requester(principal or who("*")), name, arguments)).data
 
 
 ME = new_id()
@@ -167,12 +172,15 @@ async def a_world(
             SearchService(database, None, metrics),
             EventLog(database),
             ResultService(database),
+            ToolSearch(None),
         )
         limits = ToolLimits(budget_bytes=2_000, deadline_s=deadline_s)
-        catalogue = Catalogue({"box": adapter}, SUITE_TOOLS)
-        yield World(
-            ToolService(catalogue, integrations, suite.desk, database, audit, metrics, limits), database, box
+        catalogue = Catalogue({"box": adapter}, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS))
+        confirmation = Confirmation(Keyring([SecretStr("a master key for the tests, and nothing else")]))
+        tools = ToolService(
+            catalogue, integrations, suite.desk, database, audit, metrics, limits, confirmation
         )
+        yield World(tools, database, box)
 
 
 async def test_a_call_answers_and_leaves_one_audit_record_with_its_secrets_masked(database):
@@ -219,7 +227,7 @@ async def test_a_tool_that_is_hidden_is_refused_like_one_that_does_not_exist(dat
     """O09"""
     async with a_world(database.app_url) as world:
         principal = who(*grants)
-        assert "box_thing_put" not in [entry.tool.name for entry in world.tools.visible(principal)]
+        assert "box_thing_put" not in [entry.tool.name for entry in world.tools.visible(Requester(principal))]
         with pytest.raises(NotFound, match="there is no tool 'box_thing_put'"):
             await world.call("box_thing_put", principal, name="x")
 
@@ -227,7 +235,7 @@ async def test_a_tool_that_is_hidden_is_refused_like_one_that_does_not_exist(dat
 async def test_another_tenant_without_the_system_does_not_see_its_tools(database):
     async with a_world(database.app_url) as world:
         stranger = who("*").model_copy(update={"tenant_id": new_id()})
-        assert not [entry for entry in world.tools.visible(stranger) if entry.system == "box"]
+        assert not [entry for entry in world.tools.visible(Requester(stranger)) if entry.system == "box"]
 
 
 async def test_a_read_only_integration_refuses_writes_and_serves_reads(database):

@@ -86,6 +86,7 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
     settings = {
         "DATABASE_URL": database.worker_url,
         "REDIS_URL": redis_url,
+        "MASTER_KEYS": '["a master key for the tests, and nothing else"]',
         "SQS_ENDPOINT_URL": queues.endpoint_url,
         "QUEUE_PREFIX": prefix,
         "EMBEDDING_PROVIDER": "lexical",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from devops_mcp.config import Settings, load_settings
+from devops_mcp.config import Settings, load_settings_of_a_command
 from devops_mcp.embedded.demo_config import configuration_file, needs_github_stand_in
 from devops_mcp.embedded.state import Secrets
 
@@ -13,7 +13,7 @@ SECRETS = Secrets.generate()
 
 def settings_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("DEVOPS_MCP_CONFIG_FILE", str(path))
-    return load_settings({"database_url": "postgresql:///", "redis_url": "redis://"})
+    return load_settings_of_a_command()
 
 
 def test_the_written_file_is_one_the_services_accept(tmp_path, monkeypatch):

@@ -17,10 +17,13 @@ from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
+from mcp_server.caller import READ_ONLY_PATH
 from mcp_server.protocol import build_server
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.websocket import WebSocketEndpoint
 
+VIEWS = ("", READ_ONLY_PATH, "/x/{systems}", f"/x/{{systems}}{READ_ONLY_PATH}")
+"""What an address says of the tools to lay before its callers."""
 MCP_METHODS = ["GET", "POST", "DELETE"]
 
 
@@ -31,14 +34,14 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         platform = await stack.enter_async_context(open_platform(settings, metrics, application="mcp-server"))
         notices = Notices(platform.redis, metrics)
         feed = await stack.enter_async_context(EventFeed(platform.database, notices, metrics).running())
-        server = build_server(platform.catalogue, platform.tools, platform.suite, feed)
+        server = build_server(platform, feed)
         body_limits = BodyLimits()
         http = HttpEndpoint(server, platform.authenticator, max_body_bytes=body_limits.default)
         await stack.enter_async_context(http.manager.run())
         websocket = WebSocketEndpoint(server, platform.authenticator, stop)
         routes = [
-            Route("/mcp", http, methods=MCP_METHODS),
-            WebSocketRoute("/ws", websocket.serve),
+            *(Route(f"/mcp{view}", http, methods=MCP_METHODS) for view in VIEWS),
+            *(WebSocketRoute(f"/ws{view}", websocket.serve) for view in VIEWS),
             *common_routes(Health(platform.checks), metrics),
         ]
         yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits)

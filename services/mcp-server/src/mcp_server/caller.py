@@ -1,18 +1,32 @@
-"""Who speaks on a connection: fixed when it opens, asked again on every request."""
+"""Who speaks on a connection: fixed when it opens, asked again on every request; and which tools it wants laid before it."""
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import Unauthenticated
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.requester import FRONT_DOOR, NobodyToAsk, Requester, View
 
 SCOPE_KEY = "devops_mcp.caller"
 UNAUTHENTICATED = -32001
 """Our own code, in the range that JSON-RPC leaves to servers."""
+TOOLSETS_HEADER = "x-mcp-toolsets"
+READ_ONLY_PATH = "/readonly"
+READ_ONLY_HEADER = "x-mcp-readonly"
+IDEMPOTENCY_META_KEY = "io.devops-mcp/idempotencyKey"
+CONTEXT_META_KEY = "io.devops-mcp/contextId"
+CONTEXT_HEADER = "x-mcp-context-id"
+EVERYTHING = "all"
+_MAX_KEY = 200
 
 
 class Caller:
@@ -21,10 +35,14 @@ class Caller:
     def __init__(self, authenticator: Authenticator, headers: Mapping[str, str]) -> None:
         self._authenticator = authenticator
         self._headers = headers
+        self.known: Principal | None = None
+        """Who it was the last time it was asked."""
 
     async def principal(self) -> Principal:
         """The caller; raises `Unauthenticated`."""
-        return await self._authenticator.authenticate(self._headers)
+        self.known = None
+        self.known = await self._authenticator.authenticate(self._headers)
+        return self.known
 
 
 async def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
@@ -35,3 +53,62 @@ async def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
         return await caller.principal()
     except Unauthenticated as error:
         raise MCPError(UNAUTHENTICATED, error.message) from None
+
+
+def known_principal(ctx: ServerRequestContext[Any, Any]) -> Principal:
+    """The principal as the transport last found it, for what cannot wait."""
+    assert ctx.request is not None
+    caller: Caller = ctx.request.scope[SCOPE_KEY]
+    if caller.known is None:
+        raise MCPError(UNAUTHENTICATED, "the credential is not known")
+    return caller.known
+
+
+async def requester_of(
+    ctx: ServerRequestContext[Any, Any], conversation: Conversation | None = None
+) -> Requester:
+    """Who asks, as the operations know it."""
+    principal = await principal_of(ctx)
+    assert ctx.request is not None
+    scope: Scope = ctx.request.scope
+    return Requester(
+        principal,
+        view_of(scope),
+        conversation or NobodyToAsk(),
+        idempotency_key=_idempotency_key(ctx, scope),
+        context_id=_context_id(ctx, scope),
+    )
+
+
+def view_of(scope: Scope) -> View:
+    """What the address asks for (`/mcp/x/github,kubernetes`, `/mcp/readonly`), and the headers of clients that can set them.
+
+    A header adds to what the address lists and never takes a restriction back.
+    """
+    params = scope.get("path_params", {})
+    headers = Headers(scope=scope)
+    wanted = f"{params.get('systems', '')},{headers.get(TOOLSETS_HEADER, '')}"
+    systems = frozenset(name for part in wanted.split(",") if (name := part.strip()))
+    read_only = scope["path"].endswith(READ_ONLY_PATH) or headers.get(READ_ONLY_HEADER, "").lower() in ("true", "1")
+    if EVERYTHING in systems:
+        return View(systems=None, read_only=read_only)
+    return View(systems=systems, read_only=read_only) if systems or read_only else FRONT_DOOR
+
+
+def _idempotency_key(ctx: ServerRequestContext[Any, Any], scope: Scope) -> str | None:
+    key = (ctx.meta or {}).get(IDEMPOTENCY_META_KEY)
+    if key is None and scope["type"] == "http":  # a connection's headers are those of all its calls
+        key = Headers(scope=scope).get("idempotency-key")
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and "\0" not in key):
+        raise MCPError(INVALID_PARAMS, f"the idempotency key must be a text of 1 to {_MAX_KEY} characters")
+    return key
+
+
+def _context_id(ctx: ServerRequestContext[Any, Any], scope: Scope) -> UUID | None:
+    named = (ctx.meta or {}).get(CONTEXT_META_KEY) or Headers(scope=scope).get(CONTEXT_HEADER)
+    if named is None:
+        return None
+    try:
+        return UUID(str(named))
+    except ValueError:
+        raise MCPError(INVALID_PARAMS, "the context id is not a UUID") from None

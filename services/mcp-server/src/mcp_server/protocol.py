@@ -3,43 +3,66 @@
 from importlib.metadata import version
 from typing import Any
 
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
-from devops_mcp.operations.catalogue import Catalogue
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.operations.feed import EventFeed
-from devops_mcp.operations.suite_tools import Suite
-from devops_mcp.operations.tools import ToolService
+from devops_mcp.operations.platform import Platform
+from mcp_server.caller import known_principal
+from mcp_server.handlers.completion import CompletionHandlers
+from mcp_server.handlers.logging import set_level
+from mcp_server.handlers.prompts import PromptHandlers
 from mcp_server.handlers.resources import ResourceHandlers
 from mcp_server.handlers.subscriptions import SubscriptionHandlers
 from mcp_server.handlers.tools import ToolHandlers
 
 NAME = "devops-mcp"
 INSTRUCTIONS = """\
-Tools for the systems that run software, each named <system>_<object>_<verb>. Results are cut to fit; read the whole of one by its
+Tools for the systems that run software, each named <system>_<object>_<verb>. The list holds the suite's own; find the others with
+tools_search, read their arguments with tools_describe, and call them with tools_read or tools_call. Results are cut to fit; read the whole of one by its
 handle with result_read. Start a context (context_create) for lasting work, append what you learn, and ask context_search before you
 investigate anew: it searches contexts and the events of all systems. Subscribe to devops://events/<system>/<subject> to hear of events."""
 
 
-def build_server(
-    catalogue: Catalogue, tools: ToolService, suite: Suite, feed: EventFeed
-) -> Server[dict[str, Any]]:
+def build_server(platform: Platform, feed: EventFeed) -> Server[dict[str, Any]]:
     """The server with every capability it has."""
-    tool_handlers = ToolHandlers(tools)
-    resources = ResourceHandlers(suite)
+    tools = ToolHandlers(platform.tools)
+    resources = ResourceHandlers(platform.suite, platform.adapter_resources)
     subscriptions = SubscriptionHandlers(feed)
-    return Server(
+    prompts = PromptHandlers(platform.prompts)
+    completion = CompletionHandlers(platform.prompts, platform.adapter_resources, resources)
+    server: Server[dict[str, Any]] = Server(
         NAME,
         version=version("devops-mcp"),
         title="DevOps MCP",
         instructions=INSTRUCTIONS,
         # Without this the SDK lists all tools on every call over HTTP, to look for one schema.
-        get_tool_input_schema=catalogue.input_schema,
-        on_list_tools=tool_handlers.list,
-        on_call_tool=tool_handlers.call,
-        on_list_resources=resources.list,
-        on_list_resource_templates=resources.list_templates,
+        get_tool_input_schema=platform.catalogue.input_schema,
+        on_list_tools=tools.page,
+        on_call_tool=tools.call,
+        on_list_resources=resources.page,
+        on_list_resource_templates=resources.templates,
         on_read_resource=resources.read,
         on_subscribe_resource=subscriptions.subscribe,
         on_unsubscribe_resource=subscriptions.unsubscribe,
         on_subscriptions_listen=subscriptions.listen,
+        on_list_prompts=prompts.page,
+        on_get_prompt=prompts.get,
+        on_completion=completion.complete,
     )
+    server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, set_level)
+    server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
+    return server
+
+
+def _sealing(keyring: Keyring) -> RequestStateSecurity:
+    """What a client carries between the rounds of a call is sealed with keys that all replicas share, for who began the call."""
+    return RequestStateSecurity(keys=keyring.keys("request state"), bind_principal=_bound_to)
+
+
+def _bound_to(ctx: ServerRequestContext[Any, Any]) -> str:
+    principal = known_principal(ctx)
+    return f"{principal.tenant_id}/{principal.id}"

@@ -6,7 +6,7 @@ from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from devops_mcp.adapters.base import WriteParams, WriteResult
+from devops_mcp.adapters.base import DestructiveParams, WriteParams, WriteResult
 from devops_mcp.adapters.filesystem import writing
 from devops_mcp.adapters.filesystem.budget import Budget
 from devops_mcp.adapters.filesystem.client import Filesystem, OpenFile, Sandbox, kind_of
@@ -28,7 +28,7 @@ MAX_DIFF_LINES = 400
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
-class WriteFileParams(WriteParams):
+class WriteFileParams(DestructiveParams):
     path: str = Field(max_length=4_096, description=f"File to write, {PATH} Its folder must exist.")
     content: str = Field(max_length=1_048_576, description="The whole new content; stored as UTF-8.")
     expected_sha256: str | None = Field(

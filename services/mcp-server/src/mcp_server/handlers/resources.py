@@ -1,5 +1,6 @@
 """Resources: events, contexts and kept results, read by their `devops://` addresses."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -9,15 +10,22 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from pydantic import JsonValue
 
+from devops_mcp.adapters.base import Resource
 from devops_mcp.models.base import JsonObject
+from devops_mcp.models.content import Document
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
 from mcp_server.caller import principal_of
+from mcp_server.handlers.contents import document
 
 SCHEME = "devops://"
 EVENTS = f"{SCHEME}events"
+JSON = "application/json"
 LATEST = 25
+COMPLETED_FROM = 100
+"""So many of the latest are looked at to complete a value."""
 MAX_ITEMS = 100
 
 TEMPLATES = (
@@ -49,30 +57,33 @@ TEMPLATES = (
 class ResourceHandlers:
     """Reads what the caller may see; a thing that is another's is answered like one that does not exist."""
 
-    def __init__(self, suite: Suite) -> None:
+    def __init__(self, suite: Suite, offered: AdapterResources) -> None:
         self._suite = suite
+        self._offered = offered
 
-    async def list(
+    async def page(
         self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        """The events, then the caller's contexts, newest first."""
+        """The events and what the systems offer, then the caller's contexts, newest first."""
         principal = await principal_of(ctx)
         cursor = params.cursor if params else None
         try:
             page = await self._suite.contexts.page(principal, cursor=as_uuid(cursor), limit=50)
         except PlatformError as error:
             raise MCPError(types.INVALID_PARAMS, error.message) from None
-        resources = [] if cursor else [_EVENTS_RESOURCE]
+        resources = [] if cursor else [_EVENTS_RESOURCE, *self._fixed(principal)]
         resources += [_context_resource(context.id, context.title) for context in page.items]
         return types.ListResourcesResult(
             resources=resources, next_cursor=page.next_cursor, ttl_ms=0, cache_scope="private"
         )
 
-    async def list_templates(
+    async def templates(
         self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
+        principal = await principal_of(ctx)
+        offered = [_template(r) for r in self._offered.visible(principal) if r.is_template]
         return types.ListResourceTemplatesResult(
-            resource_templates=list(TEMPLATES), ttl_ms=3_600_000, cache_scope="public"
+            resource_templates=[*TEMPLATES, *offered], ttl_ms=60_000, cache_scope="private"
         )
 
     async def read(
@@ -80,11 +91,36 @@ class ResourceHandlers:
     ) -> types.ReadResourceResult:
         principal = await principal_of(ctx)
         try:
-            text = await self._text(principal, str(params.uri))
+            found = await self._document(principal, str(params.uri))
         except PlatformError as error:
             raise MCPError(types.INVALID_PARAMS, error.message, {"uri": str(params.uri)}) from None
-        contents = types.TextResourceContents(uri=str(params.uri), mime_type="application/json", text=text)
-        return types.ReadResourceResult(contents=[contents], ttl_ms=0, cache_scope="private")
+        return types.ReadResourceResult(contents=[document(found)], ttl_ms=0, cache_scope="private")
+
+    async def complete(
+        self, principal: Principal, template: str, name: str, begun: str, known: Mapping[str, str]
+    ) -> list[str] | None:
+        """Values for a hole of one of our own templates; None for a template that is not ours."""
+        if template not in {own.uri_template for own in TEMPLATES}:
+            return None
+        if name in ("system", "subject"):
+            events = await self._suite.events.page(
+                principal, system=known.get("system") if name == "subject" else None, limit=COMPLETED_FROM
+            )
+            values = [event.system if name == "system" else event.subject for event in events.items]
+        elif name == "context_id":
+            contexts = await self._suite.contexts.page(principal, cursor=None, limit=COMPLETED_FROM)
+            values = [str(context.id) for context in contexts.items]
+        else:
+            values = []
+        return [value for value in dict.fromkeys(values) if value.startswith(begun)]
+
+    def _fixed(self, principal: Principal) -> list[types.Resource]:
+        return [_resource(r) for r in self._offered.visible(principal) if not r.is_template]
+
+    async def _document(self, principal: Principal, uri: str) -> Document:
+        if not uri.startswith(SCHEME):
+            return await self._offered.read(principal, uri)
+        return Document(uri=uri, mime_type=JSON, text=await self._text(principal, uri))
 
     async def _text(self, principal: Principal, uri: str) -> str:
         kind, _, rest = uri.removeprefix(SCHEME).partition("#")[0].partition("/")
@@ -114,6 +150,26 @@ class ResourceHandlers:
             for item in page.items
         ]
         return _json({"context": view_of_context(context).model_dump(mode="json"), "items": items})
+
+
+def _resource(offered: Resource[Any]) -> types.Resource:
+    return types.Resource(
+        uri=offered.uri,
+        name=offered.name,
+        title=offered.title,
+        description=offered.description,
+        mime_type=offered.mime_type,
+    )
+
+
+def _template(offered: Resource[Any]) -> types.ResourceTemplate:
+    return types.ResourceTemplate(
+        uri_template=offered.uri,
+        name=offered.name,
+        title=offered.title,
+        description=offered.description,
+        mime_type=offered.mime_type,
+    )
 
 
 _EVENTS_RESOURCE = types.Resource(

@@ -7,48 +7,64 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from devops_mcp.adapters.base import Effect
+from devops_mcp.models.conversation import InputRequired
 from devops_mcp.models.errors import NotFound, PlatformError
 from devops_mcp.operations.catalogue import CatalogueEntry
-from devops_mcp.operations.tools import ToolService
-from mcp_server.caller import principal_of
+from devops_mcp.operations.tools import ToolOutcome, ToolService
+from mcp_server.caller import requester_of
+from mcp_server.conversation import RetryingConversation, conversation_of
+from mcp_server.handlers.contents import Content, content_of
 
 PAGE = 50
 TTL_MS = 60_000
 
 
 class ToolHandlers:
-    """Lists what the caller may call, and calls it."""
+    """Lists what is laid before the caller, and calls it."""
 
     def __init__(self, tools: ToolService) -> None:
         self._tools = tools
+        self._described: dict[str, types.Tool] = {}
 
-    async def list(
+    async def page(
         self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         """Pages in the order of names; a cursor is the name that the page before ended with."""
-        entries = self._tools.visible(await principal_of(ctx))
+        entries = self._tools.visible(await requester_of(ctx))
         start = _start(entries, params.cursor if params else None)
         page = entries[start : start + PAGE]
         more = page[-1].tool.name if start + PAGE < len(entries) else None
         return types.ListToolsResult(
-            tools=[described(entry) for entry in page], next_cursor=more, ttl_ms=TTL_MS, cache_scope="private"
+            tools=[self._description(entry) for entry in page],
+            next_cursor=more,
+            ttl_ms=TTL_MS,
+            cache_scope="private",
         )
 
     async def call(
         self, ctx: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> types.CallToolResult | types.InputRequiredResult:
         """What goes wrong inside a tool is a result that tells the model so; only an unknown tool is a protocol error."""
-        principal = await principal_of(ctx)
+        conversation = conversation_of(ctx, params)
+        requester = await requester_of(ctx, conversation)
         try:
-            self._tools.get(principal, params.name)
+            self._tools.get(requester, params.name)
         except NotFound as error:
             raise MCPError(types.INVALID_PARAMS, error.message) from None
         try:
-            outcome = await self._tools.call(principal, params.name, params.arguments or {})
+            outcome = await self._tools.call(requester, params.name, params.arguments or {})
+        except InputRequired as needed:
+            assert isinstance(conversation, RetryingConversation)
+            return conversation.required(needed)
         except PlatformError as error:
             return failed(error)
-        content = types.TextContent(type="text", text=outcome.text)
-        return types.CallToolResult(content=[content], structured_content=outcome.data)
+        return shown(outcome)
+
+    def _description(self, entry: CatalogueEntry) -> types.Tool:
+        known = self._described.get(entry.tool.name)
+        if known is None:
+            known = self._described[entry.tool.name] = described(entry)
+        return known
 
 
 def described(entry: CatalogueEntry) -> types.Tool:
@@ -62,11 +78,20 @@ def described(entry: CatalogueEntry) -> types.Tool:
         output_schema=entry.output_schema,
         annotations=types.ToolAnnotations(
             read_only_hint=tool.effect is Effect.READ,
-            destructive_hint=tool.effect is Effect.DESTRUCTIVE,
+            destructive_hint=tool.effect is Effect.DESTRUCTIVE
+            or (tool.relays and tool.effect is Effect.WRITE),
             idempotent_hint=tool.effect is Effect.READ or tool.idempotent,
-            open_world_hint=entry.system != "suite",
+            open_world_hint=entry.system != "suite" or tool.relays,
         ),
     )
+
+
+def shown(outcome: ToolOutcome) -> types.CallToolResult:
+    """The data as structure and as text, and what is no data after it; text alone where there is nothing else."""
+    content: list[Content] = [content_of(block) for block in outcome.blocks]
+    if outcome.data or not content:
+        content.insert(0, types.TextContent(type="text", text=outcome.text))
+    return types.CallToolResult(content=list(content), structured_content=outcome.data)
 
 
 def failed(error: PlatformError) -> types.CallToolResult:

@@ -1,9 +1,12 @@
 """Tools: the ones agents have, called the same way."""
 
+from typing import Any
+
 from pydantic import Field
 
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.operations.catalogue import CatalogueEntry
+from devops_mcp.operations.requester import Requester
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
 
 TAG = "tools"
@@ -48,13 +51,13 @@ class ToolReply(Model):
 async def list_tools(call: Call[NoParams, NoBody]) -> ToolList:
     """List the tools that the caller may call."""
     return ToolList(
-        items=tuple(ToolSummary(**_summary(e)) for e in call.platform.tools.visible(call.principal))
+        items=tuple(ToolSummary(**_summary(e)) for e in call.platform.tools.visible(_requester(call)))
     )
 
 
 async def describe_tool(call: Call[OneTool, NoBody]) -> ToolDescription:
     """Describe one tool."""
-    entry = call.platform.tools.get(call.principal, call.params.name)
+    entry = call.platform.tools.get(_requester(call), call.params.name)
     return ToolDescription(
         **_summary(entry), input_schema=entry.input_schema, output_schema=entry.output_schema
     )
@@ -62,8 +65,12 @@ async def describe_tool(call: Call[OneTool, NoBody]) -> ToolDescription:
 
 async def call_tool(call: Call[OneTool, ToolArguments]) -> ToolReply:
     """Call a tool."""
-    outcome = await call.platform.tools.call(call.principal, call.params.name, call.body.arguments)
+    outcome = await call.platform.tools.call(_requester(call), call.params.name, call.body.arguments)
     return ToolReply(result=outcome.data)
+
+
+def _requester(call: Call[Any, Any]) -> Requester:
+    return Requester(call.principal)
 
 
 def _summary(entry: CatalogueEntry) -> dict[str, str]:

@@ -1,0 +1,98 @@
+"""The resources that systems offer by addresses of their own."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from devops_mcp.adapters.base import AnyAdapter, Resource
+from devops_mcp.models.content import Document
+from devops_mcp.models.errors import DeadlineExceeded, NotFound
+from devops_mcp.models.principals import Principal
+from devops_mcp.operations.integrations import Integrations
+from devops_mcp.operations.prompts import COMPLETE_WITHIN_S, MAX_COMPLETIONS
+
+_HOLE = re.compile(r"\\\{([a-z_]+)\\\}")
+"""A hole of a template, after `re.escape`."""
+
+
+@dataclass(frozen=True)
+class OfferedResource:
+    """A resource or template, and the system that offers it."""
+
+    system: str
+    resource: Resource[Any]
+
+    @property
+    def permission(self) -> str:
+        return f"resources:read:{self.system}"
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches the addresses under the template; a hole is one segment."""
+        return re.compile(_HOLE.sub(r"(?P<\1>[^/?#]+)", re.escape(self.resource.uri)))
+
+
+class AdapterResources:
+    """Lists and reads them, for those who may."""
+
+    def __init__(
+        self, adapters: Mapping[str, AnyAdapter], integrations: Integrations, *, deadline_s: float
+    ) -> None:
+        self._offered = tuple(
+            OfferedResource(name, resource)
+            for name, adapter in sorted(adapters.items())
+            for resource in adapter.resources
+        )
+        self._integrations = integrations
+        self._deadline_s = deadline_s
+
+    def visible(self, principal: Principal) -> tuple[Resource[Any], ...]:
+        """Resources and templates, in the order of systems."""
+        return tuple(offered.resource for offered in self._offered if self._allowed(principal, offered))
+
+    def covers(self, principal: Principal, uri: str) -> bool:
+        """Whether an address may be read, as far as its form tells."""
+        return self._match(principal, uri) is not None
+
+    async def read(self, principal: Principal, uri: str) -> Document:
+        """What is behind an address. Raises `NotFound`, or what the system's client raises."""
+        found = self._match(principal, uri)
+        if found is None:
+            raise NotFound(f"there is no resource {uri}")
+        offered, holes = found
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await offered.resource.read(self._client(principal, offered), holes)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{uri} took longer than {self._deadline_s:g} s") from None
+
+    async def complete(self, principal: Principal, template: str, name: str, begun: str) -> list[str]:
+        """Values for a hole of a template. Raises `NotFound` for a template that is not offered."""
+        for offered in self._offered:
+            if offered.resource.uri == template and self._allowed(principal, offered):
+                complete = offered.resource.complete.get(name)
+                if complete is None:
+                    return []
+                try:
+                    async with asyncio.timeout(COMPLETE_WITHIN_S):
+                        values = await complete(self._client(principal, offered), begun)
+                except TimeoutError:
+                    return []
+                return list(values)[:MAX_COMPLETIONS]
+        raise NotFound(f"there is no resource template {template}")
+
+    def _match(self, principal: Principal, uri: str) -> tuple[OfferedResource, dict[str, str]] | None:
+        for offered in self._offered:
+            if (match := offered.pattern.fullmatch(uri)) and self._allowed(principal, offered):
+                return offered, match.groupdict()
+        return None
+
+    def _allowed(self, principal: Principal, offered: OfferedResource) -> bool:
+        there = offered.system in self._integrations.systems(principal.tenant_id)
+        return there and principal.may(offered.permission)
+
+    def _client(self, principal: Principal, offered: OfferedResource) -> Any:
+        return self._integrations.resolve(principal.tenant_id, offered.system, None).client

@@ -1,0 +1,39 @@
+"""A tool's arguments, checked before anything is done with them."""
+
+import math
+from collections.abc import Mapping
+
+from pydantic import JsonValue, ValidationError
+
+from devops_mcp.adapters.base import Params
+from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.operations.catalogue import CatalogueEntry
+
+
+def validate(entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> Params:
+    """The arguments as the tool's params; raises `InvalidInput` that names each fault."""
+    if fault := _unstorable(dict(arguments), "arguments"):
+        raise InvalidInput(f"{fault.where}: {fault.problem}", (fault,))
+    try:
+        params: Params = entry.tool.params.model_validate(arguments)
+    except ValidationError as error:
+        violations = tuple(
+            Violation(".".join(("arguments", *map(str, fault["loc"]))), fault["msg"])
+            for fault in error.errors()
+        )
+        raise InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations) from None
+    return params
+
+
+def _unstorable(value: JsonValue, where: str) -> Violation | None:
+    """The first NaN, infinity or NUL: JSON has none of the first two, and no database or path takes the third."""
+    if isinstance(value, str):
+        return Violation(where, "contains a NUL character") if "\0" in value else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return Violation(where, "is not a finite number")
+    parts: list[tuple[str, JsonValue]] = []
+    if isinstance(value, dict):
+        parts = [(f"{where}.{name}", part) for name, part in value.items()]
+    elif isinstance(value, list):
+        parts = [(f"{where}[{i}]", part) for i, part in enumerate(value)]
+    return next((fault for name, part in parts if (fault := _unstorable(part, name))), None)

@@ -1,0 +1,38 @@
+"""Texts, pictures and documents as the protocol writes them."""
+
+import base64
+from typing import TypeAlias
+
+import mcp_types as types
+
+from devops_mcp.models.content import Audio, Block, Document, Image, Link, Text
+
+Content: TypeAlias = (
+    types.TextContent | types.ImageContent | types.AudioContent | types.EmbeddedResource | types.ResourceLink
+)
+
+
+def content_of(block: Block) -> Content:
+    """One block."""
+    if isinstance(block, Text):
+        return types.TextContent(type="text", text=block.text)
+    if isinstance(block, Image):
+        return types.ImageContent(type="image", data=_encoded(block.data), mime_type=block.mime_type)
+    if isinstance(block, Audio):
+        return types.AudioContent(type="audio", data=_encoded(block.data), mime_type=block.mime_type)
+    if isinstance(block, Link):
+        return types.ResourceLink(
+            type="resource_link", uri=block.uri, name=block.name, mime_type=block.mime_type
+        )
+    return types.EmbeddedResource(type="resource", resource=document(block))
+
+
+def document(block: Document) -> types.TextResourceContents | types.BlobResourceContents:
+    """What is behind an address: text, or the bytes of a file."""
+    if block.data is not None:
+        return types.BlobResourceContents(uri=block.uri, mime_type=block.mime_type, blob=_encoded(block.data))
+    return types.TextResourceContents(uri=block.uri, mime_type=block.mime_type, text=block.text or "")
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
