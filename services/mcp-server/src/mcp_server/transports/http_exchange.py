@@ -1,0 +1,148 @@
+"""One HTTP request that carries the protocol, and the plain answers to it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mcp_types as types
+from mcp.server.streamable_http import check_accept_headers
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.models.errors import PlatformError, Unauthenticated
+from devops_mcp.models.principals import Principal
+from devops_mcp.serving import problems
+from mcp_server.caller import SCOPE_KEY, Caller
+from mcp_server.transports.frames import BadFrame, read_frame
+from mcp_server.transports.http_streams import Reader
+
+SESSION_ID = "mcp-session-id"
+FORWARDED = "devops_mcp.forwarded"
+"""Key in the scope of a request that another replica received: it is served here or nowhere."""
+CHECKED_S = 3.0
+"""How often an open stream asks whether its credential still holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request whose caller is known and whose body has been read: `message` is what it says, None without a body."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    principal: Principal
+    body: bytes
+    message: types.JSONRPCMessage | None
+    session_id: str | None
+
+    @property
+    def request(self) -> Request:
+        """What handlers are given to know the caller by."""
+        return Request(self.scope, self.receive)
+
+    @property
+    def request_id(self) -> str | int | None:
+        """The id under which the client waits for an answer."""
+        return self.message.id if isinstance(self.message, types.JSONRPCRequest) else None
+
+    @property
+    def is_forwarded(self) -> bool:
+        return FORWARDED in self.scope
+
+    def accepts(self) -> tuple[bool, bool]:
+        """Whether the client takes JSON, and server-sent events."""
+        return check_accept_headers(self.request)
+
+    async def until_revoked(self) -> None:
+        """Return when the caller's credential no longer holds."""
+        caller: Caller = self.scope[SCOPE_KEY]
+        while True:
+            await asyncio.sleep(CHECKED_S)
+            try:
+                await caller.principal()
+            except Unauthenticated:
+                return
+            except PlatformError:
+                continue
+
+    @contextmanager
+    def closing_when_revoked(self, reader: Reader) -> Iterator[None]:
+        """Send the reader away when the caller's credential no longer holds."""
+
+        async def watch() -> None:
+            await self.until_revoked()
+            reader.close()
+
+        watching = asyncio.create_task(watch(), name="stream credential")
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+    async def respond(self, response: Response) -> None:
+        await response(self.scope, self.receive, self.send)
+
+    async def refuse(self, status: int, message: str, code: int = types.INVALID_REQUEST) -> None:
+        """A JSON-RPC error with the status."""
+        await self.respond(rpc_error(status, code, message, self.request_id))
+
+
+async def open_exchange(
+    authenticator: Authenticator, scope: Scope, receive: Receive, send: Send, session_id: str | None
+) -> Exchange | None:
+    """The exchange with its caller known and its body read; None when it has been refused, or the client left."""
+    caller = Caller(authenticator, Headers(scope=scope))
+    try:
+        principal = await caller.principal()
+    except PlatformError as error:
+        await problems.of_error(error, scope["state"]["request_id"])(scope, receive, send)
+        return None
+    scope[SCOPE_KEY] = caller
+    body, message = b"", None
+    if scope["method"] == "POST":
+        try:
+            body = await Request(scope, receive).body()
+            message = read_frame(body)
+        except BadFrame as fault:
+            await rpc_answer(fault.answer, 400)(scope, receive, send)
+            return None
+        except ClientDisconnect:
+            return None
+    return Exchange(scope, receive, send, principal, body, message, session_id)
+
+
+def rpc_error(status: int, code: int, message: str, request_id: str | int | None = None) -> Response:
+    error = types.JSONRPCError(
+        jsonrpc="2.0", id=request_id, error=types.ErrorData(code=code, message=message)
+    )
+    return rpc_answer(error, status)
+
+
+def rpc_answer(message: types.JSONRPCMessage, status: int = 200) -> Response:
+    body = message.model_dump_json(by_alias=True, exclude_unset=True)
+    return Response(body, status, media_type="application/json")
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body that was read already, then what comes after it."""
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return first.pop() if first else await receive()
+
+    return again
+
+
+def session_header(session_id: str) -> list[tuple[bytes, bytes]]:
+    return [(SESSION_ID.encode(), session_id.encode())]
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that name."""
+    values: list[Any] = [value for key, value in scope["headers"] if key == name]
+    return values[0].decode("latin-1") if values else None

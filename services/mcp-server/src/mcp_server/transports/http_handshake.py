@@ -1,0 +1,122 @@
+"""Streamable HTTP of the handshake era: `initialize` begins a session, `Mcp-Session-Id` names it, DELETE ends it.
+
+A session belongs to the principal that began it; another's is answered like one that does not exist.
+"""
+
+import asyncio
+from uuid import uuid4
+
+import mcp_types as types
+import orjson
+from starlette.responses import Response
+
+from devops_mcp.cache.message_log import Positions
+from devops_mcp.cache.sessions import SessionRecord
+from devops_mcp.models.errors import Unavailable
+from mcp_server.transports.http_answers import (
+    TOO_MANY,
+    answer_get,
+    answer_initialize,
+    answer_post,
+    final_of,
+)
+from mcp_server.transports.http_exchange import Exchange, header
+from mcp_server.transports.http_session import Session
+from mcp_server.transports.http_sessions import Sessions
+from mcp_server.transports.http_streams import Outgoing, Stream
+
+_BEGUN_WITHIN_S = 10.0
+
+
+class Handshake:
+    """Answers the exchanges of the handshake era."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def answer(self, exchange: Exchange) -> None:
+        if not await _is_acceptable(exchange):
+            return
+        if exchange.session_id is None:
+            await self._begin(exchange)
+            return
+
+        async def not_found() -> None:
+            await exchange.refuse(404, "there is no such session; begin one with initialize")
+
+        session = await self._sessions.find(exchange, not_found)
+        if session is None:
+            return
+        method = exchange.scope["method"]
+        if method == "POST":
+            await self._note(session, exchange)
+            await answer_post(session, exchange)
+        elif method == "GET":
+            await answer_get(session, exchange, header(exchange.scope, b"last-event-id"))
+        else:
+            await self._sessions.end(session)
+            await exchange.respond(Response(status_code=200))
+
+    async def _begin(self, exchange: Exchange) -> None:
+        message = exchange.message
+        if not isinstance(message, types.JSONRPCRequest) or message.method != "initialize":
+            await exchange.refuse(
+                400, "the Mcp-Session-Id header is missing; a session begins with initialize"
+            )
+            return
+        if self._sessions.is_full:
+            await exchange.refuse(503, "too many sessions are open here", TOO_MANY)
+            return
+        session = self._new(exchange, message)
+        self._sessions.start(session)
+        answer = await _first_answer(await session.ask(message, exchange.request))
+        await self._settle(exchange, session, answer)
+
+    def _new(self, exchange: Exchange, message: types.JSONRPCRequest) -> Session:
+        record = SessionRecord(
+            tenant_id=exchange.principal.tenant_id,
+            principal_id=exchange.principal.id,
+            lasting=True,
+            began_with=message.params or {},
+        )
+        return Session(uuid4().hex, record, Positions(), self._sessions.log)
+
+    async def _settle(self, exchange: Exchange, session: Session, answer: Outgoing | None) -> None:
+        if answer is not None and "error" not in orjson.loads(answer.body):
+            await self._sessions.save(session)
+            await answer_initialize(exchange, session, answer)
+            return
+        await self._sessions.end(session)
+        if answer is None:
+            raise Unavailable("the session did not begin in time", retry_after_s=1)
+        await exchange.respond(Response(answer.body, media_type="application/json"))
+
+    async def _note(self, session: Session, exchange: Exchange) -> None:
+        """What the session must be told again, should it be rebuilt, is written before it happens."""
+        if isinstance(exchange.message, types.JSONRPCRequest) and session.remember(exchange.message):
+            await self._sessions.save(session)
+
+
+async def _is_acceptable(exchange: Exchange) -> bool:
+    if exchange.scope["method"] != "POST":
+        return True
+    if exchange.message is None:
+        await exchange.refuse(400, "a POST carries a JSON-RPC message")
+        return False
+    media_type = (header(exchange.scope, b"content-type") or "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        await exchange.refuse(415, "a POST carries Content-Type: application/json")
+        return False
+    if not any(exchange.accepts()):
+        await exchange.refuse(406, "a POST needs Accept: application/json, text/event-stream")
+        return False
+    return True
+
+
+async def _first_answer(stream: Stream) -> Outgoing | None:
+    with stream.read() as reader:
+        try:
+            async with asyncio.timeout(_BEGUN_WITHIN_S):
+                return await final_of(reader)
+        except TimeoutError:
+            return None
