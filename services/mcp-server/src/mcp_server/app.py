@@ -20,6 +20,8 @@ from devops_mcp.serving.surface import Surface
 from mcp_server.caller import READ_ONLY_PATH
 from mcp_server.protocol import build_server
 from mcp_server.transports.http import HttpEndpoint
+from mcp_server.transports.http_sessions import sessions_over
+from mcp_server.transports.sse import MESSAGES_PATH, STREAM_PATH, SseEndpoint
 from mcp_server.transports.websocket import WebSocketEndpoint
 
 VIEWS = ("", READ_ONLY_PATH, "/x/{systems}", f"/x/{{systems}}{READ_ONLY_PATH}")
@@ -36,11 +38,16 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         feed = await stack.enter_async_context(EventFeed(platform.database, notices, metrics).running())
         server = build_server(platform, feed)
         body_limits = BodyLimits()
-        http = HttpEndpoint(server, platform.authenticator, max_body_bytes=body_limits.default)
-        await stack.enter_async_context(http.manager.run())
+        sessions = sessions_over(server, platform.redis, platform.keyring)
+        http = HttpEndpoint(server, platform.authenticator, sessions, max_body_bytes=body_limits.default)
+        sse = SseEndpoint(platform.authenticator, sessions)
+        await stack.enter_async_context(http.running(stop))
+        await stack.enter_async_context(sessions.running(stop))
         websocket = WebSocketEndpoint(server, platform.authenticator, stop)
         routes = [
             *(Route(f"/mcp{view}", http, methods=MCP_METHODS) for view in VIEWS),
+            *(Route(f"{STREAM_PATH}{view}", sse.stream, methods=["GET"]) for view in VIEWS),
+            *(Route(f"{MESSAGES_PATH}{view or '/'}", sse.messages, methods=["POST"]) for view in VIEWS),
             *(WebSocketRoute(f"/ws{view}", websocket.serve) for view in VIEWS),
             *common_routes(Health(platform.checks), metrics),
         ]

@@ -1,50 +1,122 @@
-"""The protocol over Streamable HTTP: the SDK's session manager behind our authentication.
+"""The protocol over Streamable HTTP, of every revision, on every replica.
 
-2026-07-28 requests stand alone, so any replica answers them. Sessions of the handshake era live in this process and belong to the
-principal that began them; another's session is answered like one that does not exist.
+A request of 2026-07-28 stands alone and is answered by the SDK's own entry. One of the handshake era belongs to a session, wherever
+that lives: see `http_handshake`. Host and Origin have been checked by the surface in front of this.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.types import Message, Receive, Scope, Send
 
 from devops_mcp.auth.authenticator import Authenticator
-from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.principals import Principal
-from devops_mcp.serving import problems
-from mcp_server.caller import SCOPE_KEY, Caller
+from mcp_server.transports.http_exchange import (
+    SESSION_ID,
+    Exchange,
+    header,
+    open_exchange,
+    replayed,
+)
+from mcp_server.transports.http_handshake import Handshake
+from mcp_server.transports.http_sessions import Sessions
+
+PATH = "/mcp"
+_VERSION = b"mcp-protocol-version"
+_METHOD = b"mcp-method"
+_LISTEN = "subscriptions/listen"
 
 
 class HttpEndpoint:
-    """An ASGI application for `/mcp`. Host and Origin have been checked by the surface in front of it."""
+    """An ASGI application for `/mcp`. It answers while `running`."""
 
     def __init__(
-        self, server: Server[dict[str, Any]], authenticator: Authenticator, *, max_body_bytes: int
+        self,
+        server: Server[dict[str, Any]],
+        authenticator: Authenticator,
+        sessions: Sessions,
+        *,
+        max_body_bytes: int,
     ) -> None:
-        self.manager = StreamableHTTPSessionManager(
-            server, json_response=False, max_request_body_size=max_body_bytes
+        # Of the manager only the entry for requests that stand alone is used; its sessions are of one process.
+        self._modern = StreamableHTTPSessionManager(
+            server, stateless=True, max_request_body_size=max_body_bytes
         )
         self._authenticator = authenticator
+        self._handshake = Handshake(sessions)
+        self._stop = asyncio.Event()
+        sessions.serves(PATH, self)
+
+    @asynccontextmanager
+    async def running(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Answer within this block; subscriptions end when `stop` is set."""
+        self._stop = stop
+        async with self._modern.run():
+            yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = Caller(self._authenticator, Headers(scope=scope))
-        try:
-            principal = await caller.principal()
-        except PlatformError as error:
-            await problems.of_error(error, scope["state"]["request_id"])(scope, receive, send)
+        session_id = header(scope, SESSION_ID.encode())
+        exchange = await open_exchange(self._authenticator, scope, receive, send, session_id)
+        if exchange is None:
             return
-        scope[SCOPE_KEY] = caller
-        scope["user"] = _user(principal)
-        await self.manager.handle_request(scope, receive, send)
+        version = header(scope, _VERSION)
+        if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
+            await self._handshake.answer(exchange)
+            return
+        scope["user"] = _user(exchange.principal)
+        if header(scope, _METHOD) == _LISTEN:
+            await self._listen(exchange)
+        else:
+            await self._modern.handle_request(scope, replayed(exchange.body, receive), send)
+
+    async def _listen(self, exchange: Exchange) -> None:
+        """A subscription has no end of its own: it ends with the client, with its credential, and before a restart."""
+        answer = _Open(exchange.send)
+        served = asyncio.create_task(
+            self._modern.handle_request(
+                exchange.scope, replayed(exchange.body, exchange.receive), answer.send
+            ),
+            name="http subscription",
+        )
+        ends = {
+            served,
+            asyncio.create_task(self._stop.wait(), name="subscription stop"),
+            asyncio.create_task(exchange.until_revoked(), name="subscription credential"),
+        }
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in ends:
+                task.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+        await answer.close()
+
+
+class _Open:
+    """Passes an answer on, and can end it where it stands."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._is_open = False
+
+    async def send(self, message: Message) -> None:
+        self._is_open = message["type"] == "http.response.start" or message.get("more_body", False)
+        await self._send(message)
+
+    async def close(self) -> None:
+        if self._is_open:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _user(principal: Principal) -> AuthenticatedUser:
-    """What the SDK binds a session to. The token is no part of it: a principal's rotated key continues its sessions."""
+    """What the SDK knows a caller by."""
     return AuthenticatedUser(
         AccessToken(token="", client_id=str(principal.id), scopes=[], subject=str(principal.tenant_id))
     )
