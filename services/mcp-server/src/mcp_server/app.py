@@ -9,6 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from devops_mcp.cache.notices import Notices
+from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import Settings
 from devops_mcp.observability.health import Health
 from devops_mcp.observability.metrics import Metrics
@@ -26,6 +27,7 @@ from mcp_server.transports.websocket import WebSocketEndpoint
 
 VIEWS = ("", READ_ONLY_PATH, "/x/{systems}", f"/x/{{systems}}{READ_ONLY_PATH}")
 """What an address says of the tools to lay before its callers."""
+SESSION_REDIS_S = 1.0
 MCP_METHODS = ["GET", "POST", "DELETE"]
 
 
@@ -38,7 +40,10 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         feed = await stack.enter_async_context(EventFeed(platform.database, notices, metrics).running())
         server = build_server(platform, feed)
         body_limits = BodyLimits()
-        sessions = sessions_over(server, platform.redis, platform.keyring)
+        # Sessions wait for Redis longer than a cache may: what they ask it is not asked on every request.
+        url = settings.redis_url.get_secret_value()
+        redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
+        sessions = sessions_over(server, redis, platform.keyring)
         http = HttpEndpoint(server, platform.authenticator, sessions, max_body_bytes=body_limits.default)
         sse = SseEndpoint(platform.authenticator, sessions)
         await stack.enter_async_context(http.running(stop))

@@ -68,7 +68,7 @@ class HttpEndpoint:
             return
         version = header(scope, _VERSION)
         if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
-            await self._handshake.answer(exchange)
+            await exchange.or_problem(self._handshake.answer(exchange))
             return
         scope["user"] = _user(exchange.principal)
         if header(scope, _METHOD) == _LISTEN:

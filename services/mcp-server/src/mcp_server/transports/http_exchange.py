@@ -1,7 +1,7 @@
 """One HTTP request that carries the protocol, and the plain answers to it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +86,13 @@ class Exchange:
 
     async def respond(self, response: Response) -> None:
         await response(self.scope, self.receive, self.send)
+
+    async def or_problem(self, answering: Awaitable[None]) -> None:
+        """Answer; an error of ours, which comes before the answer begins, with its problem document."""
+        try:
+            await answering
+        except PlatformError as error:
+            await self.respond(problems.of_error(error, self.scope["state"]["request_id"]))
 
     async def refuse(self, status: int, message: str, code: int = types.INVALID_REQUEST) -> None:
         """A JSON-RPC error with the status."""

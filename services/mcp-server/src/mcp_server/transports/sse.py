@@ -76,9 +76,10 @@ class SseEndpoint:
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
         exchange = await open_exchange(self._authenticator, scope, receive, send, named)
-        if exchange is None:
-            return
+        if exchange is not None:
+            await exchange.or_problem(self._take(exchange))
 
+    async def _take(self, exchange: Exchange) -> None:
         async def not_found() -> None:
             await exchange.respond(PlainTextResponse("there is no such session", 404))
 
