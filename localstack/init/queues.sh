@@ -5,4 +5,10 @@ awslocal sqs create-queue --queue-name devops-mcp-events-dead --attributes '{"Me
 awslocal sqs create-queue --queue-name devops-mcp-events --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-events-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-embeddings-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-embeddings --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "60", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-embeddings-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-tasks-high-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-tasks-high --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-tasks-high-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-tasks-normal-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-tasks-normal --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-tasks-normal-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-tasks-low-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-tasks-low --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-tasks-low-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
 awslocal s3api create-bucket --bucket devops-mcp >/dev/null

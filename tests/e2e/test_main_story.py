@@ -50,7 +50,7 @@ async def listening_agent(suite: Suite, era: str, transport: str = "ws") -> Asyn
 
     base = str(suite.addresses["mcp_http"]).removesuffix("/mcp")
     key = str(suite.addresses["api_key"])
-    async with agent(transport, base, key, era, message_handler=on_message) as client:
+    async with agent(transport, base, key, era, view="/x/github", message_handler=on_message) as client:
         if era == HANDSHAKE:
             request = types.SubscribeRequest(params=types.SubscribeRequestParams(uri=EVENTS))
             await client.session.send_request(request, types.EmptyResult)

@@ -21,7 +21,7 @@ from pydantic.json_schema import SkipJsonSchema
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.content import Block, Document
-from devops_mcp.models.conversation import Conversation
+from devops_mcp.models.conversation import Conversation, Question
 from devops_mcp.models.results import Truncation
 from devops_mcp.resilience.policies import Policies
 
@@ -168,6 +168,8 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
     idempotent: bool = False
     """A write that may be repeated with no further effect."""
     task: TaskSupport = TaskSupport.NEVER
+    ask_first: Callable[[ParamsT], Mapping[str, Question]] | None = None
+    """What a call asks its caller before it becomes a task; the answers are there when it runs."""
     deadline: timedelta | None = None
     """How long a call may take; None: as long as the operator lets every tool take."""
     needs_grant: bool = True

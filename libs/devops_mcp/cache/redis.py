@@ -12,9 +12,13 @@ from redis.maint_notifications import MaintNotificationsConfig
 from devops_mcp.models.errors import Unavailable
 
 
+COMMAND_S = 0.05
+"""So long a cache may take to answer: it is there to be quicker than the database."""
+
+
 @asynccontextmanager
 async def open_redis(
-    url: str, *, command_timeout_s: float = 0.05, connect_timeout_s: float = 1.0
+    url: str, *, command_timeout_s: float = COMMAND_S, connect_timeout_s: float = 1.0
 ) -> AsyncIterator[Redis]:
     """A client that answers bytes, never retries, and gives a command up after `command_timeout_s`.
 

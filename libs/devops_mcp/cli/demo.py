@@ -159,10 +159,14 @@ class Story:
             self._terminal.show("202: known already, nothing done")
 
     async def _read_why(self, client: Client) -> None:
-        with self._terminal.step("the agent calls github_job_logs"):
+        with self._terminal.step("the agent finds the tool for logs, and calls github_job_logs"):
             run_id = self._payloads["workflow_run"]["workflow_run"]["id"]
             arguments = {"action": "run", "repo": self._repo, "run_id": run_id}
-            result = await self._call(client, "github_job_logs", arguments)
+            found = await self._call(client, "tools_search", {"query": "read the log of a failed run"})
+            names = [tool["name"] for tool in found["items"]]
+            _must("github_job_logs" in names, f"the search found {names}")
+            wanted = {"name": "github_job_logs", "arguments": arguments}
+            result = await self._call(client, "tools_read", wanted)
             self._terminal.show(result["jobs"][0]["text"].splitlines()[-2].strip())
 
     async def _remember(self, client: Client) -> None:

@@ -29,7 +29,16 @@ class EmbeddingRequested(Model):
     passage_ids: tuple[UUID, ...] = Field(min_length=1, max_length=256)
 
 
-Message: TypeAlias = Annotated[EventReceived | EmbeddingRequested, Field(discriminator="type")]
+class TaskReady(Model):
+    """A task is to be run, or to be run on."""
+
+    type: Literal["task.ready"] = "task.ready"
+    id: UUID
+    tenant_id: UUID
+    task_id: UUID
+
+
+Message: TypeAlias = Annotated[EventReceived | EmbeddingRequested | TaskReady, Field(discriminator="type")]
 """`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""
 
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

@@ -8,6 +8,9 @@ from enum import StrEnum
 class QueueName(StrEnum):
     EVENTS = "events"
     EMBEDDINGS = "embeddings"
+    TASKS_HIGH = "tasks-high"
+    TASKS_NORMAL = "tasks-normal"
+    TASKS_LOW = "tasks-low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +36,7 @@ class QueueSpec:
 QUEUES: tuple[QueueSpec, ...] = (
     QueueSpec(QueueName.EVENTS, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.EMBEDDINGS, visibility_timeout=timedelta(seconds=60), max_receives=5),
+    QueueSpec(QueueName.TASKS_HIGH, visibility_timeout=timedelta(seconds=30), max_receives=5),
+    QueueSpec(QueueName.TASKS_NORMAL, visibility_timeout=timedelta(seconds=30), max_receives=5),
+    QueueSpec(QueueName.TASKS_LOW, visibility_timeout=timedelta(seconds=30), max_receives=5),
 )

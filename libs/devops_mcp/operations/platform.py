@@ -15,7 +15,7 @@ from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.cache.redis import open_redis, ping
+from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
 from devops_mcp.config import Settings
 from devops_mcp.embedding.base import OpenedProvider
 from devops_mcp.embedding.choose import open_provider
@@ -31,12 +31,15 @@ from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.prompts import PromptService
+from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_prompts import SUITE_PROMPTS
-from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
+from devops_mcp.operations.suite_tools import SUITE_TOOLS, Desk, Suite
+from devops_mcp.operations.task_tools import TASK_TOOLS
+from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
-from devops_mcp.operations.tools import ToolLimits, ToolService
+from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.outbound.addresses import Network, parse_networks
 from devops_mcp.repositories.database import Database, open_database
@@ -54,6 +57,8 @@ class Platform:
     catalogue: Catalogue
     suite: Suite
     tools: ToolService
+    tasks: TaskService
+    embedding: OpenedProvider
     prompts: PromptService
     adapter_resources: AdapterResources
     keyring: Keyring
@@ -61,7 +66,9 @@ class Platform:
 
 
 @asynccontextmanager
-async def open_platform(settings: Settings, metrics: Metrics, *, application: str) -> AsyncIterator[Platform]:
+async def open_platform(
+    settings: Settings, metrics: Metrics, *, application: str, redis_command_s: float = COMMAND_S
+) -> AsyncIterator[Platform]:
     """Open everything, closing it in reverse order. Raises `ConfigurationError` for settings that cannot work."""
     outside = Outside(private_networks=_networks(settings))
     adapters = load_adapters()
@@ -73,7 +80,9 @@ async def open_platform(settings: Settings, metrics: Metrics, *, application: st
                 application=application,
             )
         )
-        redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
+        redis = await stack.enter_async_context(
+            open_redis(settings.redis_url.get_secret_value(), command_timeout_s=redis_command_s)
+        )
         embedding = await stack.enter_async_context(
             open_provider(settings.embedding_provider, settings.embedding_model_dir)
         )
@@ -82,24 +91,23 @@ async def open_platform(settings: Settings, metrics: Metrics, *, application: st
         )
         metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
         audit = await stack.enter_async_context(open_audit_trail(database))
+        catalogue = Catalogue(adapters, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS, *TASK_TOOLS))
+        keyring = Keyring(settings.master_keys)
+
+        def desk(requester: Requester, toolbox: Toolbox) -> Desk:
+            return suite.desk(requester, toolbox)
+
+        tools = ToolService(
+            catalogue, integrations, desk, database, audit, metrics, _limits(settings), Confirmation(keyring)
+        )
+        # The suite's own tools call tools and start tasks, so the suite comes after both.
         suite = Suite(
             contexts=ContextService(database, embeds=embedding.provider is not None),
             search=SearchService(database, embedding.provider, metrics),
             events=EventLog(database),
             results=ResultService(database),
             tool_search=ToolSearch(embedding.provider),
-        )
-        catalogue = Catalogue(adapters, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS))
-        keyring = Keyring(settings.master_keys)
-        tools = ToolService(
-            catalogue,
-            integrations,
-            suite.desk,
-            database,
-            audit,
-            metrics,
-            _limits(settings),
-            Confirmation(keyring),
+            tasks=TaskService(database, tools),
         )
         prompts = PromptService(
             adapters, SUITE_PROMPTS, integrations, tools, deadline_s=settings.tool_deadline_s
@@ -113,6 +121,8 @@ async def open_platform(settings: Settings, metrics: Metrics, *, application: st
             catalogue=catalogue,
             suite=suite,
             tools=tools,
+            tasks=suite.tasks,
+            embedding=embedding,
             prompts=prompts,
             adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),
             keyring=keyring,

@@ -60,7 +60,8 @@ class NobodyToAsk:
 class Requester:
     """The caller of a tool.
 
-    `idempotency_key` and `context_id` are those that came beside the arguments, in a header or the protocol's metadata.
+    `idempotency_key` and `context_id` are those that came beside the arguments, in a header or the protocol's metadata. `confirmed` says
+    that what the call loses was confirmed when it was accepted.
     """
 
     principal: Principal
@@ -68,3 +69,4 @@ class Requester:
     conversation: Conversation = field(default_factory=NobodyToAsk)
     idempotency_key: str | None = None
     context_id: UUID | None = None
+    confirmed: bool = False

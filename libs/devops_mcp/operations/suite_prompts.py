@@ -146,7 +146,9 @@ def _number(name: str, value: str) -> int:
     return int(value)
 
 
-_REPOSITORY: PromptArgument[Desk] = PromptArgument("repository", "Such as acme/shop.", required=True, complete=subjects)
+_REPOSITORY: PromptArgument[Desk] = PromptArgument(
+    "repository", "Such as acme/shop.", required=True, complete=subjects
+)
 
 SUITE_PROMPTS: tuple[Prompt[Desk], ...] = (
     Prompt(

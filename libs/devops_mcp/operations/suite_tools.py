@@ -29,6 +29,7 @@ from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox
 
@@ -45,6 +46,7 @@ class Suite:
     events: EventLog
     results: ResultService
     tool_search: ToolSearch
+    tasks: TaskService
 
     def desk(self, requester: Requester, toolbox: Toolbox) -> "Desk":
         return Desk(self, requester.principal, toolbox)

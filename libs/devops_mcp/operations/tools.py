@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 import structlog
@@ -20,7 +20,7 @@ from devops_mcp.adapters.base import DestructiveParams, Effect, Params, ReadPara
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.content import Block
-from devops_mcp.models.conversation import InputRequired
+from devops_mcp.models.conversation import Answer, InputRequired
 from devops_mcp.models.errors import (
     Conflict,
     DeadlineExceeded,
@@ -70,6 +70,10 @@ class ToolOutcome:
     text: str
     blocks: tuple[Block, ...] = ()
 
+    @classmethod
+    def of(cls, data: JsonObject, blocks: tuple[Block, ...] = ()) -> "ToolOutcome":
+        return cls(data, orjson.dumps(data).decode(), blocks)
+
 
 class Relayed(ToolResult):
     """The result of a tool that handed the call on: that of the tool it was handed to, shown as that one shows it."""
@@ -84,19 +88,19 @@ class Toolbox:
 
     def __init__(self, tools: "ToolService", requester: Requester) -> None:
         self._tools = tools
-        self._requester = requester
+        self.requester = requester
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
         """Every tool that the requester may call."""
-        return self._tools.reachable(self._requester)
+        return self._tools.reachable(self.requester)
 
     def entry(self, name: str) -> CatalogueEntry:
         """One of them; raises `NotFound`."""
-        return self._tools.get(self._requester, name, listed=False)
+        return self._tools.get(self.requester, name, listed=False)
 
     async def call(self, name: str, arguments: Mapping[str, JsonValue]) -> ToolOutcome:
         """Call one of them, as `ToolService.call` does."""
-        return await self._tools.call(self._requester, name, arguments, listed=False)
+        return await self._tools.call(self.requester, name, arguments, listed=False)
 
 
 class ToolService:
@@ -145,6 +149,21 @@ class ToolService:
         if not (view.lists(entry) if listed else view.admits(entry)):
             raise self._catalogue.absent(name)
         return entry
+
+    async def prepare(
+        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
+    ) -> Mapping[str, Answer]:
+        """Check a call that is to run later, and ask what must be known before: its confirmation, and what the tool asks first.
+
+        Raises as `call` does. The answers belong to the call when it runs.
+        """
+        params = validate(entry, arguments)
+        if _loses(params, entry):
+            await self._confirmation.require(requester.principal, entry, params, requester.conversation)
+        self._client(requester, entry, params)
+        if entry.tool.ask_first is None:
+            return {}
+        return await requester.conversation.ask(entry.tool.ask_first(params))
 
     async def call(
         self,
@@ -230,12 +249,13 @@ class ToolService:
         return known
 
     async def _write(self, requester: Requester, entry: CatalogueEntry, params: WriteParams) -> ToolOutcome:
-        if isinstance(params, DestructiveParams) and entry.tool.effect is Effect.DESTRUCTIVE:
+        if _loses(params, entry):
             if params.dry_run:
                 outcome = await self._run(requester, entry, params)
                 plan = self._confirmation.plan(requester.principal, entry, params)
-                return _outcome({**outcome.data, "plan": plan}, outcome.blocks)
-            await self._confirmation.require(requester.principal, entry, params, requester.conversation)
+                return ToolOutcome.of({**outcome.data, "plan": plan}, outcome.blocks)
+            if not requester.confirmed:
+                await self._confirmation.require(requester.principal, entry, params, requester.conversation)
         if params.idempotency_key is None or params.dry_run:
             return await self._run(requester, entry, params)
         return await self._once(requester, entry, params, params.idempotency_key)
@@ -247,7 +267,7 @@ class ToolService:
         key = CallKey(principal.id, entry.tool.name, marked)
         digest = hashlib.sha256(params.model_dump_json(exclude={"plan"}).encode()).digest()
         if (answer := await self._begin(principal, entry, key, digest)) is not None:
-            return _outcome(answer)
+            return ToolOutcome.of(answer)
         try:
             outcome = await self._run(requester, entry, params)
         except InputRequired:
@@ -307,9 +327,9 @@ class ToolService:
     ) -> ToolOutcome:
         shaped = shape(result, fields, self._limits.budget_bytes)
         if shaped.whole is None:
-            return _outcome(shaped.data, result.blocks)
+            return ToolOutcome.of(shaped.data, result.blocks)
         truncation = await self._keep(principal, entry, shaped, shaped.whole)
-        return _outcome({**shaped.data, "truncated": truncation.model_dump(mode="json")}, result.blocks)
+        return ToolOutcome.of({**shaped.data, "truncated": truncation.model_dump(mode="json")}, result.blocks)
 
     async def _keep(
         self, principal: Principal, entry: CatalogueEntry, shaped: Shaped, whole: bytes
@@ -359,5 +379,5 @@ class ToolService:
         )
 
 
-def _outcome(data: JsonObject, blocks: tuple[Block, ...] = ()) -> ToolOutcome:
-    return ToolOutcome(data, orjson.dumps(data).decode(), blocks)
+def _loses(params: Params, entry: CatalogueEntry) -> TypeGuard[DestructiveParams]:
+    return entry.tool.effect is Effect.DESTRUCTIVE and isinstance(params, DestructiveParams)

@@ -11,8 +11,10 @@ from devops_mcp.repositories.events import Events
 from devops_mcp.repositories.idempotency import IdempotentCalls
 from devops_mcp.repositories.outbox import Outbox
 from devops_mcp.repositories.passages import Passages
+from devops_mcp.repositories.principals import Principals
 from devops_mcp.repositories.processed import ProcessedMessages
 from devops_mcp.repositories.results import KeptResults
+from devops_mcp.repositories.tasks import Tasks
 
 
 class Transaction:
@@ -27,4 +29,6 @@ class Transaction:
         self.outbox = Outbox(connection)
         self.passages = Passages(connection)
         self.processed = ProcessedMessages(connection)
+        self.principals = Principals(connection)
         self.results = KeptResults(connection)
+        self.tasks = Tasks(connection)

@@ -19,10 +19,10 @@ def settings(database, redis_url, tmp_path):
 @pytest.mark.parametrize(("transport", "era"), every_way)
 async def test_an_agent_lists_and_calls_tools(database, settings, transport, era):
     key = await new_key(database.owner_url)
-    async with running_mcp(settings) as url, agent(transport, url, key, era) as client:
+    async with running_mcp(settings) as url, agent(transport, url, key, era, view="/x/fs") as client:
         names = [tool.name for tool in (await client.list_tools()).tools]
         result = await client.call_tool("fs_read", {"path": "work/notes.txt"})
-    assert {"context_create", "context_search", "fs_read"} <= set(names)
+    assert {"context_create", "context_search", "tools_search", "fs_read"} <= set(names)
     assert names == sorted(names)
     assert not result.is_error
     assert "hello" in result.content[0].text

@@ -45,9 +45,10 @@ from devops_mcp.operations.integrations import open_integrations
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
-from devops_mcp.operations.suite_tools import SUITE_TOOLS, Suite
+from devops_mcp.operations.suite_tools import SUITE_TOOLS, Desk, Suite
+from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
-from devops_mcp.operations.tools import ToolLimits, ToolService
+from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
 from devops_mcp.repositories.database import Database, open_database
 
 
@@ -167,18 +168,21 @@ async def a_world(
         open_audit_trail(database) as audit,
     ):
         metrics = Metrics()
+        limits = ToolLimits(budget_bytes=2_000, deadline_s=deadline_s)
+        catalogue = Catalogue({"box": adapter}, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS))
+        confirmation = Confirmation(Keyring([SecretStr("a master key for the tests, and nothing else")]))
+
+        def desk(requester: Requester, toolbox: Toolbox) -> Desk:
+            return suite.desk(requester, toolbox)
+
+        tools = ToolService(catalogue, integrations, desk, database, audit, metrics, limits, confirmation)
         suite = Suite(
             ContextService(database, embeds=False),
             SearchService(database, None, metrics),
             EventLog(database),
             ResultService(database),
             ToolSearch(None),
-        )
-        limits = ToolLimits(budget_bytes=2_000, deadline_s=deadline_s)
-        catalogue = Catalogue({"box": adapter}, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS))
-        confirmation = Confirmation(Keyring([SecretStr("a master key for the tests, and nothing else")]))
-        tools = ToolService(
-            catalogue, integrations, suite.desk, database, audit, metrics, limits, confirmation
+            TaskService(database, tools),
         )
         yield World(tools, database, box)
 

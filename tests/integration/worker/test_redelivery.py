@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,6 +19,7 @@ from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.events.sqs import Depth, SqsQueue, open_queues
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventIntake, EventProcessor
+from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.repositories.database import Database, open_database
 from support.webhooks import ORIGIN, SECRET, SOURCE, delivery, failed_build
 from worker.handlers import Handlers
@@ -63,6 +64,9 @@ class Bench:
         return stored.processed_at is not None, forgotten
 
 
+NO_TASKS = cast("TaskRunner", None)
+
+
 @pytest.fixture
 async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
     """An event whose message waits in a queue with a visibility timeout of a second."""
@@ -78,7 +82,7 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
         receipt = await EventIntake(opened, Metrics()).receive("ci", SOURCE, ORIGIN, (SECRET,), given)
         await OutboxRelay(opened, sqs, Metrics()).publish_some()
         processor = EventProcessor(opened, Notices(redis, Metrics()), embeds=False)
-        yield Bench(opened, sqs[QueueName.EVENTS], Handlers(processor, None), receipt.event_ids[0])
+        yield Bench(opened, sqs[QueueName.EVENTS], Handlers(processor, None, NO_TASKS), receipt.event_ids[0])
 
 
 def counted(metrics: Metrics) -> dict[str, float]:

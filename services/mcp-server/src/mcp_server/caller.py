@@ -89,7 +89,10 @@ def view_of(scope: Scope) -> View:
     headers = Headers(scope=scope)
     wanted = f"{params.get('systems', '')},{headers.get(TOOLSETS_HEADER, '')}"
     systems = frozenset(name for part in wanted.split(",") if (name := part.strip()))
-    read_only = scope["path"].endswith(READ_ONLY_PATH) or headers.get(READ_ONLY_HEADER, "").lower() in ("true", "1")
+    read_only = scope["path"].endswith(READ_ONLY_PATH) or headers.get(READ_ONLY_HEADER, "").lower() in (
+        "true",
+        "1",
+    )
     if EVERYTHING in systems:
         return View(systems=None, read_only=read_only)
     return View(systems=systems, read_only=read_only) if systems or read_only else FRONT_DOOR

@@ -125,7 +125,7 @@ class RetryingConversation(_Reporting):
 
     def required(self, needed: InputRequired) -> types.InputRequiredResult:
         """What tells the client to answer and call again."""
-        requests: types.InputRequests = {name: _request(q) for name, q in needed.questions.items()}
+        requests: types.InputRequests = {name: input_request(q) for name, q in needed.questions.items()}
         return types.InputRequiredResult(
             input_requests=requests, request_state=_STATE.dump_json(self._known).decode()
         )
@@ -155,7 +155,8 @@ def _takes_forms(declared: types.ElicitationCapability) -> bool:
     return declared.form is not None or declared.url is None
 
 
-def _request(question: Question) -> types.InputRequest:
+def input_request(question: Question) -> types.InputRequest:
+    """The question as the protocol asks it."""
     if isinstance(question, Form):
         form = types.ElicitRequestFormParams(message=question.message, requested_schema=question.fields)
         return types.ElicitRequest(params=form)
@@ -167,6 +168,17 @@ def _request(question: Question) -> types.InputRequest:
         )
         return types.CreateMessageRequest(params=params)
     return types.ListRootsRequest()
+
+
+def answer_to(question: Question, response: Any) -> Answer | None:
+    """A response as it came, read as an answer to the question; None where it is none. Raises `ValidationError`."""
+    if response is None:
+        return None
+    if isinstance(question, Form):
+        return _read(question, types.ElicitResult.model_validate(response, by_name=False))
+    if isinstance(question, Sampling):
+        return _read(question, types.CreateMessageResult.model_validate(response, by_name=False))
+    return _read(question, types.ListRootsResult.model_validate(response, by_name=False))
 
 
 def _message(question: Sampling) -> types.SamplingMessage:

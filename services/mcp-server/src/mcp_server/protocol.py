@@ -13,26 +13,30 @@ from devops_mcp.operations.feed import EventFeed
 from devops_mcp.operations.platform import Platform
 from mcp_server.caller import known_principal
 from mcp_server.handlers.completion import CompletionHandlers
+from mcp_server.handlers.handshake_tasks import HandshakeTasks
 from mcp_server.handlers.logging import set_level
 from mcp_server.handlers.prompts import PromptHandlers
 from mcp_server.handlers.resources import ResourceHandlers
 from mcp_server.handlers.subscriptions import SubscriptionHandlers
+from mcp_server.handlers.tasks import EXTENSION, TaskHandlers, TaskParams, UpdateParams
 from mcp_server.handlers.tools import ToolHandlers
 
 NAME = "devops-mcp"
 INSTRUCTIONS = """\
 Tools for the systems that run software, each named <system>_<object>_<verb>. The list holds the suite's own; find the others with
-tools_search, read their arguments with tools_describe, and call them with tools_read or tools_call. Results are cut to fit; read the whole of one by its
-handle with result_read. Start a context (context_create) for lasting work, append what you learn, and ask context_search before you
-investigate anew: it searches contexts and the events of all systems. Subscribe to devops://events/<system>/<subject> to hear of events."""
+tools_search, read their arguments with tools_describe, and call them with tools_read or tools_call. Results are cut to fit; read the
+whole of one by its handle with result_read. Start a context (context_create) for lasting work, append what you learn, and ask
+context_search before you investigate anew: it searches contexts and the events of all systems. What takes minutes goes on as a task
+(task_start). Subscribe to devops://events/<system>/<subject> to hear of events."""
 
 
 def build_server(platform: Platform, feed: EventFeed) -> Server[dict[str, Any]]:
     """The server with every capability it has."""
-    tools = ToolHandlers(platform.tools)
+    tools = ToolHandlers(platform.tools, platform.tasks)
     resources = ResourceHandlers(platform.suite, platform.adapter_resources)
     subscriptions = SubscriptionHandlers(feed)
     prompts = PromptHandlers(platform.prompts)
+    tasks = TaskHandlers(platform.tasks)
     completion = CompletionHandlers(platform.prompts, platform.adapter_resources, resources)
     server: Server[dict[str, Any]] = Server(
         NAME,
@@ -42,7 +46,6 @@ def build_server(platform: Platform, feed: EventFeed) -> Server[dict[str, Any]]:
         # Without this the SDK lists all tools on every call over HTTP, to look for one schema.
         get_tool_input_schema=platform.catalogue.input_schema,
         on_list_tools=tools.page,
-        on_call_tool=tools.call,
         on_list_resources=resources.page,
         on_list_resource_templates=resources.templates,
         on_read_resource=resources.read,
@@ -53,8 +56,16 @@ def build_server(platform: Platform, feed: EventFeed) -> Server[dict[str, Any]]:
         on_get_prompt=prompts.get,
         on_completion=completion.complete,
     )
+    server.add_request_handler("tools/call", types.CallToolRequestParams, tools.call)
     server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, set_level)
+    server.add_request_handler("tasks/get", TaskParams, tasks.get)
+    server.add_request_handler("tasks/update", UpdateParams, tasks.update)
+    server.add_request_handler("tasks/cancel", TaskParams, tasks.cancel)
+    server.add_request_handler("tasks/result", TaskParams, tasks.result)
+    server.add_request_handler("tasks/list", types.PaginatedRequestParams, tasks.page)
+    server.extensions[EXTENSION] = {}
     server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
+    server.middleware.append(HandshakeTasks(platform.tools, platform.tasks))
     return server
 
 

@@ -8,16 +8,16 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from devops_mcp.cache.notices import Notices
-from devops_mcp.cache.redis import open_redis, ping
 from devops_mcp.config import Settings
-from devops_mcp.embedding.choose import OpenedProvider, open_provider
+from devops_mcp.embedding.choose import OpenedProvider
 from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
 from devops_mcp.events.sqs import open_queues
 from devops_mcp.observability.health import Check, Health
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.platform import Platform, open_platform
+from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
-from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from worker.handlers import Handlers
@@ -27,10 +27,16 @@ from worker.upkeep import Upkeep
 
 REDIS_COMMAND_S = 0.5
 """Nobody waits for the worker, so that Redis may take longer than where it is a cache."""
+TASK_S = 3_600.0
+"""The longest that a task's attempt may take, whatever its tool says."""
 POLICIES: Mapping[QueueName, Policy] = {
     QueueName.EVENTS: Policy(slots=4),
     # The model runs in one thread: more slots would only hold messages back from other workers.
     QueueName.EMBEDDINGS: Policy(slots=2, further=0, handler_timeout_s=60.0),
+    # A task takes as long as its tool may, so each slot takes one, and none waits behind another of its queue.
+    QueueName.TASKS_HIGH: Policy(slots=8, batch=1, further=0, handler_timeout_s=TASK_S),
+    QueueName.TASKS_NORMAL: Policy(slots=8, batch=1, further=0, handler_timeout_s=TASK_S),
+    QueueName.TASKS_LOW: Policy(slots=4, batch=1, further=0, handler_timeout_s=TASK_S),
 }
 
 
@@ -38,16 +44,10 @@ POLICIES: Mapping[QueueName, Policy] = {
 async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> AsyncIterator[ASGIApp]:
     """The service's health and metrics, with its queues consumed until `stop`; drains at the end of the block."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            open_database(
-                settings.database_url.get_secret_value(),
-                pool_size=settings.database_pool_size,
-                application="worker",
-            )
+        platform = await stack.enter_async_context(
+            open_platform(settings, metrics, application="worker", redis_command_s=REDIS_COMMAND_S)
         )
-        redis = await stack.enter_async_context(
-            open_redis(settings.redis_url.get_secret_value(), command_timeout_s=REDIS_COMMAND_S)
-        )
+        database, embedding = platform.database, platform.embedding
         queues = await stack.enter_async_context(
             open_queues(
                 prefix=settings.queue_prefix,
@@ -55,23 +55,15 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
                 endpoint_url=settings.sqs_endpoint_url,
             )
         )
-        embedding = await stack.enter_async_context(
-            open_provider(settings.embedding_provider, settings.embedding_model_dir)
-        )
 
-        notices = Notices(redis, metrics)
-        handlers = _handlers(database, notices, embedding)
+        notices = Notices(platform.redis, metrics)
+        handlers = _handlers(platform, notices)
         consumers = [
             Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
             for spec in _consumed(embedding)
         ]
         relay = OutboxRelay(database, queues, metrics)
-        checks = (
-            Check("database", True, database.ping),
-            Check("queue", True, queues[QueueName.EVENTS].ping),
-            Check("redis", False, lambda: ping(redis)),
-            Check("embedding", False, embedding.state.describe),
-        )
+        checks = (Check("queue", True, queues[QueueName.EVENTS].ping), *platform.checks)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(stop.set)
         tasks.create_task(Upkeep(database).run(stop), name="upkeep")
@@ -81,11 +73,12 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         yield Surface(Starlette(routes=common_routes(Health(checks), metrics)), settings.worker, metrics)
 
 
-def _handlers(database: Database, notices: Notices, embedding: OpenedProvider) -> Handlers:
-    provider = embedding.provider
+def _handlers(platform: Platform, notices: Notices) -> Handlers:
+    provider = platform.embedding.provider
     return Handlers(
-        EventProcessor(database, notices, embeds=provider is not None),
-        PassageEmbedder(database, provider) if provider else None,
+        EventProcessor(platform.database, notices, embeds=provider is not None),
+        PassageEmbedder(platform.database, provider) if provider else None,
+        TaskRunner(platform.database, platform.tools),
     )
 
 

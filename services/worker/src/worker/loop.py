@@ -41,11 +41,12 @@ _PROBE_EVERY_S = 0.5
 class Policy:
     """How a queue is consumed; no queue takes capacity from another.
 
-    `slots` loops run at once, and as many handlers. Each loop receives ten messages and, where there were ten, up to `further` times ten
-    more at once, so that a group grows with the backlog and a lone message does not wait.
+    `slots` loops run at once, and as many handlers. Each loop receives `batch` messages and, where there were as many, up to `further`
+    times ten more at once, so that a group grows with the backlog and a lone message does not wait.
     """
 
     slots: int = 4
+    batch: int = BATCH
     further: int = 4
     handler_timeout_s: float = 10.0
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=2.0, cap_s=300.0))
@@ -108,8 +109,8 @@ class Consumer:
                 await self._until_well(stop)
 
     async def _receive(self, stop: asyncio.Event) -> list[Received]:
-        first = await unless_stopped(stop, self._queue.receive(wait_s=_WAIT_S)) or []
-        if len(first) < BATCH or stop.is_set():
+        first = await unless_stopped(stop, self._queue.receive(self._policy.batch, wait_s=_WAIT_S)) or []
+        if len(first) < self._policy.batch or not self._policy.further or stop.is_set():
             return first
         more = await asyncio.gather(
             *(self._queue.receive(wait_s=0) for _ in range(self._policy.further)), return_exceptions=True

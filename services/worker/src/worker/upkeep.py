@@ -11,6 +11,7 @@ import structlog
 
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
+from devops_mcp.operations.tasks import enqueue_abandoned
 from devops_mcp.repositories.database import Database
 from worker.stopping import unless_stopped
 
@@ -18,6 +19,8 @@ log = structlog.get_logger()
 
 REMEMBERED = timedelta(days=30)
 """How long processed messages are known: longer than one may lie in its queue, among the dead letters, and in its queue again."""
+ABANDONED_AFTER = timedelta(minutes=1)
+"""Longer than a message lies invisible in its queue, so that the queue is first to bring it back."""
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
 _CHUNK = 5_000
 
@@ -34,25 +37,34 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_repeat(self.create_partitions, timedelta(days=1), stop))
             tasks.create_task(_repeat(self.remove_expired, timedelta(hours=1), stop))
+            tasks.create_task(_repeat(self.revive_tasks, ABANDONED_AFTER, stop))
 
     async def create_partitions(self) -> None:
         """Create the partitions of the coming months."""
         if made := await self._database.ensure_partitions():
             log.info("partitions created", count=made)
 
+    async def revive_tasks(self) -> None:
+        """Queue tasks again whose worker is gone and whose message did not come back."""
+        for tenant_id in await self._database.tenant_ids():
+            async with self._database.transaction(tenant_id) as tx:
+                if revived := await enqueue_abandoned(tx, ABANDONED_AFTER, _CHUNK):
+                    log.warning("tasks revived", count=revived, tenant_id=str(tenant_id))
+
     async def remove_expired(self) -> None:
-        """Remove, for every tenant, kept results that have expired and the memory of long processed messages."""
-        results = messages = 0
+        """Remove, for every tenant, kept results and tasks that have expired and the memory of long processed messages."""
+        results = messages = tasks = 0
         for tenant_id in await self._database.tenant_ids():
             async with self._database.transaction(tenant_id) as tx:
                 results += await tx.results.drop_expired(self._now())
+                tasks += await tx.tasks.drop_expired(self._now())
             removed = _CHUNK
             while removed == _CHUNK:
                 async with self._database.transaction(tenant_id) as tx:
                     removed = await tx.processed.forget(self._now() - REMEMBERED, _CHUNK)
                 messages += removed
-        if results or messages:
-            log.info("expired rows removed", results=results, processed_messages=messages)
+        if results or messages or tasks:
+            log.info("expired rows removed", results=results, processed_messages=messages, tasks=tasks)
 
 
 async def _repeat(job: Callable[[], Awaitable[None]], every: timedelta, stop: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 import mcp_types as types
 
 from devops_mcp.models.content import Audio, Block, Document, Image, Link, Text
+from devops_mcp.operations.tools import ToolOutcome
 
 Content: TypeAlias = (
     types.TextContent | types.ImageContent | types.AudioContent | types.EmbeddedResource | types.ResourceLink
@@ -25,6 +26,14 @@ def content_of(block: Block) -> Content:
             type="resource_link", uri=block.uri, name=block.name, mime_type=block.mime_type
         )
     return types.EmbeddedResource(type="resource", resource=document(block))
+
+
+def result_of(outcome: ToolOutcome) -> types.CallToolResult:
+    """The data as structure and as text, and what is no data after it; that alone where there is no data."""
+    content: list[Content] = [content_of(block) for block in outcome.blocks]
+    if outcome.data or not content:
+        content.insert(0, types.TextContent(type="text", text=outcome.text))
+    return types.CallToolResult(content=list(content), structured_content=outcome.data)
 
 
 def document(block: Document) -> types.TextResourceContents | types.BlobResourceContents:

@@ -6,24 +6,32 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from devops_mcp.adapters.base import Effect
+from devops_mcp.adapters.base import Effect, TaskSupport
+from devops_mcp.models.base import JsonObject
 from devops_mcp.models.conversation import InputRequired
 from devops_mcp.models.errors import NotFound, PlatformError
 from devops_mcp.operations.catalogue import CatalogueEntry
-from devops_mcp.operations.tools import ToolOutcome, ToolService
+from devops_mcp.operations.tasks import TaskService, becomes_task
+from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import requester_of
 from mcp_server.conversation import RetryingConversation, conversation_of
-from mcp_server.handlers.contents import Content, content_of
+from mcp_server.handlers.contents import result_of
+from mcp_server.handlers.tasks import can_follow, created, required_but_missing
 
 PAGE = 50
 TTL_MS = 60_000
+_EXECUTION = {
+    TaskSupport.OPTIONAL: types.ToolExecution(task_support="optional"),
+    TaskSupport.REQUIRED: types.ToolExecution(task_support="required"),
+}
 
 
 class ToolHandlers:
     """Lists what is laid before the caller, and calls it."""
 
-    def __init__(self, tools: ToolService) -> None:
+    def __init__(self, tools: ToolService, tasks: TaskService) -> None:
         self._tools = tools
+        self._tasks = tasks
         self._described: dict[str, types.Tool] = {}
 
     async def page(
@@ -43,22 +51,27 @@ class ToolHandlers:
 
     async def call(
         self, ctx: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult | types.InputRequiredResult:
+    ) -> types.CallToolResult | types.InputRequiredResult | JsonObject:
         """What goes wrong inside a tool is a result that tells the model so; only an unknown tool is a protocol error."""
         conversation = conversation_of(ctx, params)
         requester = await requester_of(ctx, conversation)
         try:
-            self._tools.get(requester, params.name)
+            entry = self._tools.get(requester, params.name)
         except NotFound as error:
             raise MCPError(types.INVALID_PARAMS, error.message) from None
+        following = can_follow(ctx)
+        if entry.tool.task is TaskSupport.REQUIRED and not following:
+            raise required_but_missing()
         try:
+            if becomes_task(entry, caller_can_follow=following):
+                return created(await self._tasks.submit(requester, params.name, params.arguments or {}))
             outcome = await self._tools.call(requester, params.name, params.arguments or {})
         except InputRequired as needed:
             assert isinstance(conversation, RetryingConversation)
             return conversation.required(needed)
         except PlatformError as error:
             return failed(error)
-        return shown(outcome)
+        return result_of(outcome)
 
     def _description(self, entry: CatalogueEntry) -> types.Tool:
         known = self._described.get(entry.tool.name)
@@ -76,6 +89,7 @@ def described(entry: CatalogueEntry) -> types.Tool:
         description=tool.description,
         input_schema=entry.input_schema,
         output_schema=entry.output_schema,
+        execution=_EXECUTION.get(tool.task),
         annotations=types.ToolAnnotations(
             read_only_hint=tool.effect is Effect.READ,
             destructive_hint=tool.effect is Effect.DESTRUCTIVE
@@ -84,14 +98,6 @@ def described(entry: CatalogueEntry) -> types.Tool:
             open_world_hint=entry.system != "suite" or tool.relays,
         ),
     )
-
-
-def shown(outcome: ToolOutcome) -> types.CallToolResult:
-    """The data as structure and as text, and what is no data after it; text alone where there is nothing else."""
-    content: list[Content] = [content_of(block) for block in outcome.blocks]
-    if outcome.data or not content:
-        content.insert(0, types.TextContent(type="text", text=outcome.text))
-    return types.CallToolResult(content=list(content), structured_content=outcome.data)
 
 
 def failed(error: PlatformError) -> types.CallToolResult:

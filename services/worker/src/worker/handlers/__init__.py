@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
-from devops_mcp.events.messages import EmbeddingRequested, EventReceived, Message
+from devops_mcp.events.messages import EmbeddingRequested, EventReceived, Message, TaskReady
 from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
-from worker.handlers import embedding_requested, event_received
+from worker.handlers import embedding_requested, event_received, task_ready
 
 Traces: TypeAlias = Mapping[UUID, str]
 """Traceparents of the messages' processing, by message id."""
 
-MessageT = TypeVar("MessageT", EventReceived, EmbeddingRequested)
+MessageT = TypeVar("MessageT", EventReceived, EmbeddingRequested, TaskReady)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Handlers:
 
     processor: EventProcessor
     embedder: PassageEmbedder | None
+    runner: TaskRunner
 
     async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
         """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
@@ -39,6 +41,8 @@ class Handlers:
                 return await embedding_requested.handle(
                     self.embedder, tenant_id, _all(EmbeddingRequested, messages)
                 )
+            case TaskReady():
+                return await task_ready.handle(self.runner, tenant_id, _all(TaskReady, messages))
             case _:
                 assert_never(first)
 

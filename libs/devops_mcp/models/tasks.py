@@ -1,0 +1,73 @@
+"""Tasks: calls of tools that go on in the worker, and what becomes of them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.content import Block
+from devops_mcp.models.conversation import Answer, Question
+
+
+class TaskStatus(StrEnum):
+    """`COMPLETED` is a tool that ran, even to an error of its own; `FAILED` is one that could not be run to its end."""
+
+    WORKING = "working"
+    INPUT_REQUIRED = "input_required"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+class TaskPriority(StrEnum):
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class TaskResult(Model):
+    """What the tool answered, or the error it ended with: `code` and `error` are then set."""
+
+    data: JsonObject = Field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
+    code: str | None = None
+    error: str | None = None
+
+
+class NewTask(Model):
+    """A call to be run. `answerable` are the kinds of questions that its caller can answer later; `answers` those given beforehand."""
+
+    id: UUID
+    owner_id: UUID
+    tool: str
+    arguments: JsonObject
+    priority: TaskPriority = TaskPriority.NORMAL
+    answerable: tuple[Literal["form", "sampling", "roots"], ...] = ()
+    answers: dict[str, Answer] = Field(default_factory=dict)
+    context_id: UUID | None = None
+    expires_at: datetime
+
+
+class Task(NewTask):
+    """`attempt` counts the workers that have begun it. `questions` wait for answers while its status is `input_required`."""
+
+    tenant_id: UUID
+    status: TaskStatus
+    message: str | None = None
+    progress: float | None = None
+    total: float | None = None
+    questions: dict[str, Question] = Field(default_factory=dict)
+    result: TaskResult | None = None
+    attempt: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED

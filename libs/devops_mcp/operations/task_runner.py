@@ -1,0 +1,169 @@
+"""Running tasks, in the worker: one attempt at a time, as the principal whose task it is, with the rights it has now."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+import structlog
+
+from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.conversation import Answer, InputRequired, Level, Question
+from devops_mcp.models.errors import Internal, PlatformError, Unanswerable, Unavailable
+from devops_mcp.models.principals import Principal
+from devops_mcp.models.tasks import Task, TaskResult, TaskStatus
+from devops_mcp.operations.requester import Requester
+from devops_mcp.operations.tools import ToolService
+from devops_mcp.repositories.database import Database
+
+LEASE = timedelta(seconds=30)
+HEARTBEAT_S = 2.0
+"""Also how soon a running task learns that it was cancelled."""
+MAX_ATTEMPTS = 5
+_REPORT_EVERY_S = 0.5
+log = structlog.get_logger()
+
+
+class TaskConversation:
+    """What a running task says is written to its row; what it asks was answered beforehand, or puts it aside until it is."""
+
+    def __init__(self, database: Database, task: Task, *, monotonic: Callable[[], float]) -> None:
+        self._database = database
+        self._task = task
+        self._monotonic = monotonic
+        self._reported_at = float("-inf")
+
+    def can_answer(self, kind: Literal["form", "sampling", "roots"]) -> bool:
+        return kind in self._task.answerable
+
+    async def ask(self, questions: Mapping[str, Question]) -> Mapping[str, Answer]:
+        missing = {name: q for name, q in questions.items() if name not in self._task.answers}
+        for question in missing.values():
+            if not self.can_answer(question.kind):
+                raise Unanswerable(f"whoever asked for this task cannot answer a {question.kind}")
+        if missing:
+            raise InputRequired(missing)
+        return {name: self._task.answers[name] for name in questions}
+
+    async def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Written at most twice a second, and always when it is done."""
+        if self._monotonic() - self._reported_at >= _REPORT_EVERY_S or done == total:
+            self._reported_at = self._monotonic()
+            await self._report(done, total, message)
+
+    async def log(self, level: Level, message: str) -> None:
+        await self._report(None, None, message)
+
+    async def _report(self, done: float | None, total: float | None, message: str | None) -> None:
+        async with self._database.transaction(self._task.tenant_id) as tx:
+            await tx.tasks.report(self._task.id, self._task.attempt, done, total, message)
+
+
+class TaskRunner:
+    """Runs a task when its message arrives."""
+
+    def __init__(
+        self,
+        database: Database,
+        tools: ToolService,
+        *,
+        now: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._database = database
+        self._tools = tools
+        self._now = now
+        self._monotonic = monotonic
+        self._heartbeat_s = heartbeat_s
+
+    async def run(self, tenant_id: UUID, task_id: UUID) -> bool:
+        """Run the task to its end, or to its next question; False when there was nothing to do.
+
+        Raises what makes another attempt worth while; the task is then free to be taken again.
+        """
+        async with self._database.transaction(tenant_id) as tx:
+            task = await tx.tasks.claim(task_id, self._now() + LEASE)
+            principal = await tx.principals.find(task.owner_id, self._now()) if task else None
+        if task is None:
+            return False
+        if task.attempt > MAX_ATTEMPTS:
+            await self._end(task, TaskStatus.FAILED, _failure(Internal("every attempt was broken off")))
+        elif principal is None:
+            gone = TaskResult(code="unauthenticated", error="who asked for this may no longer")
+            await self._end(task, TaskStatus.FAILED, gone)
+        else:
+            await self._attempt(task, principal)
+        return True
+
+    async def _attempt(self, task: Task, principal: Principal) -> None:
+        requester = Requester(
+            principal,
+            conversation=TaskConversation(self._database, task, monotonic=self._monotonic),
+            context_id=task.context_id,
+            confirmed=True,
+        )
+        call = asyncio.create_task(
+            self._tools.call(requester, task.tool, task.arguments, listed=False), name=f"task {task.tool}"
+        )
+        try:
+            async with self._held(task, call):
+                outcome = await call
+        except InputRequired as needed:
+            async with self._database.transaction(task.tenant_id) as tx:
+                await tx.tasks.ask(task.id, task.attempt, needed.questions)
+        except Unavailable:
+            await self._release(task)
+            raise
+        except Internal as error:
+            await self._end(task, TaskStatus.FAILED, _failure(error))
+        except PlatformError as error:
+            await self._end(task, TaskStatus.COMPLETED, _failure(error))
+        except asyncio.CancelledError:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                await asyncio.shield(self._release(task))  # the worker stops: another one goes on
+                raise
+            log.info("task no longer ours", task_id=str(task.id), attempt=task.attempt)
+        else:
+            result = TaskResult(data=outcome.data, blocks=outcome.blocks)
+            await self._end(task, TaskStatus.COMPLETED, result)
+
+    @asynccontextmanager
+    async def _held(self, task: Task, call: asyncio.Task[object]) -> AsyncIterator[None]:
+        """Hold the task while the block runs; cancel its call when it is lost or cancelled."""
+        keeper = asyncio.create_task(self._keep(task, call), name="keep task")
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            call.cancel()
+
+    async def _keep(self, task: Task, call: asyncio.Task[object]) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            try:
+                async with self._database.transaction(task.tenant_id) as tx:
+                    ours = await tx.tasks.renew(task.id, task.attempt, self._now() + LEASE)
+            except PlatformError as error:
+                log.warning("task not held on", task_id=str(task.id), reason=error.message)
+                continue
+            if not ours:
+                call.cancel()
+                return
+
+    async def _end(self, task: Task, status: TaskStatus, result: TaskResult) -> None:
+        async with self._database.transaction(task.tenant_id) as tx:
+            ended = await tx.tasks.end(task.id, task.attempt, status, result)
+        if ended is None:
+            log.warning("lost lease", task_id=str(task.id), attempt=task.attempt)
+
+    async def _release(self, task: Task) -> None:
+        async with self._database.transaction(task.tenant_id) as tx:
+            await tx.tasks.release(task.id, task.attempt)
+
+
+def _failure(error: PlatformError) -> TaskResult:
+    return TaskResult(code=error.code, error=error.message)

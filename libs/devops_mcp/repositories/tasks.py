@@ -1,0 +1,193 @@
+"""Tasks. Whoever runs one names its attempt in each write, so that a worker that woke too late writes nothing."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
+
+from devops_mcp.models.conversation import Answer, Question
+from devops_mcp.models.tasks import NewTask, Task, TaskResult, TaskStatus
+
+_COLUMNS = sql.SQL("""
+    id, tenant_id, owner_id, tool, arguments, priority, status, message, progress, total, answerable, questions, answers, result,
+    attempt, context_id, created_at, updated_at, expires_at
+""")
+
+
+class Tasks:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def add(self, task: NewTask) -> Task:
+        values = task.model_dump(mode="json")
+        found = await self._one(
+            sql.SQL("""
+            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, expires_at)
+            VALUES (%(id)s, %(owner_id)s, %(tool)s, %(arguments)s, %(priority)s, 'working', %(answerable)s, %(answers)s,
+                    %(context_id)s, %(expires_at)s)
+            RETURNING {columns}
+            """).format(columns=_COLUMNS),
+            {**values, "arguments": Jsonb(values["arguments"]), "answers": Jsonb(values["answers"])},
+        )
+        assert found is not None
+        return found
+
+    async def find(self, task_id: UUID) -> Task | None:
+        return await self._one(
+            sql.SQL("SELECT {columns} FROM tasks WHERE id = %(id)s").format(columns=_COLUMNS), {"id": task_id}
+        )
+
+    async def page(
+        self, owner_id: UUID | None, status: TaskStatus | None, before: UUID | None, limit: int
+    ) -> list[Task]:
+        """Newest first; of one owner, or of all."""
+        async with self._connection.cursor(row_factory=class_row(Task)) as cursor:
+            await cursor.execute(
+                sql.SQL("""
+                SELECT {columns} FROM tasks
+                WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (%(status)s::text IS NULL OR status = %(status)s)
+                  AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                ORDER BY id DESC LIMIT %(limit)s
+                """).format(columns=_COLUMNS),
+                {"owner": owner_id, "status": status, "before": before, "limit": limit},
+            )
+            return await cursor.fetchall()
+
+    async def claim(self, task_id: UUID, lease_until: datetime) -> Task | None:
+        """Begin the next attempt; None when the task has ended, waits for answers, or is held by another."""
+        return await self._one(
+            sql.SQL("""
+            UPDATE tasks SET attempt = attempt + 1, lease_until = %(lease)s, updated_at = now()
+            WHERE id = %(id)s AND status = 'working' AND (lease_until IS NULL OR lease_until < now())
+            RETURNING {columns}
+            """).format(columns=_COLUMNS),
+            {"id": task_id, "lease": lease_until},
+        )
+
+    async def renew(self, task_id: UUID, attempt: int, lease_until: datetime) -> bool:
+        """Hold the task on; False when it is no longer this attempt's, or was cancelled."""
+        cursor = await self._connection.execute(
+            "UPDATE tasks SET lease_until = %s WHERE id = %s AND attempt = %s AND status = 'working'",
+            (lease_until, task_id, attempt),
+        )
+        return cursor.rowcount == 1
+
+    async def release(self, task_id: UUID, attempt: int) -> None:
+        """Let another worker take the task at once."""
+        await self._connection.execute(
+            "UPDATE tasks SET lease_until = NULL WHERE id = %s AND attempt = %s AND status = 'working'",
+            (task_id, attempt),
+        )
+
+    async def report(
+        self, task_id: UUID, attempt: int, progress: float | None, total: float | None, message: str | None
+    ) -> bool:
+        """Progress only grows; False when the task is no longer this attempt's."""
+        cursor = await self._connection.execute(
+            """
+            UPDATE tasks SET progress = greatest(progress, %(progress)s), total = coalesce(%(total)s, total),
+                             message = coalesce(%(message)s, message), updated_at = now()
+            WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'working'
+            """,
+            {
+                "id": task_id,
+                "attempt": attempt,
+                "progress": progress,
+                "total": total,
+                "message": message,
+            },
+        )
+        return cursor.rowcount == 1
+
+    async def ask(self, task_id: UUID, attempt: int, questions: Mapping[str, Question]) -> bool:
+        """Put the task aside until its questions are answered."""
+        cursor = await self._connection.execute(
+            """
+            UPDATE tasks SET status = 'input_required', questions = %s, lease_until = NULL, updated_at = now()
+            WHERE id = %s AND attempt = %s AND status = 'working'
+            """,
+            (Jsonb(_dumped(questions)), task_id, attempt),
+        )
+        return cursor.rowcount == 1
+
+    async def answer(self, task: Task, answers: Mapping[str, Answer]) -> Task | None:
+        """Keep answers; with the last of them the task is to be run again. None when it does not wait for any."""
+        left = {name: question for name, question in task.questions.items() if name not in answers}
+        return await self._one(
+            sql.SQL("""
+            UPDATE tasks SET answers = answers || %(answers)s, questions = %(left)s, updated_at = now(),
+                             status = CASE WHEN %(done)s THEN 'working' ELSE status END
+            WHERE id = %(id)s AND status = 'input_required'
+            RETURNING {columns}
+            """).format(columns=_COLUMNS),
+            {
+                "id": task.id,
+                "answers": Jsonb(_dumped(answers)),
+                "left": Jsonb(_dumped(left)),
+                "done": not left,
+            },
+        )
+
+    async def lock(self, task_id: UUID) -> Task | None:
+        """The task, which nobody else changes until this transaction ends."""
+        return await self._one(
+            sql.SQL("SELECT {columns} FROM tasks WHERE id = %(id)s FOR UPDATE").format(columns=_COLUMNS),
+            {"id": task_id},
+        )
+
+    async def end(self, task_id: UUID, attempt: int, status: TaskStatus, result: TaskResult) -> Task | None:
+        """Write down how it ended; None when it is no longer this attempt's to end."""
+        return await self._one(
+            sql.SQL("""
+            UPDATE tasks SET status = %(status)s, result = %(result)s, lease_until = NULL, updated_at = now()
+            WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'working'
+            RETURNING {columns}
+            """).format(columns=_COLUMNS),
+            {
+                "id": task_id,
+                "attempt": attempt,
+                "status": status,
+                "result": Jsonb(result.model_dump(mode="json")),
+            },
+        )
+
+    async def cancel(self, task_id: UUID) -> Task | None:
+        """End it as cancelled; None when it has ended before."""
+        return await self._one(
+            sql.SQL("""
+            UPDATE tasks SET status = 'cancelled', questions = '{{}}', lease_until = NULL, updated_at = now()
+            WHERE id = %(id)s AND status IN ('working', 'input_required')
+            RETURNING {columns}
+            """).format(columns=_COLUMNS),
+            {"id": task_id},
+        )
+
+    async def abandoned(self, grace: timedelta, limit: int) -> list[Task]:
+        """Tasks whose worker has not renewed its lease for `grace`: its message may be lost. None is given twice within `grace`."""
+        async with self._connection.cursor(row_factory=class_row(Task)) as cursor:
+            await cursor.execute(
+                sql.SQL("""
+                UPDATE tasks SET lease_until = now() - interval '1 millisecond'
+                WHERE id IN (SELECT id FROM tasks WHERE status = 'working' AND lease_until < now() - %s
+                             ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+                RETURNING {columns}
+                """).format(columns=_COLUMNS),
+                (grace, limit),
+            )
+            return await cursor.fetchall()
+
+    async def drop_expired(self, now: datetime) -> int:
+        cursor = await self._connection.execute("DELETE FROM tasks WHERE expires_at <= %s", (now,))
+        return cursor.rowcount
+
+    async def _one(self, query: sql.Composed, values: Mapping[str, object]) -> Task | None:
+        async with self._connection.cursor(row_factory=class_row(Task)) as cursor:
+            await cursor.execute(query, values)
+            return await cursor.fetchone()
+
+
+def _dumped(models: Mapping[str, Question] | Mapping[str, Answer]) -> dict[str, object]:
+    return {name: model.model_dump(mode="json") for name, model in models.items()}
