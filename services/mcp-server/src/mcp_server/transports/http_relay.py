@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 ACKNOWLEDGED_S = 2.0
 WATCH_S = 1.0
+DRAIN_S = 10.0
+"""How long others' requests may take to end when this process does; nobody else waits for them."""
 _MAX_WAITING_BYTES = 4 * 1_048_576
 
 
@@ -125,6 +127,8 @@ class Relay:
         try:
             async with self._replicas.running(self._hear, self._lose_all, resumed):
                 yield
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=DRAIN_S)
         finally:
             tasks = [watch, *self._tasks]
             for task in tasks:
