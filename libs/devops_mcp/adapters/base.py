@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
 from devops_mcp.events.model import Event
-from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.content import Block, Document
 from devops_mcp.models.conversation import Conversation, Question
 from devops_mcp.models.results import Truncation
@@ -69,15 +69,15 @@ class ReadParams(Params):
     fields: tuple[str, ...] = Field(
         default=(),
         max_length=40,
-        description="Keep only these fields of the result (of each item, in a list).",
+        description="Only these fields (of each item, in a list).",
     )
 
 
 class ListParams(ReadParams):
     """Arguments of a tool that lists."""
 
-    limit: int = Field(default=20, ge=1, le=100, description="Items on this page.")
-    cursor: str | None = Field(default=None, max_length=500, description="`next_cursor` of the page before.")
+    limit: int = Field(default=20, ge=1, le=100, description="Items.")
+    cursor: str | None = Field(default=None, max_length=500, description="`next_cursor` of the last page.")
 
 
 class WriteParams(Params):
@@ -87,9 +87,9 @@ class WriteParams(Params):
         default=None,
         min_length=1,
         max_length=200,
-        description="Same key and arguments: done once, same answer.",
+        description="Same key and arguments: done once.",
     )
-    dry_run: bool = Field(default=False, description="Say what would be done, change nothing.")
+    dry_run: bool = Field(default=False, description="Only say what would be done.")
 
 
 class DestructiveParams(WriteParams):
@@ -167,11 +167,15 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
     """How long an answer may be served again to the same integration; zero: never. Only for reads."""
     idempotent: bool = False
     """A write that may be repeated with no further effect."""
+    loses: Callable[[ParamsT], bool] | None = None
+    """Which calls of a destructive tool lose something, and so must be confirmed; None: all."""
     task: TaskSupport = TaskSupport.NEVER
     ask_first: Callable[[ParamsT], Mapping[str, Question]] | None = None
     """What a call asks its caller before it becomes a task; the answers are there when it runs."""
     deadline: timedelta | None = None
     """How long a call may take; None: as long as the operator lets every tool take."""
+    input_schema: JsonObject | None = None
+    """The JSON Schema to show where `params` cannot say it, as for a tool that is described elsewhere; None: that of `params`."""
     needs_grant: bool = True
     """False: everybody may call it, since what it leads to has rights of its own."""
     relays: bool = False

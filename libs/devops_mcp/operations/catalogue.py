@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic import JsonValue
-
 from devops_mcp.adapters.base import AnyAdapter, AnyTool
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import NotFound
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.schemas import brief
 
 SUITE = "suite"
 """The system of the tools that are the suite's own."""
@@ -30,14 +29,19 @@ class CatalogueEntry:
     @cached_property
     def input_schema(self) -> JsonObject:
         """JSON Schema 2020-12 of the arguments."""
-        schema: JsonObject = self.tool.params.model_json_schema()
-        return _trimmed(schema)
+        if self.tool.input_schema is not None:
+            return self.tool.input_schema
+        schema = brief(self.tool.params.model_json_schema())
+        if self.system == SUITE:  # there is only one
+            _properties(schema).pop("target", None)
+        return schema
 
     @cached_property
     def output_schema(self) -> JsonObject:
         """JSON Schema of the result as it is shown: chosen, empty and cut parts are absent, so nothing is required."""
-        schema: JsonObject = self.tool.result.model_json_schema(mode="serialization")
-        return _without_required(_trimmed(schema))
+        schema = brief(self.tool.result.model_json_schema(mode="serialization"), of_result=True)
+        _properties(schema)["truncated"] = {"type": "object"}
+        return schema
 
 
 class Catalogue:
@@ -79,27 +83,7 @@ def _allowed(entry: CatalogueEntry, principal: Principal, systems: frozenset[str
     return there and (not entry.tool.needs_grant or principal.may(entry.permission))
 
 
-def _trimmed(schema: JsonObject) -> JsonObject:
-    """Without the titles that pydantic makes of field names, which cost a model tokens and tell it nothing."""
-    return _without(schema, "title", str)
-
-
-def _without_required(schema: JsonObject) -> JsonObject:
-    return _without(schema, "required", list)
-
-
-def _without(schema: JsonObject, keyword: str, kind: type) -> JsonObject:
-    """The schema and all schemas in it without `keyword`; a property of that name holds a schema, not a `kind`, and stays."""
-    return {
-        name: _without_in(value, keyword, kind)
-        for name, value in schema.items()
-        if not (name == keyword and isinstance(value, kind))
-    }
-
-
-def _without_in(value: JsonValue, keyword: str, kind: type) -> JsonValue:
-    if isinstance(value, dict):
-        return _without(value, keyword, kind)
-    if isinstance(value, list):
-        return [_without_in(part, keyword, kind) for part in value]
-    return value
+def _properties(schema: JsonObject) -> JsonObject:
+    properties = schema.setdefault("properties", {})
+    assert isinstance(properties, dict)
+    return properties

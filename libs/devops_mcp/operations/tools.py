@@ -380,4 +380,6 @@ class ToolService:
 
 
 def _loses(params: Params, entry: CatalogueEntry) -> TypeGuard[DestructiveParams]:
-    return entry.tool.effect is Effect.DESTRUCTIVE and isinstance(params, DestructiveParams)
+    if entry.tool.effect is not Effect.DESTRUCTIVE or not isinstance(params, DestructiveParams):
+        return False
+    return entry.tool.loses is None or entry.tool.loses(params)

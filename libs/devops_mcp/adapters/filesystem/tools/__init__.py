@@ -36,6 +36,7 @@ from devops_mcp.adapters.filesystem.tools.write import (
     edit,
     mkdir,
     move,
+    replaces,
     write,
 )
 
@@ -48,7 +49,17 @@ TOOLS: tuple[Tool[Filesystem, Any, Any], ...] = (
     Tool("fs_tree", "List a folder and below", TreeParams, Tree, tree),
     Tool("fs_search", "Find files and lines", SearchParams, Matches, search),
     Tool("fs_info", "Describe a file", InfoParams, FileInfo, info),
-    Tool("fs_write", "Write a file", WriteFileParams, Written, write, _LOSING, Risk.HIGH, idempotent=True),
+    Tool(
+        "fs_write",
+        "Write a file",
+        WriteFileParams,
+        Written,
+        write,
+        _LOSING,
+        Risk.HIGH,
+        idempotent=True,
+        loses=replaces,
+    ),
     Tool("fs_edit", "Edit a file", EditFileParams, Edited, edit, _WRITE, _MEDIUM),
     Tool("fs_mkdir", "Make a folder", MakeFolderParams, MadeFolder, mkdir, _WRITE, idempotent=True),
     Tool("fs_move", "Move a file or folder", MoveParams, Moved, move, _WRITE, _MEDIUM),

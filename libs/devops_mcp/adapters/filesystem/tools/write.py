@@ -96,6 +96,11 @@ class Moved(WriteResult):
     path: str
 
 
+def replaces(params: WriteFileParams) -> bool:
+    """Whether the call may replace what is there; without either of these it only creates."""
+    return params.overwrite or params.expected_sha256 is not None
+
+
 async def write(client: Filesystem, params: WriteFileParams) -> Written:
     """Create a text file, or replace one: with `expected_sha256` from fs_read only if it is
     unchanged since, with `overwrite` in any case. For small changes use fs_edit."""

@@ -10,7 +10,7 @@ from devops_mcp.adapters.base import Effect, TaskSupport
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.conversation import InputRequired
 from devops_mcp.models.errors import NotFound, PlatformError
-from devops_mcp.operations.catalogue import CatalogueEntry
+from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
 from devops_mcp.operations.tasks import TaskService, becomes_task
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import requester_of
@@ -90,13 +90,19 @@ def described(entry: CatalogueEntry) -> types.Tool:
         input_schema=entry.input_schema,
         output_schema=entry.output_schema,
         execution=_EXECUTION.get(tool.task),
-        annotations=types.ToolAnnotations(
-            read_only_hint=tool.effect is Effect.READ,
-            destructive_hint=tool.effect is Effect.DESTRUCTIVE
-            or (tool.relays and tool.effect is Effect.WRITE),
-            idempotent_hint=tool.effect is Effect.READ or tool.idempotent,
-            open_world_hint=entry.system != "suite" or tool.relays,
-        ),
+        annotations=_annotations(entry),
+    )
+
+
+def _annotations(entry: CatalogueEntry) -> types.ToolAnnotations:
+    """Only what differs from what a client assumes of a tool: that it changes and may destroy something in the world outside."""
+    tool = entry.tool
+    reads = tool.effect is Effect.READ
+    return types.ToolAnnotations(
+        read_only_hint=True if reads else None,
+        destructive_hint=False if tool.effect is Effect.WRITE and not tool.relays else None,
+        idempotent_hint=True if tool.idempotent and not reads else None,
+        open_world_hint=False if entry.system == SUITE and not tool.relays else None,
     )
 
 

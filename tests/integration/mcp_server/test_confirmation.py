@@ -1,0 +1,117 @@
+"""What loses something is confirmed: by the person where the client can ask, by a plan where it cannot; else nothing is done."""
+
+from typing import Any
+
+import mcp_types as types
+import pytest
+
+from support.agents import ERAS, TRANSPORTS, agent
+from support.services import new_key, running_mcp, settings_for
+
+every_way = [pytest.param(t, e, id=f"{t}-{e}") for t in TRANSPORTS for e in ERAS]
+OVERWRITE = {"path": "work/notes.txt", "content": "new", "overwrite": True}
+
+
+@pytest.fixture
+def notes(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("old")
+    return path
+
+
+@pytest.fixture
+def settings(database, redis_url, notes):
+    files = {
+        "name": "files",
+        "system": "fs",
+        "options": {"roots": {"work": {"path": str(notes.parent), "read_only": False}}},
+    }
+    return settings_for(database.mcp_url, redis_url, [files])
+
+
+def person(action: str, content: dict[str, Any] | None, asked: list[str]) -> Any:
+    async def answer(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(params.message)
+        return types.ElicitResult(action=action, content=content)  # type: ignore[arg-type]
+
+    return answer
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+async def test_a_person_who_confirms_is_asked_once_and_it_is_done(database, settings, notes, transport, era):
+    key, asked = await new_key(database.owner_url), []
+    answers = person("accept", {"confirm": True}, asked)
+    async with (
+        running_mcp(settings) as url,
+        agent(transport, url, key, era, view="/x/fs", elicitation_callback=answers) as client,
+    ):
+        done = await client.call_tool("fs_write", OVERWRITE)
+    assert not done.is_error, done.content
+    assert notes.read_text() == "new"
+    assert len(asked) == 1
+    assert "fs_write" in asked[0]
+    assert "work/notes.txt" in asked[0]
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+@pytest.mark.parametrize(
+    ("action", "content"), [("decline", None), ("cancel", None), ("accept", {"confirm": False})]
+)
+async def test_a_person_who_does_not_confirm_loses_nothing(
+    database, settings, notes, transport, era, action, content
+):
+    key = await new_key(database.owner_url)
+    answers = person(action, content, [])
+    async with (
+        running_mcp(settings) as url,
+        agent(transport, url, key, era, view="/x/fs", elicitation_callback=answers) as client,
+    ):
+        refused = await client.call_tool("fs_write", OVERWRITE)
+    assert refused.is_error
+    assert "nothing was done" in refused.content[0].text
+    assert notes.read_text() == "old"
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+async def test_a_client_that_cannot_ask_makes_a_plan_and_applies_it(
+    database, settings, notes, transport, era
+):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, agent(transport, url, key, era, view="/x/fs") as client:
+        refused = await client.call_tool("fs_write", OVERWRITE)
+        planned = await client.call_tool("fs_write", {**OVERWRITE, "dry_run": True})
+        untouched = notes.read_text()
+        plan = planned.structured_content["plan"]
+        other = await client.call_tool("fs_write", {**OVERWRITE, "content": "worse", "plan": plan})
+        done = await client.call_tool("fs_write", {**OVERWRITE, "plan": plan})
+    assert refused.is_error
+    assert "dry_run" in refused.content[0].text
+    assert untouched == "old"
+    assert other.is_error
+    assert "other arguments" in other.content[0].text
+    assert not done.is_error, done.content
+    assert notes.read_text() == "new"
+
+
+async def test_what_loses_nothing_is_not_asked_for(database, settings, notes):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, agent("ws", url, key, ERAS[1], view="/x/fs") as client:
+        created = await client.call_tool("fs_write", {"path": "work/new.txt", "content": "x"})
+        there = await client.call_tool("fs_write", {"path": "work/notes.txt", "content": "x"})
+    assert not created.is_error, created.content
+    assert there.is_error
+    assert notes.read_text() == "old"
+
+
+async def test_a_plan_is_its_makers_only(database, settings, notes):
+    keys = [await new_key(database.owner_url) for _ in range(2)]
+    async with running_mcp(settings) as url:
+        async with agent("ws", url, keys[0], ERAS[1], view="/x/fs") as client:
+            planned = await client.call_tool("fs_write", {**OVERWRITE, "dry_run": True})
+        stolen = {**OVERWRITE, "plan": planned.structured_content["plan"]}
+        async with agent("ws", url, keys[1], ERAS[1], view="/x/fs") as client:
+            refused = await client.call_tool("fs_write", stolen)
+            forged = await client.call_tool("fs_write", {**stolen, "plan": stolen["plan"][:-4] + "AAAA"})
+    assert refused.is_error
+    assert forged.is_error
+    assert notes.read_text() == "old"
