@@ -70,6 +70,26 @@ def create_all_queues() -> None:
     typer.echo("the queues are there")
 
 
+@app.command("stdio")
+def serve_on_stdio(
+    url: Annotated[
+        str | None,
+        typer.Option(help="The server's WebSocket, such as wss://mcp.example.com/ws [DEVOPS_MCP_URL]."),
+    ] = None,
+    state: Annotated[
+        Path, typer.Option(help="Without an address: the folder of the suite that 'make run' started.")
+    ] = Path(".data"),
+) -> None:
+    """Speak the protocol on standard input and output, for clients that start their servers as programs.
+
+    The API key comes from DEVOPS_MCP_API_KEY. Exit codes: 0 the input ended, 2 no address or key, 3 the server cannot be reached,
+    4 it refuses, 5 the connection broke off.
+    """
+    from devops_mcp.cli.stdio import main as bridge
+
+    raise typer.Exit(bridge(url, state))
+
+
 @app.command("demo")
 def demo(
     state: Annotated[Path, typer.Option(help="Folder of the suite that 'make run' started.")] = Path(".data"),

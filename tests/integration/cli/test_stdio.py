@@ -1,0 +1,216 @@
+"""`devops-mcp stdio` as a client starts it: a program of its own, spoken to over its standard input and output."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from websockets.asyncio.server import serve
+
+from support.agents import ERAS
+from support.services import new_key, running_mcp, settings_for
+
+COMMAND = [sys.executable, "-m", "devops_mcp.cli.main", "stdio"]
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    },
+}
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+}
+
+
+@pytest.fixture
+def settings(database, redis_url):
+    return settings_for(database.mcp_url, redis_url)
+
+
+def websocket(url: str) -> str:
+    return url.replace("http", "ws", 1) + "/ws"
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, **changes}
+
+
+@asynccontextmanager
+async def bridge(*arguments: str, **changes: str) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment(**changes)
+    )
+    try:
+        async with asyncio.timeout(30):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ask(process: Process, message: dict) -> dict:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(message).encode() + b"\n")
+    return json.loads(await process.stdout.readline())
+
+
+async def ended(process: Process) -> tuple[int, bytes, str]:
+    """The exit code, what is left of standard output, and the one line of standard error."""
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out, err.decode()
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_python_client_lists_and_calls_tools(database, settings, era):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url:
+        env = environment(DEVOPS_MCP_URL=websocket(url), DEVOPS_MCP_API_KEY=key)
+        parameters = StdioServerParameters(command=COMMAND[0], args=COMMAND[1:], env=env)
+        async with Client(stdio_client(parameters), mode=era) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            created = await client.call_tool("context_create", {"title": "over stdio"})
+    assert "context_create" in names
+    assert not created.is_error
+
+
+async def test_it_ends_cleanly_with_its_input_after_what_was_asked_is_answered(database, settings):
+    key = await new_key(database.owner_url)
+    async with (
+        running_mcp(settings) as url,
+        bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key) as process,
+    ):
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n\n")
+        process.stdin.write_eof()
+        code, out, err = await ended(process)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["result"]["protocolVersion"] == "2025-11-25"
+
+
+async def test_the_suite_that_make_run_started_is_found(database, settings, tmp_path):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url:
+        (tmp_path / "run.json").write_text(json.dumps({"mcp_ws": websocket(url), "api_key": key}))
+        async with bridge("--state", str(tmp_path)) as process:
+            assert "result" in await ask(process, INITIALIZE)
+
+
+async def test_the_suites_own_key_is_given_to_no_other_address(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"mcp_ws": "ws://127.0.0.1:1/ws", "api_key": "dm_secret"}))
+    async with bridge("--state", str(tmp_path), "--url", "ws://127.0.0.1:10/ws") as process:
+        code, out, err = await ended(process)
+    assert (code, out) == (2, b"")
+    assert "DEVOPS_MCP_API_KEY is missing" in err
+
+
+async def test_a_handshake_after_a_probe_of_the_newer_era_is_served(database, settings):
+    """As some clients do: they ask with server/discover first, and fall back."""
+    key = await new_key(database.owner_url)
+    async with (
+        running_mcp(settings) as url,
+        bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key) as process,
+    ):
+        discover = {"jsonrpc": "2.0", "id": 0, "method": "server/discover", "params": {"_meta": ENVELOPE}}
+        assert "2026-07-28" in json.dumps(await ask(process, discover))
+        assert (await ask(process, INITIALIZE))["result"]["protocolVersion"] == "2025-11-25"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "code", "says"),
+    [
+        ([], {}, 2, "no server is known"),
+        (
+            ["--url", "http://127.0.0.1:1/mcp"],
+            {"DEVOPS_MCP_API_KEY": "k"},
+            2,
+            "not the address of a WebSocket",
+        ),
+        (["--url", "ws://127.0.0.1:1/ws"], {}, 2, "DEVOPS_MCP_API_KEY is missing"),
+        (["--url", "ws://127.0.0.1:1/ws"], {"DEVOPS_MCP_API_KEY": "k"}, 3, "cannot be reached"),
+    ],
+)
+async def test_what_is_missing_is_said_in_one_line(tmp_path, arguments, changes, code, says):
+    async with bridge("--state", str(tmp_path), *arguments, **changes) as process:
+        ending = await ended(process)
+    assert (ending[0], ending[1]) == (code, b"")
+    assert says in ending[2]
+    assert ending[2].count("\n") == 1
+
+
+async def test_a_key_that_is_refused_has_its_own_code_and_is_not_shown(database, settings):
+    key = "dm_aaaaaaaaaaaa_" + "x" * 43
+    async with (
+        running_mcp(settings) as url,
+        bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key) as process,
+    ):
+        code, out, err = await ended(process)
+    assert (code, out, err.count("\n")) == (4, b"", 1)
+    assert "401" in err
+    assert key not in err
+
+
+async def test_a_restart_of_the_server_ends_it_with_a_reason(database, settings):
+    key = await new_key(database.owner_url)
+    stop = asyncio.Event()
+    async with (
+        running_mcp(settings, stop) as url,
+        bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key) as process,
+    ):
+        await ask(process, INITIALIZE)
+        stop.set()
+        code, out, err = await ended(process)
+    assert (code, out, err.count("\n")) == (5, b"", 1)
+    assert "1012" in err
+
+
+async def test_a_signal_ends_it_without_complaint(database, settings):
+    key = await new_key(database.owner_url)
+    async with (
+        running_mcp(settings) as url,
+        bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key) as process,
+    ):
+        await ask(process, INITIALIZE)
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == (0, b"", "")
+
+
+async def test_messages_pass_unchanged_and_one_a_line():
+    """Large ones in many pieces, and line ends inside a frame."""
+
+    async def echo(socket) -> None:
+        async for frame in socket:
+            await socket.send(json.dumps(json.loads(frame), indent=1))
+
+    message = {"jsonrpc": "2.0", "method": "x", "params": {"text": "é\n" * 300_000}}
+    async with serve(echo, "127.0.0.1", 0, max_size=None, compression=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with bridge("--url", f"ws://127.0.0.1:{port}", DEVOPS_MCP_API_KEY="k") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+            line = b""
+            while not line.endswith(b"\n"):
+                line += await process.stdout.read(65_536)
+    assert json.loads(line) == message
+
+
+def test_the_exit_codes_are_in_the_help():
+    said = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, stdin=DEVNULL, check=True)
+    assert "Exit codes" in said.stdout
