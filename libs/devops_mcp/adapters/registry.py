@@ -12,6 +12,7 @@ OWN = (
     "devops_mcp.adapters.github",
     "devops_mcp.adapters.prometheus",
     "devops_mcp.adapters.filesystem",
+    "devops_mcp.adapters.gitlab",
 )
 
 
