@@ -25,7 +25,8 @@ from devops_mcp.models.conversation import Conversation, Question
 from devops_mcp.models.results import Truncation
 from devops_mcp.resilience.policies import Policies
 
-MAX_NAME = 40
+MAX_NAME = 64
+"""Clients refuse longer ones, or prefix and cut them; ours keep to 40."""
 _NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")
 
 
