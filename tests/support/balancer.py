@@ -15,14 +15,16 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"
 
 
 @asynccontextmanager
-async def balancing(*urls: str) -> AsyncIterator[str]:
-    """The base URL of a proxy in front of the servers."""
+async def balancing(*urls: str, versions: set[str | None] | None = None) -> AsyncIterator[str]:
+    """The base URL of a proxy in front of the servers; it notes the protocol's versions that it sees in headers."""
     next_url = itertools.cycle(urls)
 
     async with httpx2.AsyncClient(timeout=httpx2.Timeout(10, read=None)) as http:
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive)
+            if versions is not None:
+                versions.add(request.headers.get("mcp-protocol-version"))
             headers = [(k, v) for k, v in request.headers.items() if k not in _HOP_BY_HOP]
             target = next(next_url) + request.url.path
             asked = http.build_request(
