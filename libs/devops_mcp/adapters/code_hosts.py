@@ -25,15 +25,23 @@ _LOOSE_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d{1,9})?) ?(UTC|Z|[+-]\d\d:?\d\d)", re.ASCII
 )
 
+_NEVER = "0001-01-01T"
+"""How programs in Go write a time that has not come."""
+
 ChangeType: TypeAlias = Literal["change.opened", "change.updated", "change.merged", "change.closed"]
 ShapeT = TypeVar("ShapeT", bound=Shape)
 
 
 def _time(value: Any) -> Any:
-    if isinstance(value, str) and (loose := _LOOSE_TIME.fullmatch(value)):
-        date, clock, offset = loose.groups()
-        return f"{date}T{clock}{'Z' if offset == 'UTC' else offset}"
-    return value or None
+    if not isinstance(value, str):
+        return value or None
+    if not value or value.startswith(_NEVER):
+        return None
+    loose = _LOOSE_TIME.fullmatch(value)
+    if loose is None:
+        return value
+    date, clock, offset = loose.groups()
+    return f"{date}T{clock}{'Z' if offset == 'UTC' else offset}"
 
 
 Time = Annotated[datetime | None, BeforeValidator(_time)]

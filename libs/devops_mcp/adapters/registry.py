@@ -13,6 +13,8 @@ OWN = (
     "devops_mcp.adapters.prometheus",
     "devops_mcp.adapters.filesystem",
     "devops_mcp.adapters.gitlab",
+    "devops_mcp.adapters.gitea",
+    "devops_mcp.adapters.forgejo",
 )
 
 
