@@ -23,7 +23,7 @@ from support.suite import start_suite  # noqa: E402
 from support.websocket_bridge import websocket_bridge  # noqa: E402
 
 FIXTURES = ROOT / ".build" / "conformance"
-SUITE = Path(os.environ.get("SUITE_TMP") or package("@modelcontextprotocol/conformance") / "dist/index.js")
+SUITE = package("@modelcontextprotocol/conformance") / "dist/index.js"
 VIEW = "/x/conformance"
 CONFIGURATION = "integrations:\n  - {name: conformance, system: conformance}\n"
 REQUIREMENTS = ("2026-07-28", "2025-11-25")

@@ -22,6 +22,7 @@ from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.content import Block, Document
 from devops_mcp.models.conversation import Conversation, Question
+from devops_mcp.models.lists import Listed
 from devops_mcp.models.results import Truncation
 from devops_mcp.resilience.policies import Policies
 
@@ -208,16 +209,22 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
         return await (run(client, params, conversation) if self.converses else run(client, params))
 
 
+async def _nobody_listens(what: Listed) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """What an adapter is given of the world: the clock, which private networks the operator has opened, and the integration's policies.
 
-    Without `policies`, a connection makes its own, whose state ends with it.
+    Without `policies`, a connection makes its own, whose state ends with it. An adapter whose tools, prompts or resources have changed
+    says so with `changed`, and clients everywhere list them again.
     """
 
     private_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     now: Clock = utc_now
     policies: Policies | None = None
+    changed: Callable[[Listed], Awaitable[None]] = _nobody_listens
 
 
 @dataclass(frozen=True, slots=True)

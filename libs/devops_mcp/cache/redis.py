@@ -11,7 +11,6 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from devops_mcp.models.errors import Unavailable
 
-
 COMMAND_S = 0.05
 """So long a cache may take to answer: it is there to be quicker than the database."""
 

@@ -15,7 +15,8 @@ from uuid import UUID
 
 import structlog
 
-from devops_mcp.cache.notices import Gap, Notice, Notices
+from devops_mcp.cache.channel import Gap
+from devops_mcp.cache.notices import Notice, Notices
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import notice_of

@@ -1,8 +1,9 @@
 """The integrations: adapters configured for tenants, connected once a process."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.models.errors import ConfigurationError, NotFound
+from devops_mcp.models.lists import Listed
 from devops_mcp.resilience.policies import PolicyTable
 
 
@@ -74,16 +76,33 @@ class Integrations:
 
 @asynccontextmanager
 async def open_integrations(
-    configured: Sequence[IntegrationSettings], adapters: Mapping[str, AnyAdapter], outside: Outside
+    configured: Sequence[IntegrationSettings],
+    adapters: Mapping[str, AnyAdapter],
+    outside: Outside,
+    changed: Callable[[UUID, Listed], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Integrations]:
-    """Connect every configured integration; none is called yet. Raises `ConfigurationError` that names the wrong one."""
+    """Connect every configured integration; none is called yet. `changed` is told when one changed a tenant's lists.
+
+    Raises `ConfigurationError` that names the wrong one.
+    """
     policies = PolicyTable()
     async with AsyncExitStack() as stack:
         opened = [
-            await _open(stack, settings, adapters, replace(outside, policies=policies.of(_key(settings))))
+            await _open(stack, settings, adapters, _given(outside, settings, policies, changed))
             for settings in configured
         ]
         yield Integrations(opened, policies)
+
+
+def _given(
+    outside: Outside,
+    settings: IntegrationSettings,
+    policies: PolicyTable,
+    changed: Callable[[UUID, Listed], Awaitable[None]] | None,
+) -> Outside:
+    """The world as one integration sees it."""
+    given = replace(outside, policies=policies.of(_key(settings)))
+    return given if changed is None else replace(given, changed=partial(changed, settings.tenant_id))
 
 
 def _key(settings: IntegrationSettings) -> str:

@@ -15,6 +15,7 @@ from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.cache.changes import ListChanges
 from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
 from devops_mcp.config import Settings
 from devops_mcp.embedding.base import OpenedProvider
@@ -87,7 +88,7 @@ async def open_platform(
             open_provider(settings.embedding_provider, settings.embedding_model_dir)
         )
         integrations = await stack.enter_async_context(
-            open_integrations(settings.integrations, adapters, outside)
+            open_integrations(settings.integrations, adapters, outside, ListChanges(redis).publish)
         )
         metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
         audit = await stack.enter_async_context(open_audit_trail(database))

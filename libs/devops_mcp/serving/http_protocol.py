@@ -87,7 +87,7 @@ class HardenedHttp(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Fields behind the body (trailers) would pass for headers although nothing checked them.
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.strip(b" \t"))  # RFC 9110, 5.5: no part of the value
 
     def on_headers_complete(self) -> None:
         self._fault = self._fault_in_head()

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from devops_mcp.cache.notices import CHANNEL, Gap, Notice, Notices
+from devops_mcp.cache.channel import Gap
+from devops_mcp.cache.notices import CHANNEL, Notice, Notices
 from devops_mcp.cache.redis import open_redis, ping
 from devops_mcp.models.errors import Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id

@@ -23,7 +23,7 @@ from devops_mcp.models.conversation import (
     Sampling,
     SamplingAnswer,
 )
-from devops_mcp.models.errors import InvalidInput, Unanswerable
+from devops_mcp.models.errors import InvalidInput, PlatformError, Unanswerable
 
 LEVELS: tuple[Level, ...] = (
     "debug",
@@ -35,6 +35,7 @@ LEVELS: tuple[Level, ...] = (
     "alert",
     "emergency",
 )
+MISSING_CAPABILITY = -32021
 LEVEL_KEY = "devops_mcp.log_level"
 _STATE: TypeAdapter[dict[str, Answer]] = TypeAdapter(dict[str, Answer])
 # Older clients know them, so they are served; the SDK says at each use that newer ones should not.
@@ -68,7 +69,8 @@ class _Reporting:
         for question in questions.values():
             if not self.can_answer(question.kind):
                 raise Unanswerable(
-                    f"this asks for {_NAMES[question.kind]}, which the client did not declare that it can give"
+                    f"this asks for {_NAMES[question.kind]}, which the client did not declare that it can give",
+                    details={"requires": _CAPABILITIES[question.kind]},
                 )
 
 
@@ -138,6 +140,14 @@ class RetryingConversation(_Reporting):
         return answer is not None
 
 
+def incapable(ctx: ServerRequestContext[Any, Any], error: PlatformError) -> MCPError | None:
+    """The protocol's own error where a call needs what the client did not declare; None in the revisions that have none."""
+    required = error.details.get("requires")
+    if required is None or ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+        return None
+    return MCPError(MISSING_CAPABILITY, error.message, {"requiredCapabilities": {str(required): {}}})
+
+
 def conversation_of(
     ctx: ServerRequestContext[Any, Any], params: types.InputResponseRequestParams
 ) -> Conversation:
@@ -147,6 +157,7 @@ def conversation_of(
     return AskingConversation(ctx)
 
 
+_CAPABILITIES = {"form": "elicitation", "sampling": "sampling", "roots": "roots"}
 _NAMES = {"form": "a form (elicitation)", "sampling": "a text of its model (sampling)", "roots": "its roots"}
 
 

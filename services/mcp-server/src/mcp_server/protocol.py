@@ -5,11 +5,13 @@ from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel.server import Server
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.operations.feed import EventFeed
+from devops_mcp.operations.list_feed import ListFeed
 from devops_mcp.operations.platform import Platform
 from mcp_server.caller import known_principal
 from mcp_server.handlers.completion import CompletionHandlers
@@ -30,15 +32,25 @@ context_search before you investigate anew: it searches contexts and the events 
 (task_start). Subscribe to devops://events/<system>/<subject> to hear of events."""
 
 
-def build_server(platform: Platform, feed: EventFeed) -> Server[dict[str, Any]]:
+class _Server(Server[dict[str, Any]]):
+    """Declares that lists may change, to clients of the handshake era too."""
+
+    def create_initialization_options(
+        self, notification_options: NotificationOptions | None = None, *args: Any, **options: Any
+    ) -> InitializationOptions:
+        told = NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
+        return super().create_initialization_options(notification_options or told, *args, **options)
+
+
+def build_server(platform: Platform, feed: EventFeed, lists: ListFeed) -> Server[dict[str, Any]]:
     """The server with every capability it has."""
-    tools = ToolHandlers(platform.tools, platform.tasks)
+    subscriptions = SubscriptionHandlers(feed, lists)
+    tools = ToolHandlers(platform.tools, platform.tasks, subscriptions)
     resources = ResourceHandlers(platform.suite, platform.adapter_resources)
-    subscriptions = SubscriptionHandlers(feed)
-    prompts = PromptHandlers(platform.prompts)
+    prompts = PromptHandlers(platform.prompts, subscriptions)
     tasks = TaskHandlers(platform.tasks)
     completion = CompletionHandlers(platform.prompts, platform.adapter_resources, resources)
-    server: Server[dict[str, Any]] = Server(
+    server = _Server(
         NAME,
         version=version("devops-mcp"),
         title="DevOps MCP",

@@ -87,6 +87,18 @@ async def progresses(client: Outside, params: Params, conversation: Conversation
     return text("Tool with progress executed")
 
 
+async def tools_change(client: Outside, params: Params) -> ToolResult:
+    """Says that the list of tools changed."""
+    await client.changed("tools")
+    return text("told")
+
+
+async def prompts_change(client: Outside, params: Params) -> ToolResult:
+    """Says that the list of prompts changed."""
+    await client.changed("prompts")
+    return text("told")
+
+
 class HeaderParams(Params):
     region: str = Field(default="here", max_length=100, description="Mirrored in a header.")
 
@@ -143,6 +155,8 @@ TOOLS: tuple[Tool[Outside, Any, Any], ...] = (
     Tool("test_error_handling", "Error", Params, ToolResult, fails),
     Tool("test_tool_with_logging", "Logging", Params, ToolResult, logs),
     Tool("test_logging_tool", "Logging", Params, ToolResult, logs),
+    Tool("test_trigger_tool_change", "Change", Params, ToolResult, tools_change),
+    Tool("test_trigger_prompt_change", "Change", Params, ToolResult, prompts_change),
     Tool("test_tool_with_progress", "Progress", Params, ToolResult, progresses),
     Tool("test_x_mcp_header", "Header", HeaderParams, ToolResult, mirrored, input_schema=HEADER_SCHEMA),
     Tool("json_schema_2020_12_tool", "Schema", AnyParams, ToolResult, described, input_schema=SCHEMA),

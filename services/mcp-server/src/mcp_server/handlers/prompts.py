@@ -10,8 +10,9 @@ from devops_mcp.models.conversation import InputRequired
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.prompts import AnyPrompt, PromptService
 from mcp_server.caller import principal_of, requester_of
-from mcp_server.conversation import RetryingConversation, conversation_of
+from mcp_server.conversation import RetryingConversation, conversation_of, incapable
 from mcp_server.handlers.contents import content_of
+from mcp_server.handlers.subscriptions import SubscriptionHandlers
 
 TTL_MS = 60_000
 
@@ -19,7 +20,8 @@ TTL_MS = 60_000
 class PromptHandlers:
     """Offers prepared beginnings of conversations."""
 
-    def __init__(self, prompts: PromptService) -> None:
+    def __init__(self, prompts: PromptService, subscriptions: SubscriptionHandlers) -> None:
+        self._subscriptions = subscriptions
         self._prompts = prompts
 
     async def page(
@@ -28,6 +30,7 @@ class PromptHandlers:
         """All on one page: there are a handful."""
         if params is not None and params.cursor is not None:
             raise MCPError(types.INVALID_PARAMS, "not a cursor of this list; begin again without one")
+        await self._subscriptions.watch_lists(ctx)
         prompts = self._prompts.visible(await principal_of(ctx))
         return types.ListPromptsResult(
             prompts=[_described(prompt) for prompt in prompts], ttl_ms=TTL_MS, cache_scope="private"
@@ -45,6 +48,8 @@ class PromptHandlers:
             assert isinstance(conversation, RetryingConversation)
             return conversation.required(needed)
         except PlatformError as error:
+            if (refusal := incapable(ctx, error)) is not None:
+                raise refusal from None
             raise MCPError(types.INVALID_PARAMS, error.message) from None
         return types.GetPromptResult(
             description=prompt.description,

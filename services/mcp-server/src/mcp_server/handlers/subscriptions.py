@@ -6,7 +6,7 @@ its `_meta` which event it was and carries the trace of what brought it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -16,28 +16,33 @@ from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from opentelemetry.trace import SpanKind
 
 from devops_mcp.cache.notices import Notice
 from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.lists import LISTED, Listed
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import TRACEPARENT, carry, continued
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.event_log import READ
 from devops_mcp.operations.feed import EventFeed, Subscription
+from devops_mcp.operations.list_feed import ListFeed, ListWatch
 from mcp_server.caller import principal_of
 from mcp_server.handlers.resources import EVENTS
 
 EVENT_META_KEY = "io.devops-mcp/event"
 MAX_URIS = 100
 _STATE_KEY = "devops_mcp.subscriptions"
+_LISTS_KEY = "devops_mcp.lists"
 
 
 class SubscriptionHandlers:
     """Delivers events to subscribers; each hears its own tenant's only."""
 
-    def __init__(self, feed: EventFeed) -> None:
+    def __init__(self, feed: EventFeed, lists: ListFeed) -> None:
         self._feed = feed
+        self._lists = lists
 
     async def subscribe(
         self, ctx: ServerRequestContext[Any, Any], params: types.SubscribeRequestParams
@@ -67,17 +72,40 @@ class SubscriptionHandlers:
         uris = {_normal(uri): uri for uri in params.notifications.resource_subscriptions or ()}
         if len(uris) > MAX_URIS:
             raise MCPError(types.INVALID_PARAMS, f"a stream may subscribe to at most {MAX_URIS} addresses")
+        wanted = _wanted_lists(params.notifications)
         meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
-        async with self._subscribed(principal, uris.keys()) as subscription:
-            await ctx.session.send_notification(
-                _acknowledged(list(uris.values()), meta), related_request_id=ctx.request_id
-            )
-            async for notice in subscription:
-                with _delivering(notice):
-                    for uri in _addresses(notice) & uris.keys():
-                        notification = _updated(uris[uri], notice, meta)
-                        await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
+        async with (
+            self._subscribed(principal, uris.keys()) as subscription,
+            self._lists.watch(principal.tenant_id, wanted) as watch,
+        ):
+            acknowledged = _acknowledged(list(uris.values()), wanted, meta)
+            await ctx.session.send_notification(acknowledged, related_request_id=ctx.request_id)
+            telling = asyncio.create_task(_tell_lists(ctx, watch, meta), name="list changes")
+            try:
+                async for notice in subscription:
+                    with _delivering(notice):
+                        for uri in _addresses(notice) & uris.keys():
+                            notification = _updated(uris[uri], notice, meta)
+                            await ctx.session.send_notification(
+                                notification, related_request_id=ctx.request_id
+                            )
+            finally:
+                telling.cancel()
         return types.SubscriptionsListenResult(_meta=meta)
+
+    async def watch_lists(self, ctx: ServerRequestContext[Any, Any]) -> None:
+        """Tell a connection of the handshake era when what it has listed changes; it need not ask for that."""
+        connection = ctx.session._connection
+        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or _LISTS_KEY in connection.state:
+            return
+        connection.state[_LISTS_KEY] = True
+        principal = await principal_of(ctx)
+        watch = await connection.exit_stack.enter_async_context(
+            self._lists.watch(principal.tenant_id, frozenset(LISTED))
+        )
+        await connection.exit_stack.enter_async_context(
+            _running(_push_lists(connection, watch), "list changes")
+        )
 
     async def _of_connection(self, connection: Connection, principal: Principal) -> set[str]:
         """The addresses this connection is subscribed to; the first time, starts what delivers to it."""
@@ -107,13 +135,45 @@ async def _delivery(
     connection: Connection, subscription: Subscription, uris: set[str]
 ) -> AsyncIterator[None]:
     """Send what the subscription brings while the connection is open."""
-    task = asyncio.create_task(_deliver(connection, subscription, uris), name="event delivery")
+    async with _running(_deliver(connection, subscription, uris), "event delivery"):
+        yield
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def _push_lists(connection: Connection, watch: ListWatch) -> None:
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+        async for what in watch:
+            await connection.notify(f"notifications/{what}/list_changed", None)
+
+
+async def _tell_lists(ctx: ServerRequestContext[Any, Any], watch: ListWatch, meta: dict[str, Any]) -> None:
+    async for what in watch:
+        changed = _list_changed(what, types.NotificationParams(_meta=meta))
+        await ctx.session.send_notification(changed, related_request_id=ctx.request_id)
+
+
+def _list_changed(
+    what: Listed, params: types.NotificationParams
+) -> (
+    types.ToolListChangedNotification
+    | types.PromptListChangedNotification
+    | types.ResourceListChangedNotification
+):
+    if what == "tools":
+        return types.ToolListChangedNotification(params=params)
+    if what == "prompts":
+        return types.PromptListChangedNotification(params=params)
+    return types.ResourceListChangedNotification(params=params)
 
 
 async def _deliver(connection: Connection, subscription: Subscription, uris: set[str]) -> None:
@@ -159,7 +219,23 @@ def _updated(uri: str, notice: Notice, meta: dict[str, Any]) -> types.ResourceUp
     return types.ResourceUpdatedNotification(params=params)
 
 
-def _acknowledged(uris: list[str], meta: dict[str, Any]) -> types.SubscriptionsAcknowledgedNotification:
-    honored = types.SubscriptionFilter(resource_subscriptions=uris or None)
+def _wanted_lists(wanted: types.SubscriptionFilter) -> frozenset[Listed]:
+    asked: dict[Listed, bool | None] = {
+        "tools": wanted.tools_list_changed,
+        "prompts": wanted.prompts_list_changed,
+        "resources": wanted.resources_list_changed,
+    }
+    return frozenset(what for what in LISTED if asked[what])
+
+
+def _acknowledged(
+    uris: list[str], lists: frozenset[Listed], meta: dict[str, Any]
+) -> types.SubscriptionsAcknowledgedNotification:
+    honored = types.SubscriptionFilter(
+        resource_subscriptions=uris or None,
+        tools_list_changed="tools" in lists or None,
+        prompts_list_changed="prompts" in lists or None,
+        resources_list_changed="resources" in lists or None,
+    )
     params = types.SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
     return types.SubscriptionsAcknowledgedNotification(params=params)

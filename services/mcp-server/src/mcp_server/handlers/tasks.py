@@ -22,12 +22,11 @@ from devops_mcp.models.tasks import Task, TaskStatus
 from devops_mcp.operations.tasks import KEPT_FOR, TaskService
 from devops_mcp.operations.tools import ToolOutcome
 from mcp_server.caller import principal_of
-from mcp_server.conversation import answer_to, input_request
+from mcp_server.conversation import MISSING_CAPABILITY, answer_to, input_request
 from mcp_server.handlers.contents import result_of
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 HANDSHAKE_TASKS = "2025-11-25"
-MISSING_CAPABILITY = -32021
 HEADER_MISMATCH = -32020
 POLL_MS = 500
 RESULT_WITHIN_S = 30.0

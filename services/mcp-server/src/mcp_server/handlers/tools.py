@@ -14,8 +14,9 @@ from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
 from devops_mcp.operations.tasks import TaskService, becomes_task
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import requester_of
-from mcp_server.conversation import RetryingConversation, conversation_of
+from mcp_server.conversation import RetryingConversation, conversation_of, incapable
 from mcp_server.handlers.contents import result_of
+from mcp_server.handlers.subscriptions import SubscriptionHandlers
 from mcp_server.handlers.tasks import can_follow, created, required_but_missing
 
 PAGE = 50
@@ -29,7 +30,8 @@ _EXECUTION = {
 class ToolHandlers:
     """Lists what is laid before the caller, and calls it."""
 
-    def __init__(self, tools: ToolService, tasks: TaskService) -> None:
+    def __init__(self, tools: ToolService, tasks: TaskService, subscriptions: SubscriptionHandlers) -> None:
+        self._subscriptions = subscriptions
         self._tools = tools
         self._tasks = tasks
         self._described: dict[str, types.Tool] = {}
@@ -38,6 +40,7 @@ class ToolHandlers:
         self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         """Pages in the order of names; a cursor is the name that the page before ended with."""
+        await self._subscriptions.watch_lists(ctx)
         entries = self._tools.visible(await requester_of(ctx))
         start = _start(entries, params.cursor if params else None)
         page = entries[start : start + PAGE]
@@ -70,6 +73,8 @@ class ToolHandlers:
             assert isinstance(conversation, RetryingConversation)
             return conversation.required(needed)
         except PlatformError as error:
+            if (refusal := incapable(ctx, error)) is not None:
+                raise refusal from None
             return failed(error)
         return result_of(outcome)
 
