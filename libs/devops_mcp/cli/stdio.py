@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
+
+from devops_mcp.models.errors import MalformedInput
+from devops_mcp.serving.strict_json import loads
 
 URL_VARIABLE = "DEVOPS_MCP_URL"
 KEY_VARIABLE = "DEVOPS_MCP_API_KEY"
@@ -271,8 +273,8 @@ async def _serve(address: Address, output: int) -> None:
 def _message(data: bytes) -> dict[str, Any]:
     """The message in a line, as far as it can be read: what is not one is the server's to refuse."""
     try:
-        message = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        message = loads(data)
+    except MalformedInput:
         return {}
     return message if isinstance(message, dict) else {}
 
