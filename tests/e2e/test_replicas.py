@@ -229,5 +229,21 @@ async def test_a_call_whose_replica_was_killed_is_answered_when_its_stream_is_re
         assert (answer["id"], answer["error"]["code"]) == (message["id"], -32003)
 
 
+async def test_a_replica_that_hangs_is_not_asked_twice_and_its_session_is_there_when_it_wakes(
+    database, redis_url, queues
+):
+    async with installed(database, redis_url, queues) as suite:
+        client = suite.client()
+        client.replica = suite.one.url
+        await client.begin()
+        client.replica = suite.other.url
+        suite.one.send(signal.SIGSTOP)
+        hung = await client.post(client.request("tools/list"))
+        assert (hung.status_code, "retry-after" in hung.headers) == (503, True)
+        suite.one.send(signal.SIGCONT)
+        for client.replica in suite.urls:
+            assert (await client.call("tools/list"))["result"]["tools"]
+
+
 def _event(message) -> str:
     return message.data["params"]["_meta"]["io.devops-mcp/event"]["id"]

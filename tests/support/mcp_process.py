@@ -19,6 +19,10 @@ class McpProcess(WorkerProcess):
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal without waiting for an end."""
+        self._process.send_signal(number)
+
 
 @asynccontextmanager
 async def an_mcp_server(settings: Mapping[str, str]) -> AsyncIterator[McpProcess]:

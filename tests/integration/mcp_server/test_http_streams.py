@@ -171,3 +171,20 @@ async def test_a_stop_ends_streams_and_finishes_calls(redis_url):
         assert messages_of(await call)[-1]["result"]
         assert [event async for event in events] == []
         await opened.__aexit__(None, None, None)
+
+
+async def test_a_stop_finishes_calls_that_came_through_the_other_replica(redis_url):
+    talkative = Talkative()
+    async with (
+        replica(redis_url, talkative) as other,
+        httpx2.AsyncClient(timeout=10) as http,
+        asyncio.timeout(20),
+    ):
+        async with replica(redis_url, talkative) as owner:
+            client = HandshakeClient(http, [owner], KEY)
+            await client.begin()
+            client.replica = other
+            call = asyncio.create_task(client.post(calling(client, "report")))
+            await talkative.called.wait()
+            asyncio.get_running_loop().call_later(0.5, talkative.go_on.set)
+        assert messages_of(await call)[-1]["result"]["content"][0]["text"] == "whole"
