@@ -13,10 +13,9 @@ from typing import TypeAlias, cast
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from devops_mcp.cache.channel import Channel, Gap
 from devops_mcp.cache.sealing import Seal
 from devops_mcp.models.errors import Unavailable
 from devops_mcp.resilience.backoff import Backoff
@@ -26,8 +25,6 @@ log = structlog.get_logger()
 Hear: TypeAlias = Callable[[bytes], None]
 
 _CHANNEL = "devops-mcp:replica:"
-_SILENCE_S = 5.0
-"""After so long without a word the connection is asked whether it lives; after twice as long it is given up."""
 _MARK = 16
 _REMEMBERED = 10_000
 """Marks of messages heard, so that one that is played again is not heard again."""
@@ -81,23 +78,16 @@ class Replicas:
     async def _listen(
         self, hear: Hear, interrupted: Callable[[], None], resumed: Callable[[], Awaitable[None]]
     ) -> None:
-        failures = 0
-        while True:
-            try:
-                async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(_CHANNEL + self.own_id)
-                    async for kind, data in _frames(pubsub):
-                        failures = 0
-                        if kind == "subscribe":
-                            await resumed()
-                        elif kind == "message" and (body := self._opened(data)) is not None:
-                            hear(body)
-            except (RedisError, OSError) as error:
-                failures += 1
-                if failures == 1:
-                    log.warning("replica messages interrupted", error=type(error).__name__)
-            interrupted()
-            await asyncio.sleep(self._reconnect.delay_s(failures))
+        channel = Channel(self._redis, _CHANNEL + self.own_id, reconnect=self._reconnect)
+        async for heard in channel.hear():
+            match heard:
+                case Gap(listening=True):
+                    await resumed()
+                case Gap():
+                    interrupted()
+                case sealed:
+                    if (body := self._opened(sealed)) is not None:
+                        hear(body)
 
     def _opened(self, sealed: bytes) -> bytes | None:
         marked = self._seal.open(sealed, _CHANNEL + self.own_id)
@@ -108,20 +98,6 @@ class Replicas:
         if len(self._heard) > _REMEMBERED:
             self._heard.popitem(last=False)
         return marked[_MARK:]
-
-
-async def _frames(pubsub: PubSub) -> AsyncIterator[tuple[str, bytes]]:
-    silences = 0
-    while True:
-        frame = await pubsub.get_message(timeout=_SILENCE_S)
-        if frame is not None:
-            silences = 0
-            yield frame["type"], frame["data"]
-            continue
-        silences += 1
-        if silences > 1:
-            raise RedisConnectionError("no answer to a ping")
-        await pubsub.ping()
 
 
 def _away(error: Exception) -> Unavailable:
