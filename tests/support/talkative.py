@@ -76,14 +76,14 @@ class Talkative:
 
 
 @asynccontextmanager
-async def replica(redis_url: str, talkative: Talkative) -> AsyncIterator[str]:
-    """The base URL of a process that serves the tools at /mcp and /sse."""
+async def replica(redis_url: str, talkative: Talkative, **times: float) -> AsyncIterator[str]:
+    """The base URL of a process that serves the tools at /mcp and /sse; `times` are those of its sessions."""
     stop = asyncio.Event()
     keyring = Keyring([SecretStr("a master key for the tests, and nothing else")])
     settings = ServerSettings(drain_timeout_s=5)
     async with open_redis(redis_url, command_timeout_s=1) as redis:
         server = talkative.server()
-        sessions = sessions_over(server, redis, keyring)
+        sessions = sessions_over(server, redis, keyring, **times)
         authenticator = Authenticator(_find)
         http = HttpEndpoint(server, authenticator, sessions, max_body_bytes=MIB)
         sse = SseEndpoint(authenticator, sessions)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 
+from devops_mcp.cache.redis import open_redis
 from support.handshake import REVISIONS, HandshakeClient, messages_of, next_message
 from support.talkative import KEY, Talkative, replica
 
@@ -188,3 +189,44 @@ async def test_a_stop_finishes_calls_that_came_through_the_other_replica(redis_u
             await talkative.called.wait()
             asyncio.get_running_loop().call_later(0.5, talkative.go_on.set)
         assert messages_of(await call)[-1]["result"]["content"][0]["text"] == "whole"
+
+
+async def test_a_session_that_nobody_uses_ends_and_one_that_is_listened_to_does_not(redis_url):
+    talkative = Talkative()
+    async with (
+        replica(redis_url, talkative, idle_s=0.5, sweep_s=0.1) as url,
+        httpx2.AsyncClient(timeout=10) as http,
+        asyncio.timeout(20),
+    ):
+        idle, listener = HandshakeClient(http, [url], KEY), HandshakeClient(http, [url], KEY)
+        await idle.begin()
+        await listener.begin()
+        async with listener.listening():
+            await _until_gone(redis_url, idle)
+            assert (await listener.call("ping"))["result"] == {}
+        assert (await idle.post(idle.request("ping"))).status_code == 404
+
+
+async def test_when_redis_has_lost_its_memory_sessions_are_registered_again(redis_url):
+    """R01"""
+    talkative = Talkative()
+    async with (
+        replica(redis_url, talkative, sweep_s=0.1) as owner,
+        replica(redis_url, talkative) as other,
+        open_redis(redis_url, command_timeout_s=2) as redis,
+        httpx2.AsyncClient(timeout=10) as http,
+        asyncio.timeout(20),
+    ):
+        client = HandshakeClient(http, [owner], KEY)
+        await client.begin()
+        await redis.flushall()
+        while not await redis.exists(f"devops-mcp:session:{client.session_id}"):
+            await asyncio.sleep(0.02)
+        client.replica = other
+        assert (await client.call("ping"))["result"] == {}
+
+
+async def _until_gone(redis_url: str, client: HandshakeClient) -> None:
+    async with open_redis(redis_url, command_timeout_s=2) as redis:
+        while await redis.exists(f"devops-mcp:session:{client.session_id}"):
+            await asyncio.sleep(0.02)

@@ -245,14 +245,20 @@ class Sessions:
             session.standalone.release()
 
 
-def sessions_over(server: Server[dict[str, Any]], redis: Redis, keyring: Keyring) -> Sessions:
+def sessions_over(
+    server: Server[dict[str, Any]],
+    redis: Redis,
+    keyring: Keyring,
+    *,
+    idle_s: float = IDLE_S,
+    sweep_s: float = SWEEP_S,
+) -> Sessions:
     """The sessions of this process, with the replicas that share this Redis and these keys."""
     seal = Seal(keyring.keys("replicas"))
     replicas = Replicas(redis, seal)
     records = SessionRecords(redis, seal, replicas.own_id, lifetime_s=IDLE_S + _SPARE_S)
-    return Sessions(
-        server, replicas, records, MessageLog(redis, seal, LogLimits(lifetime_s=IDLE_S + _SPARE_S))
-    )
+    kept = MessageLog(redis, seal, LogLimits(lifetime_s=IDLE_S + _SPARE_S))
+    return Sessions(server, replicas, records, kept, idle_s=idle_s, sweep_s=sweep_s)
 
 
 async def _repeat(session: Session, request: Request) -> None:
