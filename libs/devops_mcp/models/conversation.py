@@ -90,3 +90,7 @@ class Conversation(Protocol):
     async def log(self, level: Level, message: str) -> None:
         """Tell the caller something, if it wants to hear of this level."""
         ...
+
+    async def let_go(self) -> None:
+        """Free the caller's connection while the operation goes on, where the caller can come back for the answer; else do nothing."""
+        ...

@@ -38,3 +38,6 @@ class PacedConversation:
 
     async def log(self, level: Level, message: str) -> None:
         await self._conversation.log(level, message)
+
+    async def let_go(self) -> None:
+        await self._conversation.let_go()

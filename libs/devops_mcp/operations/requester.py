@@ -55,6 +55,9 @@ class NobodyToAsk:
     async def log(self, level: Level, message: str) -> None:
         """Nobody listens."""
 
+    async def let_go(self) -> None:
+        """The one answer is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Requester:

@@ -57,6 +57,9 @@ class TaskConversation:
     async def log(self, level: Level, message: str) -> None:
         await self._report(None, None, message)
 
+    async def let_go(self) -> None:
+        """A task holds nobody's connection."""
+
     async def _report(self, done: float | None, total: float | None, message: str | None) -> None:
         async with self._database.transaction(self._task.tenant_id) as tx:
             await tx.tasks.report(self._task.id, self._task.attempt, done, total, message)

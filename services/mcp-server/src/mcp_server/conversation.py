@@ -65,6 +65,11 @@ class _Reporting:
         if LEVELS.index(level) >= LEVELS.index(wanted):
             await self._ctx.session.send_log_message(level, message, related_request_id=self._ctx.request_id)
 
+    async def let_go(self) -> None:
+        """Up to 2025-11-25 an HTTP client may be sent away, and comes back to its stream with `Last-Event-ID`."""
+        if self._ctx.close_sse_stream is not None:
+            await self._ctx.close_sse_stream()
+
     def _require(self, questions: Mapping[str, Question]) -> None:
         for question in questions.values():
             if not self.can_answer(question.kind):

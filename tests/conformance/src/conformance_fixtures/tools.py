@@ -87,6 +87,13 @@ async def progresses(client: Outside, params: Params, conversation: Conversation
     return text("Tool with progress executed")
 
 
+async def sends_away(client: Outside, params: Params, conversation: Conversation) -> ToolResult:
+    """Frees the client's connection and answers a moment later."""
+    await conversation.let_go()
+    await asyncio.sleep(2 * MOMENT_S)
+    return text("Reconnection test completed")
+
+
 async def tools_change(client: Outside, params: Params) -> ToolResult:
     """Says that the list of tools changed."""
     await client.changed("tools")
@@ -155,6 +162,7 @@ TOOLS: tuple[Tool[Outside, Any, Any], ...] = (
     Tool("test_error_handling", "Error", Params, ToolResult, fails),
     Tool("test_tool_with_logging", "Logging", Params, ToolResult, logs),
     Tool("test_logging_tool", "Logging", Params, ToolResult, logs),
+    Tool("test_reconnection", "Away", Params, ToolResult, sends_away),
     Tool("test_trigger_tool_change", "Change", Params, ToolResult, tools_change),
     Tool("test_trigger_prompt_change", "Change", Params, ToolResult, prompts_change),
     Tool("test_tool_with_progress", "Progress", Params, ToolResult, progresses),

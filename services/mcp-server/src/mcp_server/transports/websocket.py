@@ -7,7 +7,7 @@ what is under way is answered and the connection closed with 1012.
 """
 
 import asyncio
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import anyio
 import mcp_types as types
@@ -89,6 +89,10 @@ class _Conversation:
                 except BadFrame as fault:
                     await self._send(fault.answer)
                     continue
+                if _is_handshake_of_a_stateless_client(message):
+                    # The SDK takes `initialize` for another era's greeting; in this one the method is gone.
+                    await self._send(_no_such_method(message))
+                    continue
                 self._note_request(message)
                 metadata = ServerMessageMetadata(request_context=self._websocket)
                 await to_server.send(SessionMessage(message, metadata))
@@ -120,3 +124,15 @@ class _Conversation:
             await self._idle.wait()
         await self._websocket.close(RESTARTING, "the server restarts; connect again")
         scope.cancel()
+
+
+def _is_handshake_of_a_stateless_client(message: types.JSONRPCMessage) -> TypeGuard[types.JSONRPCRequest]:
+    if not isinstance(message, types.JSONRPCRequest) or message.method != "initialize":
+        return False
+    meta = (message.params or {}).get("_meta")
+    return isinstance(meta, dict) and types.PROTOCOL_VERSION_META_KEY in meta
+
+
+def _no_such_method(request: types.JSONRPCRequest) -> types.JSONRPCError:
+    error = types.ErrorData(code=types.METHOD_NOT_FOUND, message="Method not found", data=request.method)
+    return types.JSONRPCError(jsonrpc="2.0", id=request.id, error=error)
