@@ -127,17 +127,22 @@ def pushed(
     commit: str,
     messages: Sequence[str] = (),
     count: int | None = None,
+    more: bool = False,
     created: bool = False,
     forced: bool = False,
     url: str | None = None,
     at: datetime | None = None,
 ) -> Event:
-    """Commits reached `ref`, a full one. `messages` are first lines, oldest first; `count` is of all commits, where not all are told."""
+    """Commits reached `ref`, a full one. `messages` are first lines, oldest first.
+
+    Where not all commits are told, `count` is of all, or `more` says that there are some more.
+    """
     newest = messages[-1] if messages else ""
     how = "force-pushed" if forced else "pushed"
     where = f"{short_ref(ref)} of {payload.subject}"
     number = len(messages) if count is None else count
-    title = f"{number} commit{'' if number == 1 else 's'} {how} to {where}{about(newest)}"
+    commits = f"{number}{' or more' if more else ''} commit{'' if number == 1 and not more else 's'}"
+    title = f"{commits} {how} to {where}{about(newest)}"
     if ref.startswith("refs/tags/"):
         title = f"Tag {short_ref(ref)} {how} to {payload.subject}{about(newest)}"
     elif not number:
@@ -237,6 +242,13 @@ def activity(
     more = " ".join(first_line(detail, 120) for detail in details if detail)
     line = f"{what[:1].upper()}{what[1:]}{done} in {payload.subject}{by}{about(more)}"
     return ActivityRecorded(**payload.told(line, url, at), vendor_type=payload.event, action=action)
+
+
+def seconds_between(began: datetime | None, end: datetime | None) -> float | None:
+    """How long a run took; None where either time is missing, or only one of them has an offset."""
+    if began is None or end is None or (began.tzinfo is None) is not (end.tzinfo is None):
+        return None
+    return (end - began).total_seconds()
 
 
 def ended(conclusion: str | None) -> str:

@@ -20,6 +20,7 @@ from devops_mcp.adapters.code_hosts import (
     no_commit,
     pushed,
     ref_deleted,
+    seconds_between,
 )
 from devops_mcp.adapters.deliveries import about, json_object, text
 from devops_mcp.adapters.gitea_forms import check_form
@@ -322,7 +323,7 @@ def _workflow_run(payload: Payload) -> Event:
         commit=run.commit,
         conclusion=run.conclusion if finished else None,
         failed=finished and run.conclusion in FAILED,
-        duration_s=_seconds(run.started_at, run.completed_at) if finished else None,
+        duration_s=seconds_between(run.started_at, run.completed_at) if finished else None,
     )
 
 
@@ -342,14 +343,8 @@ def _action_run(payload: Payload) -> Event:
         commit=run.commit,
         conclusion=run.status,
         failed=failed,
-        duration_s=_seconds(run.started, run.stopped),
+        duration_s=seconds_between(run.started, run.stopped),
     )
-
-
-def _seconds(began: Time, end: Time) -> float | None:
-    if began is None or end is None or (began.tzinfo is None) is not (end.tzinfo is None):
-        return None
-    return (end - began).total_seconds()
 
 
 def _other(payload: Payload) -> Event:

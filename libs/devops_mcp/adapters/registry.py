@@ -15,6 +15,8 @@ OWN = (
     "devops_mcp.adapters.gitlab",
     "devops_mcp.adapters.gitea",
     "devops_mcp.adapters.forgejo",
+    "devops_mcp.adapters.bitbucket",
+    "devops_mcp.adapters.harness",
 )
 
 
