@@ -22,6 +22,7 @@ SOURCES := libs services/mcp-server/src services/rest-api/src services/worker/sr
 PROJECTS := $(OWN:%=%/pyproject.toml) pyproject.toml
 INSTALLED := .venv/.installed
 LOCALSTACK := .build/localstack
+CONFORMANCE := .build/conformance
 # Programs from Debian packages of the same name that tests marked `systems` run against.
 SYSTEM_PROGRAMS := prometheus
 NODE_INSTALLED := tests/node/node_modules/.package-lock.json
@@ -67,6 +68,15 @@ test: $(INSTALLED) $(NODE_INSTALLED) ## Run the tests on real parts of their own
 .PHONY: test-systems
 test-systems: $(INSTALLED) $(NODE_INSTALLED) $(LOCALSTACK)/.installed system-programs ## Run the tests against programs from Debian's packages and LocalStack
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup -m systems $(PYTEST_ARGS)
+
+.PHONY: conformance
+conformance: $(CONFORMANCE)/.installed $(NODE_INSTALLED) ## Run the protocol's own conformance suite over HTTP and WebSocket (SCENARIO=...)
+	@$(BIN)/python tests/conformance/run.py $(if $(SCENARIO),--scenario $(SCENARIO))
+
+# Beside the environment and not in it, so that no other test sees these tools.
+$(CONFORMANCE)/.installed: $(shell find tests/conformance -name '*.py' -o -name pyproject.toml) | $(INSTALLED)
+	@$(UV) pip install --quiet --no-deps --reinstall --target $(CONFORMANCE) ./tests/conformance
+	@touch $@
 
 # An environment of its own, because it pins other versions of what we use.
 $(LOCALSTACK)/.installed: | $(INSTALLED)

@@ -80,6 +80,7 @@ async def _run_all(addresses: Mapping[str, Any], arguments: argparse.Namespace, 
                 output = state / f"{transport}-{number}"
                 said = await _run(f"http://127.0.0.1:{proxy}/mcp{VIEW}", options, output)
                 failed += _report(f"{transport} {' '.join(options)}", output, said)
+    print(f"{failed} scenarios failed" if failed else "every scenario passed")
     return 1 if failed else 0
 
 

@@ -12,6 +12,13 @@ async def authorizing_proxy(port: int, key: str) -> AsyncIterator[int]:
     """Forward to `127.0.0.1:port` with `key`; yields the proxy's port. Each connection carries one request."""
     added = f"\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n".encode()
 
+    serving: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -26,9 +33,12 @@ async def authorizing_proxy(port: int, key: str) -> AsyncIterator[int]:
                 upstream_writer.close()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=_HEAD)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=_HEAD)
     async with server:
         yield server.sockets[0].getsockname()[1]
+    for task in list(serving):
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,14 +13,18 @@ from devops_mcp.auth.keyring import Keyring
 from devops_mcp.operations.feed import EventFeed
 from devops_mcp.operations.list_feed import ListFeed
 from devops_mcp.operations.platform import Platform
+from devops_mcp.operations.skills import SkillLibrary
 from mcp_server.caller import known_principal
 from mcp_server.handlers.completion import CompletionHandlers
 from mcp_server.handlers.handshake_tasks import HandshakeTasks
 from mcp_server.handlers.logging import set_level
 from mcp_server.handlers.prompts import PromptHandlers
 from mcp_server.handlers.resources import ResourceHandlers
+from mcp_server.handlers.skills import EXTENSION as SKILLS
+from mcp_server.handlers.skills import SETTINGS, DirectoryParams, SkillHandlers, UriParams
 from mcp_server.handlers.subscriptions import SubscriptionHandlers
-from mcp_server.handlers.tasks import EXTENSION, TaskHandlers, TaskParams, UpdateParams
+from mcp_server.handlers.tasks import EXTENSION as TASKS
+from mcp_server.handlers.tasks import TaskHandlers, TaskParams, UpdateParams
 from mcp_server.handlers.tools import ToolHandlers
 
 NAME = "devops-mcp"
@@ -44,9 +48,11 @@ class _Server(Server[dict[str, Any]]):
 
 def build_server(platform: Platform, feed: EventFeed, lists: ListFeed) -> Server[dict[str, Any]]:
     """The server with every capability it has."""
+    library = SkillLibrary()
+    skills = SkillHandlers(library)
     subscriptions = SubscriptionHandlers(feed, lists)
     tools = ToolHandlers(platform.tools, platform.tasks, subscriptions)
-    resources = ResourceHandlers(platform.suite, platform.adapter_resources)
+    resources = ResourceHandlers(platform.suite, platform.adapter_resources, library)
     prompts = PromptHandlers(platform.prompts, subscriptions)
     tasks = TaskHandlers(platform.tasks)
     completion = CompletionHandlers(platform.prompts, platform.adapter_resources, resources)
@@ -75,7 +81,10 @@ def build_server(platform: Platform, feed: EventFeed, lists: ListFeed) -> Server
     server.add_request_handler("tasks/cancel", TaskParams, tasks.cancel)
     server.add_request_handler("tasks/result", TaskParams, tasks.result)
     server.add_request_handler("tasks/list", types.PaginatedRequestParams, tasks.page)
-    server.extensions[EXTENSION] = {}
+    server.add_request_handler("skills/list", types.PaginatedRequestParams, skills.page)
+    server.add_request_handler("skills/get", UriParams, skills.get)
+    server.add_request_handler("resources/directory/read", DirectoryParams, skills.directory)
+    server.extensions |= {TASKS: {}, SKILLS: SETTINGS}
     server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
     server.middleware.append(HandshakeTasks(platform.tools, platform.tasks))
     return server

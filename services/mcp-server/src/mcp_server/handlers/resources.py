@@ -16,9 +16,12 @@ from devops_mcp.models.content import Document
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_resources import AdapterResources
+from devops_mcp.operations.skills import SCHEME as SKILL_SCHEME
+from devops_mcp.operations.skills import SkillLibrary
 from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
 from mcp_server.caller import principal_of
 from mcp_server.handlers.contents import document
+from mcp_server.handlers.skills import skill_document, skill_resources
 
 SCHEME = "devops://"
 EVENTS = f"{SCHEME}events"
@@ -57,9 +60,10 @@ TEMPLATES = (
 class ResourceHandlers:
     """Reads what the caller may see; a thing that is another's is answered like one that does not exist."""
 
-    def __init__(self, suite: Suite, offered: AdapterResources) -> None:
+    def __init__(self, suite: Suite, offered: AdapterResources, skills: SkillLibrary) -> None:
         self._suite = suite
         self._offered = offered
+        self._skills = skills
 
     async def page(
         self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
@@ -115,9 +119,12 @@ class ResourceHandlers:
         return [value for value in dict.fromkeys(values) if value.startswith(begun)]
 
     def _fixed(self, principal: Principal) -> list[types.Resource]:
-        return [_resource(r) for r in self._offered.visible(principal) if not r.is_template]
+        offered = [_resource(r) for r in self._offered.visible(principal) if not r.is_template]
+        return [*offered, *skill_resources(self._skills)]
 
     async def _document(self, principal: Principal, uri: str) -> Document:
+        if uri.startswith(SKILL_SCHEME):
+            return skill_document(self._skills, uri)
         if not uri.startswith(SCHEME):
             return await self._offered.read(principal, uri)
         return Document(uri=uri, mime_type=JSON, text=await self._text(principal, uri))
