@@ -126,6 +126,10 @@ class Settings(BaseSettings):
     result_budget_bytes: int = Field(default=24_000, ge=2_000, le=1_000_000)
     result_lifetime: timedelta = timedelta(hours=24)
     tool_deadline_s: float = Field(default=30.0, gt=0, le=600)
+    tool_calls_per_s: float = Field(default=50.0, ge=0, le=100_000)
+    """How many calls of tools one caller may make, over all replicas; 0: as many as it likes."""
+    tool_calls_burst: int = Field(default=500, ge=1, le=1_000_000)
+    """How many of them at once, after a pause."""
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> "Settings":

@@ -42,6 +42,12 @@ class ContextService:
         async with self._database.transaction(principal.tenant_id) as tx:
             return await _visible(tx, principal, context_id)
 
+    async def require_writable(self, principal: Principal, context_id: UUID) -> None:
+        """Raise `NotFound` or `Forbidden` unless the principal may append to the context."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await _visible(tx, principal, context_id)
+
     async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Context]:
         """The principal's contexts, newest first."""
         require(principal, READ)

@@ -16,6 +16,7 @@ from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.changes import ListChanges
+from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
 from devops_mcp.config import Settings
 from devops_mcp.embedding.base import OpenedProvider
@@ -25,8 +26,10 @@ from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.audit import open_audit_trail
+from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
+from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
@@ -92,6 +95,8 @@ async def open_platform(
         )
         metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
         audit = await stack.enter_async_context(open_audit_trail(database))
+        contexts = ContextService(database, embeds=embedding.provider is not None)
+        journal = await stack.enter_async_context(open_context_journal(contexts))
         catalogue = Catalogue(adapters, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS, *TASK_TOOLS))
         keyring = Keyring(settings.master_keys)
 
@@ -99,11 +104,18 @@ async def open_platform(
             return suite.desk(requester, toolbox)
 
         tools = ToolService(
-            catalogue, integrations, desk, database, audit, metrics, _limits(settings), Confirmation(keyring)
+            catalogue,
+            integrations,
+            desk,
+            database,
+            CallLedger(audit, journal, metrics),
+            _limits(settings),
+            Confirmation(keyring),
+            _rates(settings, redis),
         )
         # The suite's own tools call tools and start tasks, so the suite comes after both.
         suite = Suite(
-            contexts=ContextService(database, embeds=embedding.provider is not None),
+            contexts=contexts,
             search=SearchService(database, embedding.provider, metrics),
             events=EventLog(database),
             results=ResultService(database),
@@ -153,6 +165,12 @@ def _networks(settings: Settings) -> tuple[Network, ...]:
         return parse_networks(settings.private_networks)
     except ValueError as error:
         raise ConfigurationError(f"private_networks: {error}") from None
+
+
+def _rates(settings: Settings, redis: Redis) -> RateLimiter | None:
+    if settings.tool_calls_per_s == 0:
+        return None
+    return RateLimiter(redis, Rate(settings.tool_calls_per_s, settings.tool_calls_burst))
 
 
 def _limits(settings: Settings) -> ToolLimits:

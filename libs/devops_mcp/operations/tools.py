@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from pydantic.json_schema import SkipJsonSchema
 
 from devops_mcp.adapters.base import DestructiveParams, Effect, Params, ReadParams, ToolResult, WriteParams
-from devops_mcp.models.audit import AuditRecord
+from devops_mcp.cache.rates import RateLimiter
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.content import Block
 from devops_mcp.models.conversation import Answer, InputRequired
@@ -31,24 +31,17 @@ from devops_mcp.models.errors import (
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.results import KeptResult, Truncation
-from devops_mcp.observability.metrics import Metrics
-from devops_mcp.observability.tracing import current_trace_id
 from devops_mcp.operations.arguments import validate
-from devops_mcp.operations.audit import AuditTrail
+from devops_mcp.operations.call_ledger import INPUT_REQUIRED, CallLedger
 from devops_mcp.operations.catalogue import SUITE, Catalogue, CatalogueEntry
 from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.integrations import Integrations
-from devops_mcp.operations.masking import masked
 from devops_mcp.operations.pacing import PacedConversation
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.shaping import Shaped, shape
 from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.idempotency import CallKey
-
-INPUT_REQUIRED = "input_required"
-"""How a call ended that asked its caller something, and goes on with the caller's next."""
-_OUTCOMES: Mapping[str | None, str] = {None: "ok", INPUT_REQUIRED: "pending"}
 
 log = structlog.get_logger()
 
@@ -112,10 +105,10 @@ class ToolService:
         integrations: Integrations,
         desk: Callable[["Requester", "Toolbox"], Any],
         database: Database,
-        audit: AuditTrail,
-        metrics: Metrics,
+        ledger: CallLedger,
         limits: ToolLimits,
         confirmation: Confirmation,
+        rates: RateLimiter | None,
         *,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -124,8 +117,8 @@ class ToolService:
         self._integrations = integrations
         self._desk = desk
         self._database = database
-        self._audit = audit
-        self._metrics = metrics
+        self._ledger = ledger
+        self._rates = rates
         self._limits = limits
         self._confirmation = confirmation
         self._now = now
@@ -184,21 +177,31 @@ class ToolService:
             )
             assert isinstance(relayed, Relayed)
             return relayed.outcome
+        await self._admit(requester, entry)
         started = self._monotonic()
-        code: str | None = None
+        code, said = None, ""
         try:
-            return await self._guarded(requester, entry, arguments)
+            outcome = await self._guarded(requester, entry, arguments)
+            said = outcome.text
+            return outcome
         except PlatformError as error:
-            code = error.code
+            code, said = error.code, f"{error.code}: {error.message}"
             raise
         except InputRequired:
             code = INPUT_REQUIRED
             raise
         except asyncio.CancelledError:
-            code = "cancelled"
+            code = said = "cancelled"
             raise
         finally:
-            await self._account(requester.principal, entry, arguments, code, self._monotonic() - started)
+            seconds = self._monotonic() - started
+            await self._ledger.enter(requester, entry, arguments, code=code, said=said, seconds=seconds)
+
+    async def _admit(self, requester: Requester, entry: CatalogueEntry) -> None:
+        """Within the caller's rate, and for a context that it may write to."""
+        if self._rates is not None:
+            await self._rates.take(str(requester.principal.id))
+        await self._ledger.begin(requester, entry)
 
     async def _guarded(
         self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
@@ -348,34 +351,6 @@ class ToolService:
             await tx.results.keep(kept)
         return Truncation(
             handle=kept.id, shown_bytes=shaped.shown_bytes, total_bytes=len(whole), cut=shaped.cut
-        )
-
-    async def _account(
-        self,
-        principal: Principal,
-        entry: CatalogueEntry,
-        arguments: Mapping[str, JsonValue],
-        code: str | None,
-        seconds: float,
-    ) -> None:
-        tool, outcome = entry.tool.name, code or "ok"
-        self._metrics.tool_call(tool, outcome, seconds)
-        log.info("tool called", tool=tool, outcome=outcome, duration_ms=round(seconds * 1000, 1))
-        await self._audit.record(
-            AuditRecord(
-                id=new_id(),
-                tenant_id=principal.tenant_id,
-                actor_id=principal.id,
-                actor=principal.name,
-                action=f"tool.{entry.tool.effect}",
-                target=tool,
-                outcome=_OUTCOMES.get(code, "failed"),
-                error_code=code,
-                duration_ms=seconds * 1000,
-                arguments=masked(arguments),
-                trace_id=current_trace_id(),
-                at=self._now(),
-            )
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, SecretStr
@@ -20,6 +21,8 @@ from devops_mcp.adapters.base import (
     WriteResult,
 )
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.cache.rates import Rate, RateLimiter
+from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.models.base import Model
 from devops_mcp.models.errors import (
@@ -29,6 +32,7 @@ from devops_mcp.models.errors import (
     Internal,
     InvalidInput,
     NotFound,
+    RateLimited,
     UpstreamRejected,
     UpstreamUnavailable,
 )
@@ -36,8 +40,10 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.audit import open_audit_trail
+from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
+from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
@@ -131,7 +137,11 @@ def who(*grants: str, id_: object = ME) -> Principal:
 
 @asynccontextmanager
 async def a_world(
-    database_url: str, *, read_only: bool = False, deadline_s: float = 5.0
+    database_url: str,
+    *,
+    read_only: bool = False,
+    deadline_s: float = 5.0,
+    rates: RateLimiter | None = None,
 ) -> AsyncIterator[World]:
     box = Box()
 
@@ -166,6 +176,7 @@ async def a_world(
         open_database(database_url, pool_size=4, application="test") as database,
         open_integrations(configured, {"box": adapter}, Outside()) as integrations,
         open_audit_trail(database) as audit,
+        open_context_journal(contexts := ContextService(database, embeds=False)) as journal,
     ):
         metrics = Metrics()
         limits = ToolLimits(budget_bytes=2_000, deadline_s=deadline_s)
@@ -175,9 +186,10 @@ async def a_world(
         def desk(requester: Requester, toolbox: Toolbox) -> Desk:
             return suite.desk(requester, toolbox)
 
-        tools = ToolService(catalogue, integrations, desk, database, audit, metrics, limits, confirmation)
+        ledger = CallLedger(audit, journal, metrics)
+        tools = ToolService(catalogue, integrations, desk, database, ledger, limits, confirmation, rates)
         suite = Suite(
-            ContextService(database, embeds=False),
+            contexts,
             SearchService(database, None, metrics),
             EventLog(database),
             ResultService(database),
@@ -333,3 +345,49 @@ async def test_what_a_tool_did_not_foresee_is_answered_without_its_text(database
         with pytest.raises(Internal) as failure:
             await world.call("box_thing_list")
         assert "hunter2" not in str(failure.value)
+
+
+async def test_a_caller_is_held_to_its_rate_and_another_is_not_concerned(database, redis_url):
+    async with open_redis(redis_url, command_timeout_s=2) as redis:
+        rates = RateLimiter(redis, Rate(per_s=0.01, burst=3))
+        async with a_world(database.app_url, rates=rates) as world:
+            one, other = who("*", id_=new_id()), who("*", id_=new_id())
+            for _ in range(3):
+                await world.call("box_thing_list", one)
+            with pytest.raises(RateLimited) as refused:
+                await world.call("box_thing_list", one)
+            await world.call("box_thing_list", other)
+    assert refused.value.retry_after_s
+    assert world.box.reads == 4
+
+
+async def test_calls_for_a_context_are_found_in_it_with_what_they_answered(database):
+    async with a_world(database.app_url) as world:
+        created = await world.call("context_create", title="an incident")
+        context_id = UUID(str(created["data"]["context_id"]))
+        asking = Requester(who("*"), context_id=context_id)
+        await world.tools.call(asking, "box_thing_list", {"count": 1})
+        world.box.failure = UpstreamUnavailable("the box is shut")
+        with pytest.raises(UpstreamUnavailable):
+            await world.tools.call(asking, "box_thing_put", {"name": "x"})
+        world.box.failure = None
+    async with a_world(database.app_url) as world:  # the first has written the rest when it closed
+        read = await world.call("context_get", context_id=str(context_id))
+    kept = [(item["kind"], item["text"]) for item in read["items"]]
+    assert [kind for kind, _ in kept] == ["tool_call", "result", "tool_call", "result"]
+    assert kept[0][1] == 'box_thing_list {"count":1}'
+    assert "thing-0" in kept[1][1]
+    assert kept[3][1] == "upstream_unavailable: the box is shut"
+
+
+async def test_a_context_of_another_is_refused_before_anything_is_done(database):
+    """T01"""
+    async with a_world(database.app_url) as world:
+        created = await world.call("context_create", title="mine")
+        context_id = UUID(str(created["data"]["context_id"]))
+        stranger = who("tools:*", "contexts:*", id_=new_id()).model_copy(
+            update={"grants": ("tools:*", "contexts:read", "contexts:write")}
+        )
+        with pytest.raises(NotFound):
+            await world.tools.call(Requester(stranger, context_id=context_id), "box_thing_put", {"name": "x"})
+    assert world.box.writes == 0

@@ -1,0 +1,109 @@
+"""How often a caller may call: one limit for all replicas, asked of Redis once for many calls.
+
+The limit is GCRA: so many a second, and so many at once after a pause. A process takes permits from Redis in small lots and spends them
+itself; together the replicas never allow more than the limit, and a lot that is not spent within a second is lost. Without Redis each
+process keeps the limit by itself.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from devops_mcp.models.errors import RateLimited
+
+log = structlog.get_logger()
+
+_PREFIX = "devops-mcp:rate:"
+_SPEND_WITHIN_S = 1.0
+_KNOWN = 10_000
+_PAUSE_S = 1.0
+# KEYS: the caller. ARGV: seconds a permit, permits at once, permits wanted. Answers the permits given and, where none, the seconds to wait.
+_TAKE = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local interval, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local due = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+local given = math.min(math.floor((now + burst * interval - due) / interval + 0.000001), wanted)
+if given < 1 then return {0, tostring(due + interval - burst * interval - now)} end
+due = due + given * interval
+redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', math.ceil((due - now) * 1000) + 1000)
+return {given, '0'}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`per_s` calls a second in the long run, `burst` at once after a pause."""
+
+    per_s: float
+    burst: int
+
+    @property
+    def lot(self) -> int:
+        """How many permits are taken at once: a tenth of a second's worth, and never much of the burst."""
+        return max(1, min(int(self.per_s / 10), self.burst // 10))
+
+
+@dataclass(slots=True)
+class _Lot:
+    permits: int
+    until: float
+
+
+class RateLimiter:
+    """Holds callers to a rate."""
+
+    def __init__(self, redis: Redis, rate: Rate, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._take = redis.register_script(_TAKE)
+        self._rate = rate
+        self._monotonic = monotonic
+        self._lots: OrderedDict[str, _Lot] = OrderedDict()
+        self._due: OrderedDict[str, float] = OrderedDict()
+        self._alone_until = 0.0
+
+    async def take(self, caller: str) -> None:
+        """Spend one permit; raises `RateLimited` that says when there will be one."""
+        lot = self._lots.get(caller)
+        if lot is not None and lot.permits > 0 and self._monotonic() < lot.until:
+            lot.permits -= 1
+            return
+        given, wait_s = await self._ask(caller)
+        if given < 1:
+            raise RateLimited(
+                f"more than {self._rate.per_s:g} calls a second; wait a moment",
+                retry_after_s=max(round(wait_s, 2), 0.01),
+            )
+        self._lots[caller] = _Lot(given - 1, self._monotonic() + _SPEND_WITHIN_S)
+        self._lots.move_to_end(caller)
+        if len(self._lots) > _KNOWN:
+            self._lots.popitem(last=False)
+
+    async def _ask(self, caller: str) -> tuple[int, float]:
+        if self._monotonic() < self._alone_until:
+            return self._alone(caller)
+        arguments = [1 / self._rate.per_s, self._rate.burst, self._rate.lot]
+        try:
+            given, wait_s = await self._take(keys=[_PREFIX + caller], args=arguments)
+        except (RedisError, OSError) as error:
+            self._alone_until = self._monotonic() + _PAUSE_S
+            log.warning("rate limit kept without Redis", error=type(error).__name__)
+            return self._alone(caller)
+        return int(given), float(wait_s)
+
+    def _alone(self, caller: str) -> tuple[int, float]:
+        """The same limit, of this process only."""
+        now, interval = self._monotonic(), 1 / self._rate.per_s
+        due = max(self._due.get(caller, 0.0), now) + interval
+        wait_s = due - self._rate.burst * interval - now
+        if wait_s > 0:
+            return 0, wait_s
+        self._due[caller] = due
+        self._due.move_to_end(caller)
+        if len(self._due) > _KNOWN:
+            self._due.popitem(last=False)
+        return 1, 0.0

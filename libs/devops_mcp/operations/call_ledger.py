@@ -1,0 +1,77 @@
+"""The account of every call of a tool: measured, logged, audited, and written into the context that it belongs to."""
+
+from collections.abc import Mapping
+
+import structlog
+from pydantic import JsonValue
+
+from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.ids import new_id
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.observability.tracing import current_trace_id
+from devops_mcp.operations.audit import AuditTrail
+from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
+from devops_mcp.operations.context_journal import ContextJournal
+from devops_mcp.operations.masking import masked
+from devops_mcp.operations.requester import Requester
+
+INPUT_REQUIRED = "input_required"
+"""How a call ended that asked its caller something, and goes on with the caller's next."""
+_OUTCOMES: Mapping[str | None, str] = {None: "ok", INPUT_REQUIRED: "pending"}
+log = structlog.get_logger()
+
+
+class CallLedger:
+    """Written off the path of the call, and never lost on a clean stop."""
+
+    def __init__(
+        self, audit: AuditTrail, journal: ContextJournal, metrics: Metrics, *, now: Clock = utc_now
+    ) -> None:
+        self._audit = audit
+        self._journal = journal
+        self._metrics = metrics
+        self._now = now
+
+    async def begin(self, requester: Requester, entry: CatalogueEntry) -> None:
+        """Raise `NotFound` or `Forbidden` when the call names a context that its caller may not append to."""
+        if _belongs(requester, entry) and requester.context_id is not None:
+            await self._journal.check(requester.principal, requester.context_id)
+
+    async def enter(
+        self,
+        requester: Requester,
+        entry: CatalogueEntry,
+        arguments: Mapping[str, JsonValue],
+        *,
+        code: str | None,
+        said: str,
+        seconds: float,
+    ) -> None:
+        """`code` is that of the error it ended with; `said` what the caller was told."""
+        tool, principal = entry.tool.name, requester.principal
+        self._metrics.tool_call(tool, code or "ok", seconds)
+        log.info("tool called", tool=tool, outcome=code or "ok", duration_ms=round(seconds * 1000, 1))
+        await self._audit.record(
+            AuditRecord(
+                id=new_id(),
+                tenant_id=principal.tenant_id,
+                actor_id=principal.id,
+                actor=principal.name,
+                action=f"tool.{entry.tool.effect}",
+                target=tool,
+                outcome=_OUTCOMES.get(code, "failed"),
+                error_code=code,
+                duration_ms=seconds * 1000,
+                arguments=masked(arguments),
+                trace_id=current_trace_id(),
+                at=self._now(),
+            )
+        )
+        if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
+            await self._journal.record(principal, requester.context_id, tool, arguments, said)
+
+
+def _belongs(requester: Requester, entry: CatalogueEntry) -> bool:
+    """What is done to contexts themselves is not written into them again."""
+    return requester.context_id is not None and entry.system != SUITE

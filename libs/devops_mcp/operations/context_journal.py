@@ -1,0 +1,118 @@
+"""What was called while an agent worked on a context, appended to it: off the call's path, in order, and never lost on a clean stop."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+import structlog
+from pydantic import JsonValue
+
+from devops_mcp.models.contexts import ItemKind, NewItem
+from devops_mcp.models.errors import Forbidden, NotFound, PlatformError
+from devops_mcp.models.principals import Principal
+from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.masking import masked
+from devops_mcp.operations.ttl_cache import TtlCache
+
+FLUSH_S = 0.2
+HELD = 5_000
+MAX_RESULT = 8_000
+KNOWN_S = 30.0
+CLOSING_S = 10.0
+_BATCH = 50
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    principal: Principal
+    context_id: UUID
+    items: tuple[NewItem, ...]
+
+
+class ContextJournal:
+    """Takes calls at once and appends them a moment later."""
+
+    def __init__(self, contexts: ContextService, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._contexts = contexts
+        self._known: TtlCache[bool] = TtlCache(monotonic=monotonic)
+        self._waiting: deque[_Entry] = deque()
+        self._writing = asyncio.Lock()
+
+    async def check(self, principal: Principal, context_id: UUID) -> None:
+        """Raise `NotFound` or `Forbidden` unless the principal may append to the context."""
+        key = (principal.tenant_id, principal.id, context_id)
+        if self._known.get(key) is None:
+            await self._contexts.require_writable(principal, context_id)
+            self._known.put(key, True, KNOWN_S)
+
+    async def record(
+        self,
+        principal: Principal,
+        context_id: UUID,
+        tool: str,
+        arguments: Mapping[str, JsonValue],
+        said: str,
+    ) -> None:
+        """Append the call and what came of it. When `HELD` wait, those are written first: none is dropped."""
+        if len(self._waiting) >= HELD:
+            await self.flush()
+        call = f"{tool} {orjson.dumps(masked(arguments)).decode()}"
+        items = (
+            NewItem(kind=ItemKind.TOOL_CALL, text=call, metadata={"tool": tool}),
+            NewItem(kind=ItemKind.RESULT, text=said[:MAX_RESULT] or "(nothing)", metadata={"tool": tool}),
+        )
+        self._waiting.append(_Entry(principal, context_id, items))
+
+    async def flush(self) -> None:
+        """Append all that waits; what cannot be written now stays, in its order."""
+        async with self._writing:
+            while self._waiting:
+                batch = self._next()
+                items = [item for entry in batch for item in entry.items]
+                try:
+                    await self._contexts.append(batch[0].principal, batch[0].context_id, items)
+                except (NotFound, Forbidden) as error:
+                    log.warning("calls not appended to their context", count=len(batch), reason=error.message)
+                for _ in batch:
+                    self._waiting.popleft()
+
+    async def run(self) -> None:
+        """Flush every `FLUSH_S` seconds until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            try:
+                await self.flush()
+            except PlatformError as error:
+                log.warning("calls wait for their context", waiting=len(self._waiting), reason=error.message)
+
+    def _next(self) -> list[_Entry]:
+        """The longest run from the front that goes into one context of one principal."""
+        first = self._waiting[0]
+        batch: list[_Entry] = []
+        for entry in self._waiting:
+            same = (entry.context_id, entry.principal.id) == (first.context_id, first.principal.id)
+            if not same or len(batch) == _BATCH:
+                break
+            batch.append(entry)
+        return batch
+
+
+@asynccontextmanager
+async def open_context_journal(contexts: ContextService) -> AsyncIterator[ContextJournal]:
+    """A journal that writes by itself, and writes the rest at the end."""
+    journal = ContextJournal(contexts)
+    writer = asyncio.create_task(journal.run(), name="context journal")
+    try:
+        yield journal
+    finally:
+        writer.cancel()
+        with suppress(asyncio.CancelledError):
+            await writer
+        async with asyncio.timeout(CLOSING_S):
+            await journal.flush()

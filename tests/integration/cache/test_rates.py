@@ -1,0 +1,62 @@
+"""The rate limit, on a real Redis: one limit for all replicas, and the same without Redis."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from devops_mcp.cache.rates import Rate, RateLimiter
+from devops_mcp.cache.redis import open_redis
+from devops_mcp.models.errors import RateLimited
+
+
+async def allowed(limiters: list[RateLimiter], caller: str, tries: int) -> int:
+    count = 0
+    for number in range(tries):
+        try:
+            await limiters[number % len(limiters)].take(caller)
+        except RateLimited:
+            continue
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_together_the_replicas_allow_the_burst_and_no_more(redis_url, replicas):
+    caller = uuid4().hex
+    async with open_redis(redis_url, command_timeout_s=2) as redis:
+        limiters = [RateLimiter(redis, Rate(per_s=0.01, burst=40)) for _ in range(replicas)]
+        passed = await allowed(limiters, caller, 100)
+        other = await allowed(limiters, uuid4().hex, 10)
+    assert passed == 40
+    assert other == 10
+
+
+async def test_what_was_spent_comes_back_with_time_and_the_error_says_when(redis_url):
+    caller = uuid4().hex
+    async with open_redis(redis_url, command_timeout_s=2) as redis:
+        limiter = RateLimiter(redis, Rate(per_s=20, burst=2))
+        assert await allowed([limiter], caller, 2) == 2
+        with pytest.raises(RateLimited) as refused:
+            await limiter.take(caller)
+        assert refused.value.retry_after_s is not None
+        assert 0 < refused.value.retry_after_s <= 0.05
+        await asyncio.sleep(refused.value.retry_after_s + 0.01)
+        await limiter.take(caller)
+
+
+async def test_callers_at_once_are_held_to_the_same_limit(redis_url):
+    caller = uuid4().hex
+    async with open_redis(redis_url, command_timeout_s=2) as redis:
+        limiters = [RateLimiter(redis, Rate(per_s=0.01, burst=30)) for _ in range(4)]
+        passed = await asyncio.gather(*(allowed([limiter], caller, 25) for limiter in limiters))
+    assert sum(passed) <= 30
+    assert sum(passed) >= 30 - 4 * Rate(per_s=0.01, burst=30).lot
+
+
+async def test_without_redis_the_process_keeps_the_limit_itself():
+    """R01"""
+    async with open_redis("redis://127.0.0.1:1/0") as redis:
+        limiter = RateLimiter(redis, Rate(per_s=0.01, burst=5))
+        assert await allowed([limiter], "caller", 20) == 5
+        assert await allowed([limiter], "other", 3) == 3
