@@ -1,11 +1,11 @@
-"""That a list changed (of tools, of prompts, of resources): told to all replicas, so that each tells its clients."""
+"""That something clients hold has changed (a list of what is offered, a resource): told to all replicas, so that each tells its clients."""
 
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from redis.asyncio import Redis
 
 from devops_mcp.cache.channel import Channel, Gap
@@ -13,29 +13,43 @@ from devops_mcp.models.base import Model
 from devops_mcp.models.lists import Listed
 
 log = structlog.get_logger()
-CHANNEL = "devops-mcp:lists"
+CHANNEL = "devops-mcp:changes"
 
 
 class ListChange(Model):
     """Whose list, and of what."""
 
+    kind: Literal["list"] = "list"
     tenant_id: UUID
     what: Listed
 
 
-Heard: TypeAlias = ListChange | Gap
-_CHANGE = TypeAdapter(ListChange)
+class ResourceChange(Model):
+    """Which resource of which tenant; who may read it is asked when somebody subscribes."""
+
+    kind: Literal["resource"] = "resource"
+    tenant_id: UUID
+    uri: str
 
 
-class ListChanges:
-    """Says and hears that lists changed."""
+Change: TypeAlias = Annotated[ListChange | ResourceChange, Field(discriminator="kind")]
+Heard: TypeAlias = ListChange | ResourceChange | Gap
+_CHANGE: TypeAdapter[ListChange | ResourceChange] = TypeAdapter(Change)
+
+
+class Changes:
+    """Says and hears what changed. Where Redis does not take it, a client learns of it when it next reads."""
 
     def __init__(self, redis: Redis, *, channel: str = CHANNEL) -> None:
         self._channel = Channel(redis, channel)
 
-    async def publish(self, tenant_id: UUID, what: Listed) -> None:
-        """Tell every replica. Where Redis does not take it, clients learn of the change when they list again."""
+    async def of_list(self, tenant_id: UUID, what: Listed) -> None:
+        """Tell that a list changed."""
         await self._channel.say(_CHANGE.dump_json(ListChange(tenant_id=tenant_id, what=what)))
+
+    async def of_resource(self, tenant_id: UUID, uri: str) -> None:
+        """Tell that a resource changed, or is gone."""
+        await self._channel.say(_CHANGE.dump_json(ResourceChange(tenant_id=tenant_id, uri=uri)))
 
     async def listen(self) -> AsyncIterator[Heard]:
         """Every change from now on, for ever."""
@@ -46,4 +60,4 @@ class ListChanges:
             try:
                 yield _CHANGE.validate_json(heard)
             except ValidationError:
-                log.warning("list change not understood", size=len(heard))
+                log.warning("change not understood", size=len(heard))

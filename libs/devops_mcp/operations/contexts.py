@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from devops_mcp.cache.changes import Changes
 from devops_mcp.embedding.chunking import split
 from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.events.messages import EmbeddingRequested
@@ -27,9 +28,10 @@ ANY_OWNER = "contexts:any_owner"
 class ContextService:
     """A context is its owner's; with `contexts:any_owner` a principal reaches those of its whole tenant."""
 
-    def __init__(self, database: Database, *, embeds: bool) -> None:
+    def __init__(self, database: Database, *, embeds: bool, changes: Changes | None = None) -> None:
         self._database = database
         self._embeds = embeds
+        self._changes = changes
 
     async def create(self, principal: Principal, title: str, metadata: JsonObject | None = None) -> Context:
         require(principal, WRITE)
@@ -85,14 +87,20 @@ class ContextService:
             context = await _visible(tx, principal, context_id)
             appended = await tx.contexts.append(context_id, counted)
             await self._index(tx, context, appended)
+        await self._tell(context)
         return appended
 
     async def delete(self, principal: Principal, context_id: UUID) -> None:
         """Remove a context with its items and what was indexed of them."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await _visible(tx, principal, context_id)
+            context = await _visible(tx, principal, context_id)
             await tx.contexts.delete(context_id)
+        await self._tell(context)
+
+    async def _tell(self, context: Context) -> None:
+        if self._changes is not None:
+            await self._changes.of_resource(context.tenant_id, context_uri(context.id))
 
     async def _index(self, tx: Transaction, context: Context, items: Sequence[ContextItem]) -> None:
         passages = [(new_id(), passage) for item in items for passage in _passages(context, item)]
@@ -116,6 +124,11 @@ def require(principal: Principal, permission: str) -> None:
         raise Forbidden(f"{principal.name} lacks the permission {permission!r}")
 
 
+def context_uri(context_id: UUID) -> str:
+    """The address of a context, the same for search results, changes and MCP resources."""
+    return f"devops://contexts/{context_id}"
+
+
 async def _visible(tx: Transaction, principal: Principal, context_id: UUID) -> Context:
     context = await tx.contexts.find(context_id)
     if context is None or (context.owner_id != principal.id and not principal.may(ANY_OWNER)):
@@ -132,7 +145,7 @@ def _passages(context: Context, item: ContextItem) -> list[NewPassage]:
             context_id=context.id,
             title=context.title,
             text=text,
-            uri=f"devops://contexts/{context.id}#{item.position}",
+            uri=f"{context_uri(context.id)}#{item.position}",
             occurred_at=item.created_at,
             metadata={"kind": item.kind.value, "position": item.position},
         )

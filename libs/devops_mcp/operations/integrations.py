@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.config import IntegrationSettings
+from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import ConfigurationError, NotFound
 from devops_mcp.models.lists import Listed
 from devops_mcp.resilience.policies import PolicyTable
@@ -38,6 +39,13 @@ class Integrations:
 
     def of(self, tenant_id: UUID) -> tuple[Integration, ...]:
         return tuple(i for i in self._all if i.tenant_id == tenant_id)
+
+    def describe(self, tenant_id: UUID) -> tuple[JsonObject, ...]:
+        """The tenant's integrations as everybody in it may know them: nothing of where they are or how we get in."""
+        return tuple(
+            {"name": i.name, "system": i.adapter.name, "title": i.adapter.title, "read_only": i.read_only}
+            for i in self.of(tenant_id)
+        )
 
     def systems(self, tenant_id: UUID) -> frozenset[str]:
         """The systems that the tenant has an integration for."""

@@ -15,7 +15,7 @@ from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.cache.changes import ListChanges
+from devops_mcp.cache.changes import Changes
 from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
 from devops_mcp.config import Settings
@@ -66,6 +66,7 @@ class Platform:
     prompts: PromptService
     adapter_resources: AdapterResources
     keyring: Keyring
+    changes: Changes
     checks: tuple[Check, ...]
 
 
@@ -90,12 +91,13 @@ async def open_platform(
         embedding = await stack.enter_async_context(
             open_provider(settings.embedding_provider, settings.embedding_model_dir)
         )
+        changes = Changes(redis)
         integrations = await stack.enter_async_context(
-            open_integrations(settings.integrations, adapters, outside, ListChanges(redis).publish)
+            open_integrations(settings.integrations, adapters, outside, changes.of_list)
         )
         metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
         audit = await stack.enter_async_context(open_audit_trail(database))
-        contexts = ContextService(database, embeds=embedding.provider is not None)
+        contexts = ContextService(database, embeds=embedding.provider is not None, changes=changes)
         journal = await stack.enter_async_context(open_context_journal(contexts))
         catalogue = Catalogue(adapters, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS, *TASK_TOOLS))
         keyring = Keyring(settings.master_keys)
@@ -120,7 +122,7 @@ async def open_platform(
             events=EventLog(database),
             results=ResultService(database),
             tool_search=ToolSearch(embedding.provider),
-            tasks=TaskService(database, tools),
+            tasks=TaskService(database, tools, changes),
         )
         prompts = PromptService(
             adapters, SUITE_PROMPTS, integrations, tools, deadline_s=settings.tool_deadline_s
@@ -139,6 +141,7 @@ async def open_platform(
             prompts=prompts,
             adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),
             keyring=keyring,
+            changes=changes,
             checks=_checks(database, redis, embedding, integrations),
         )
 

@@ -24,7 +24,7 @@ from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
 from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.passages import Hit, PassageKind, Question
 from devops_mcp.models.principals import Principal
-from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.contexts import ContextService, context_uri
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
@@ -180,7 +180,7 @@ async def context_create(desk: Desk, params: ContextCreateParams) -> WriteResult
     return WriteResult(
         done=f"created the context {context.title!r}",
         data={"context_id": str(context.id)},
-        url=_uri(context.id),
+        url=context_uri(context.id),
     )
 
 
@@ -193,7 +193,7 @@ async def context_append(desk: Desk, params: ContextAppendParams) -> WriteResult
     return WriteResult(
         done=f"appended {len(appended)} items",
         data={"context_id": str(params.context_id), "positions": [item.position for item in appended]},
-        url=_uri(params.context_id),
+        url=context_uri(params.context_id),
     )
 
 
@@ -343,7 +343,3 @@ def _view_of_hit(hit: Hit) -> PassageView:
         occurred_at=passage.occurred_at,
         score=round(hit.score, 5),
     )
-
-
-def _uri(context_id: UUID) -> str:
-    return f"devops://contexts/{context_id}"

@@ -10,12 +10,14 @@ from uuid import UUID
 
 import structlog
 
+from devops_mcp.cache.changes import Changes
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.conversation import Answer, InputRequired, Level, Question
 from devops_mcp.models.errors import Internal, PlatformError, Unanswerable, Unavailable
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskResult, TaskStatus
 from devops_mcp.operations.requester import Requester
+from devops_mcp.operations.tasks import tell_of_task
 from devops_mcp.operations.tools import ToolService
 from devops_mcp.repositories.database import Database
 
@@ -72,6 +74,7 @@ class TaskRunner:
         self,
         database: Database,
         tools: ToolService,
+        changes: Changes | None = None,
         *,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -79,6 +82,7 @@ class TaskRunner:
     ) -> None:
         self._database = database
         self._tools = tools
+        self._changes = changes
         self._now = now
         self._monotonic = monotonic
         self._heartbeat_s = heartbeat_s
@@ -118,6 +122,7 @@ class TaskRunner:
         except InputRequired as needed:
             async with self._database.transaction(task.tenant_id) as tx:
                 await tx.tasks.ask(task.id, task.attempt, needed.questions)
+            await tell_of_task(self._changes, task)
         except Unavailable:
             await self._release(task)
             raise
@@ -160,6 +165,7 @@ class TaskRunner:
     async def _end(self, task: Task, status: TaskStatus, result: TaskResult) -> None:
         async with self._database.transaction(task.tenant_id) as tx:
             ended = await tx.tasks.end(task.id, task.attempt, status, result)
+        await tell_of_task(self._changes, ended)
         if ended is None:
             log.warning("lost lease", task_id=str(task.id), attempt=task.attempt)
 

@@ -10,6 +10,7 @@ import orjson
 from pydantic import JsonValue
 
 from devops_mcp.adapters.base import TaskSupport
+from devops_mcp.cache.changes import Changes
 from devops_mcp.events.messages import TaskReady
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import Clock, utc_now
@@ -40,9 +41,17 @@ _KINDS: tuple[Literal["form", "sampling", "roots"], ...] = ("form", "sampling", 
 class TaskService:
     """A task is its owner's; another's is answered like one that does not exist."""
 
-    def __init__(self, database: Database, tools: ToolService, *, now: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tools: ToolService,
+        changes: Changes | None = None,
+        *,
+        now: Clock = utc_now,
+    ) -> None:
         self._database = database
         self._tools = tools
+        self._changes = changes
         self._now = now
 
     async def submit(
@@ -101,13 +110,16 @@ class TaskService:
             assert answered is not None, "its row is locked, and it had questions"
             if answered.status is TaskStatus.WORKING:
                 await _enqueue(tx, answered)
-            return answered
+        await tell_of_task(self._changes, answered)
+        return answered
 
     async def cancel(self, principal: Principal, task_id: UUID) -> Task:
         """End a task; one that runs is stopped within seconds, and writes nothing more. One that has ended stays as it is."""
         async with self._database.transaction(principal.tenant_id) as tx:
             task = _owned(await tx.tasks.lock(task_id), principal, task_id)
-            return await tx.tasks.cancel(task_id) or task
+            cancelled = await tx.tasks.cancel(task_id)
+        await tell_of_task(self._changes, cancelled)
+        return cancelled or task
 
     def _new(
         self,
@@ -159,6 +171,17 @@ async def enqueue_abandoned(tx: Transaction, grace: timedelta, limit: int) -> in
     for task in abandoned:
         await _enqueue(tx, task)
     return len(abandoned)
+
+
+def task_uri(task_id: UUID) -> str:
+    """The address of a task."""
+    return f"devops://tasks/{task_id}"
+
+
+async def tell_of_task(changes: Changes | None, task: Task | None) -> None:
+    """Tell those who watch the task that it has changed."""
+    if changes is not None and task is not None:
+        await changes.of_resource(task.tenant_id, task_uri(task.id))
 
 
 async def _added(tx: Transaction, task: NewTask) -> Task:

@@ -8,14 +8,13 @@ from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from devops_mcp.cache.changes import ListChanges
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import Settings
 from devops_mcp.observability.health import Health
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.change_feed import ChangeFeed
 from devops_mcp.operations.feed import EventFeed
-from devops_mcp.operations.list_feed import ListFeed
 from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import common_routes
@@ -40,8 +39,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         platform = await stack.enter_async_context(open_platform(settings, metrics, application="mcp-server"))
         notices = Notices(platform.redis, metrics)
         feed = await stack.enter_async_context(EventFeed(platform.database, notices, metrics).running())
-        lists = await stack.enter_async_context(ListFeed(ListChanges(platform.redis)).running())
-        server = build_server(platform, feed, lists)
+        changes = await stack.enter_async_context(ChangeFeed(platform.changes).running())
+        server = build_server(platform, feed, changes)
         body_limits = BodyLimits()
         # Sessions wait for Redis longer than a cache may: what they ask it is not asked on every request.
         url = settings.redis_url.get_secret_value()

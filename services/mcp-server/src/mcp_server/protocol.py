@@ -10,8 +10,8 @@ from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.operations.change_feed import ChangeFeed
 from devops_mcp.operations.feed import EventFeed
-from devops_mcp.operations.list_feed import ListFeed
 from devops_mcp.operations.platform import Platform
 from devops_mcp.operations.skills import SkillLibrary
 from mcp_server.caller import known_principal
@@ -46,13 +46,13 @@ class _Server(Server[dict[str, Any]]):
         return super().create_initialization_options(notification_options or told, *args, **options)
 
 
-def build_server(platform: Platform, feed: EventFeed, lists: ListFeed) -> Server[dict[str, Any]]:
+def build_server(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> Server[dict[str, Any]]:
     """The server with every capability it has."""
     library = SkillLibrary()
     skills = SkillHandlers(library)
-    subscriptions = SubscriptionHandlers(feed, lists)
+    resources = ResourceHandlers(platform.suite, platform.adapter_resources, library, platform.integrations)
+    subscriptions = SubscriptionHandlers(feed, changes, resources)
     tools = ToolHandlers(platform.tools, platform.tasks, subscriptions)
-    resources = ResourceHandlers(platform.suite, platform.adapter_resources, library)
     prompts = PromptHandlers(platform.prompts, subscriptions)
     tasks = TaskHandlers(platform.tasks)
     completion = CompletionHandlers(platform.prompts, platform.adapter_resources, resources)

@@ -78,7 +78,7 @@ def _handlers(platform: Platform, notices: Notices) -> Handlers:
     return Handlers(
         EventProcessor(platform.database, notices, embeds=provider is not None),
         PassageEmbedder(platform.database, provider) if provider else None,
-        TaskRunner(platform.database, platform.tools),
+        TaskRunner(platform.database, platform.tools, platform.changes),
     )
 
 

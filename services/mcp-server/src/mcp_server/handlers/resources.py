@@ -13,12 +13,16 @@ from pydantic import JsonValue
 from devops_mcp.adapters.base import Resource
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.content import Document
-from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.errors import NotFound, PlatformError
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_resources import AdapterResources
+from devops_mcp.operations.contexts import require
+from devops_mcp.operations.event_log import READ as READ_EVENTS
+from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.skills import SCHEME as SKILL_SCHEME
 from devops_mcp.operations.skills import SkillLibrary
 from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
+from devops_mcp.operations.task_tools import view_of_task
 from mcp_server.caller import principal_of
 from mcp_server.handlers.contents import document
 from mcp_server.handlers.skills import skill_document, skill_resources
@@ -49,6 +53,13 @@ TEMPLATES = (
         mime_type="application/json",
     ),
     types.ResourceTemplate(
+        uri_template=f"{SCHEME}tasks/{{task_id}}",
+        name="task",
+        title="How a task stands",
+        description="Subscribe to hear when it has questions or has ended.",
+        mime_type="application/json",
+    ),
+    types.ResourceTemplate(
         uri_template=f"{SCHEME}results/{{handle}}",
         name="result",
         title="A tool's result that was cut, whole",
@@ -60,7 +71,10 @@ TEMPLATES = (
 class ResourceHandlers:
     """Reads what the caller may see; a thing that is another's is answered like one that does not exist."""
 
-    def __init__(self, suite: Suite, offered: AdapterResources, skills: SkillLibrary) -> None:
+    def __init__(
+        self, suite: Suite, offered: AdapterResources, skills: SkillLibrary, integrations: Integrations
+    ) -> None:
+        self._integrations = integrations
         self._suite = suite
         self._offered = offered
         self._skills = skills
@@ -75,7 +89,7 @@ class ResourceHandlers:
             page = await self._suite.contexts.page(principal, cursor=as_uuid(cursor), limit=50)
         except PlatformError as error:
             raise MCPError(types.INVALID_PARAMS, error.message) from None
-        resources = [] if cursor else [_EVENTS_RESOURCE, *self._fixed(principal)]
+        resources = [] if cursor else [_EVENTS_RESOURCE, _INTEGRATIONS_RESOURCE, *self._fixed(principal)]
         resources += [_context_resource(context.id, context.title) for context in page.items]
         return types.ListResourcesResult(
             resources=resources, next_cursor=page.next_cursor, ttl_ms=0, cache_scope="private"
@@ -118,6 +132,30 @@ class ResourceHandlers:
             values = []
         return [value for value in dict.fromkeys(values) if value.startswith(begun)]
 
+    async def require_readable(self, principal: Principal, uri: str) -> None:
+        """Raise an `MCPError`, the same for what is another's as for what does not exist, unless the address may be read and watched."""
+        try:
+            if not await self._is_readable(principal, uri):
+                raise NotFound(f"there is no resource {uri}")
+        except PlatformError as error:
+            raise MCPError(types.INVALID_PARAMS, error.message, {"uri": uri}) from None
+
+    async def _is_readable(self, principal: Principal, uri: str) -> bool:
+        if uri.startswith(SKILL_SCHEME):
+            return self._skills.file(uri) is not None
+        if not uri.startswith(SCHEME):
+            return self._offered.covers(principal, uri)
+        kind, _, rest = uri.removeprefix(SCHEME).partition("/")
+        if kind == "events":
+            require(principal, READ_EVENTS)
+        elif kind == "contexts" and (context_id := _uuid(rest)):
+            await self._suite.contexts.get(principal, context_id)
+        elif kind == "tasks" and (task_id := _uuid(rest)):
+            await self._suite.tasks.get(principal, task_id)
+        elif kind != "integrations" or rest:
+            return False
+        return True
+
     def _fixed(self, principal: Principal) -> list[types.Resource]:
         offered = [_resource(r) for r in self._offered.visible(principal) if not r.is_template]
         return [*offered, *skill_resources(self._skills)]
@@ -138,6 +176,11 @@ class ResourceHandlers:
                 return await self._context(principal, context_id)
             if kind == "results" and (handle := _uuid(rest)):
                 return "\n".join(await self._suite.results.lines(principal, handle, None))
+            if kind == "tasks" and (task_id := _uuid(rest)):
+                task = await self._suite.tasks.get(principal, task_id)
+                return _json(view_of_task(task).model_dump(mode="json"))
+            if kind == "integrations" and not rest:
+                return _json({"items": list(self._integrations.describe(principal.tenant_id))})
         raise MCPError(types.INVALID_PARAMS, f"there is no resource {uri}", {"uri": uri})
 
     async def _events(self, principal: Principal, rest: str) -> str:
@@ -184,6 +227,15 @@ _EVENTS_RESOURCE = types.Resource(
     name="events",
     title="Latest events of all systems",
     description="Changes, builds, deployments and alerts, newest first. Subscribe to hear of new ones.",
+    mime_type="application/json",
+)
+
+
+_INTEGRATIONS_RESOURCE = types.Resource(
+    uri=f"{SCHEME}integrations",
+    name="integrations",
+    title="The systems that are connected",
+    description="Their names, which a tool's `target` takes, and whether they are read-only.",
     mime_type="application/json",
 )
 

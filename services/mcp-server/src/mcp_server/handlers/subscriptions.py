@@ -6,7 +6,7 @@ its `_meta` which event it was and carries the trace of what brought it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -19,17 +19,16 @@ from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from opentelemetry.trace import SpanKind
 
+from devops_mcp.cache.changes import ListChange
 from devops_mcp.cache.notices import Notice
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.lists import LISTED, Listed
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import TRACEPARENT, carry, continued
-from devops_mcp.operations.contexts import require
-from devops_mcp.operations.event_log import READ
+from devops_mcp.operations.change_feed import ChangeFeed, ChangeWatch
 from devops_mcp.operations.feed import EventFeed, Subscription
-from devops_mcp.operations.list_feed import ListFeed, ListWatch
 from mcp_server.caller import principal_of
-from mcp_server.handlers.resources import EVENTS
+from mcp_server.handlers.resources import EVENTS, ResourceHandlers
 
 EVENT_META_KEY = "io.devops-mcp/event"
 MAX_URIS = 100
@@ -40,15 +39,17 @@ _LISTS_KEY = "devops_mcp.lists"
 class SubscriptionHandlers:
     """Delivers events to subscribers; each hears its own tenant's only."""
 
-    def __init__(self, feed: EventFeed, lists: ListFeed) -> None:
+    def __init__(self, feed: EventFeed, changes: ChangeFeed, resources: ResourceHandlers) -> None:
         self._feed = feed
-        self._lists = lists
+        self._changes = changes
+        self._resources = resources
 
     async def subscribe(
         self, ctx: ServerRequestContext[Any, Any], params: types.SubscribeRequestParams
     ) -> types.EmptyResult:
         """Begin to send `notifications/resources/updated` for an address on this connection."""
-        principal = await _reader(ctx)
+        principal = await principal_of(ctx)
+        await self._resources.require_readable(principal, str(params.uri))
         subscribed = await self._of_connection(ctx.session._connection, principal)
         if len(subscribed) >= MAX_URIS:
             raise MCPError(
@@ -68,29 +69,28 @@ class SubscriptionHandlers:
         self, ctx: ServerRequestContext[Any, Any], params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
         """One stream: the acknowledgement first, then a notification for each event, until the client goes."""
-        principal = await _reader(ctx)
+        principal = await principal_of(ctx)
         uris = {_normal(uri): uri for uri in params.notifications.resource_subscriptions or ()}
         if len(uris) > MAX_URIS:
             raise MCPError(types.INVALID_PARAMS, f"a stream may subscribe to at most {MAX_URIS} addresses")
-        wanted = _wanted_lists(params.notifications)
+        for uri in uris:
+            await self._resources.require_readable(principal, uri)
+        lists = _wanted_lists(params.notifications)
         meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         async with (
             self._subscribed(principal, uris.keys()) as subscription,
-            self._lists.watch(principal.tenant_id, wanted) as watch,
+            self._changes.watch(principal.tenant_id, lists, uris.keys()) as watch,
         ):
-            acknowledged = _acknowledged(list(uris.values()), wanted, meta)
+            acknowledged = _acknowledged(list(uris.values()), lists, meta)
             await ctx.session.send_notification(acknowledged, related_request_id=ctx.request_id)
-            telling = asyncio.create_task(_tell_lists(ctx, watch, meta), name="list changes")
-            try:
+            async with _running(_tell_changes(ctx, watch, uris, meta), "changes"):
                 async for notice in subscription:
                     with _delivering(notice):
                         for uri in _addresses(notice) & uris.keys():
-                            notification = _updated(uris[uri], notice, meta)
+                            notification = _updated(uris[uri], {**meta, **_event_meta(notice)})
                             await ctx.session.send_notification(
                                 notification, related_request_id=ctx.request_id
                             )
-            finally:
-                telling.cancel()
         return types.SubscriptionsListenResult(_meta=meta)
 
     async def watch_lists(self, ctx: ServerRequestContext[Any, Any]) -> None:
@@ -101,10 +101,10 @@ class SubscriptionHandlers:
         connection.state[_LISTS_KEY] = True
         principal = await principal_of(ctx)
         watch = await connection.exit_stack.enter_async_context(
-            self._lists.watch(principal.tenant_id, frozenset(LISTED))
+            self._changes.watch(principal.tenant_id, LISTED)
         )
         await connection.exit_stack.enter_async_context(
-            _running(_push_lists(connection, watch), "list changes")
+            _running(_push_changes(connection, watch), "list changes")
         )
 
     async def _of_connection(self, connection: Connection, principal: Principal) -> set[str]:
@@ -115,7 +115,11 @@ class SubscriptionHandlers:
             subscription = await connection.exit_stack.enter_async_context(
                 self._subscribed(principal, subscribed)
             )
-            await connection.exit_stack.enter_async_context(_delivery(connection, subscription, subscribed))
+            watch = await connection.exit_stack.enter_async_context(
+                self._changes.watch(principal.tenant_id, (), subscribed)
+            )
+            for work in (_deliver(connection, subscription, subscribed), _push_changes(connection, watch)):
+                await connection.exit_stack.enter_async_context(_running(work, "delivery"))
         return subscribed
 
     @asynccontextmanager
@@ -131,15 +135,6 @@ class SubscriptionHandlers:
 
 
 @asynccontextmanager
-async def _delivery(
-    connection: Connection, subscription: Subscription, uris: set[str]
-) -> AsyncIterator[None]:
-    """Send what the subscription brings while the connection is open."""
-    async with _running(_deliver(connection, subscription, uris), "event delivery"):
-        yield
-
-
-@asynccontextmanager
 async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     task = asyncio.create_task(work, name=name)
     try:
@@ -150,16 +145,27 @@ async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[
             await task
 
 
-async def _push_lists(connection: Connection, watch: ListWatch) -> None:
+async def _push_changes(connection: Connection, watch: ChangeWatch) -> None:
     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-        async for what in watch:
-            await connection.notify(f"notifications/{what}/list_changed", None)
+        async for change in watch:
+            if isinstance(change, ListChange):
+                await connection.notify(f"notifications/{change.what}/list_changed", None)
+            else:
+                await connection.send_resource_updated(change.uri)
 
 
-async def _tell_lists(ctx: ServerRequestContext[Any, Any], watch: ListWatch, meta: dict[str, Any]) -> None:
-    async for what in watch:
-        changed = _list_changed(what, types.NotificationParams(_meta=meta))
-        await ctx.session.send_notification(changed, related_request_id=ctx.request_id)
+async def _tell_changes(
+    ctx: ServerRequestContext[Any, Any],
+    watch: ChangeWatch,
+    uris: Mapping[str, str],
+    meta: dict[str, Any],
+) -> None:
+    async for change in watch:
+        if isinstance(change, ListChange):
+            told: types.ServerNotification = _list_changed(change.what, types.NotificationParams(_meta=meta))
+        else:
+            told = _updated(uris[change.uri], meta)
+        await ctx.session.send_notification(told, related_request_id=ctx.request_id)
 
 
 def _list_changed(
@@ -190,15 +196,6 @@ def _delivering(notice: Notice) -> Any:
     return continued(carrier, "notify agent", SpanKind.PRODUCER, {"event.type": notice.type})
 
 
-async def _reader(ctx: ServerRequestContext[Any, Any]) -> Principal:
-    principal = await principal_of(ctx)
-    try:
-        require(principal, READ)
-    except PlatformError as error:
-        raise MCPError(types.INVALID_PARAMS, error.message) from None
-    return principal
-
-
 def _addresses(notice: Notice) -> set[str]:
     """The addresses that an event lies under."""
     system = f"{EVENTS}/{notice.system}"
@@ -214,8 +211,8 @@ def _event_meta(notice: Notice) -> dict[str, Any]:
     return {EVENT_META_KEY: event, **carry()}
 
 
-def _updated(uri: str, notice: Notice, meta: dict[str, Any]) -> types.ResourceUpdatedNotification:
-    params = types.ResourceUpdatedNotificationParams(uri=uri, _meta={**meta, **_event_meta(notice)})
+def _updated(uri: str, meta: dict[str, Any]) -> types.ResourceUpdatedNotification:
+    params = types.ResourceUpdatedNotificationParams(uri=uri, _meta=meta)
     return types.ResourceUpdatedNotification(params=params)
 
 

@@ -1,0 +1,91 @@
+"""Changed lists and resources, as the clients of this process wait to hear of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
+from uuid import UUID
+
+from devops_mcp.cache.changes import Changes, ListChange, ResourceChange
+from devops_mcp.cache.channel import Gap
+from devops_mcp.models.lists import Listed
+
+Changed: TypeAlias = ListChange | ResourceChange
+
+
+class ChangeWatch:
+    """Iterate to hear what changed; what changes faster than it is taken is told once. `uris` may grow and shrink meanwhile."""
+
+    def __init__(self, tenant_id: UUID, lists: Collection[Listed], uris: Collection[str]) -> None:
+        self._tenant_id = tenant_id
+        self._lists = lists
+        self._uris = uris
+        self._changed: dict[Changed, None] = {}
+        self._some = asyncio.Event()
+
+    def offer(self, change: Changed) -> None:
+        if change.tenant_id != self._tenant_id:
+            return
+        wanted = change.what in self._lists if isinstance(change, ListChange) else change.uri in self._uris
+        if wanted:
+            self._changed[change] = None
+            self._some.set()
+
+    def offer_all(self) -> None:
+        """Nobody knows what was said, so everything may have changed."""
+        for what in self._lists:
+            self.offer(ListChange(tenant_id=self._tenant_id, what=what))
+        for uri in self._uris:
+            self.offer(ResourceChange(tenant_id=self._tenant_id, uri=uri))
+
+    async def __aiter__(self) -> AsyncIterator[Changed]:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            while self._changed:
+                change = next(iter(self._changed))
+                del self._changed[change]
+                yield change
+
+
+class ChangeFeed:
+    """One a process. `running()` keeps it fed."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._watches: set[ChangeWatch] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["ChangeFeed"]:
+        """Feed watches within this block."""
+        listening = asyncio.create_task(self._listen(), name="change feed")
+        try:
+            yield self
+        finally:
+            listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await listening
+
+    @asynccontextmanager
+    async def watch(
+        self, tenant_id: UUID, lists: Collection[Listed], uris: Collection[str] = ()
+    ) -> AsyncIterator[ChangeWatch]:
+        """What changes, of the tenant's, within this block."""
+        watch = ChangeWatch(tenant_id, lists, uris)
+        self._watches.add(watch)
+        try:
+            yield watch
+        finally:
+            self._watches.discard(watch)
+
+    async def _listen(self) -> None:
+        interrupted = False
+        async for heard in self._changes.listen():
+            if isinstance(heard, Gap):
+                if heard.listening and interrupted:
+                    for watch in self._watches:
+                        watch.offer_all()
+                interrupted = not heard.listening
+            else:
+                for watch in self._watches:
+                    watch.offer(heard)
