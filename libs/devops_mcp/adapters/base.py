@@ -178,6 +178,8 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
     """How long a call may take; None: as long as the operator lets every tool take."""
     input_schema: JsonObject | None = None
     """The JSON Schema to show where `params` cannot say it, as for a tool that is described elsewhere; None: that of `params`."""
+    essential: bool = True
+    """Of the suite's own tools: whether it is in the list before a caller asks for more."""
     needs_grant: bool = True
     """False: everybody may call it, since what it leads to has rights of its own."""
     relays: bool = False

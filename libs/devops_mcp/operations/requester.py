@@ -25,7 +25,8 @@ class View:
 
     def lists(self, entry: CatalogueEntry) -> bool:
         """Whether the tool is in the list."""
-        listed = self.systems is None or entry.system == SUITE or entry.system in self.systems
+        essential = entry.system == SUITE and entry.tool.essential
+        listed = self.systems is None or essential or entry.system in self.systems
         return listed and self.admits(entry)
 
     def admits(self, entry: CatalogueEntry) -> bool:

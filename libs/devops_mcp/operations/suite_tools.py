@@ -21,6 +21,7 @@ from devops_mcp.adapters.base import (
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
+from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.passages import Hit, PassageKind, Question
 from devops_mcp.models.principals import Principal
@@ -29,6 +30,7 @@ from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.summaries import summary_of
 from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox
@@ -75,6 +77,11 @@ class ContextAppendParams(WriteParams):
 
 class ContextGetParams(ListParams):
     context_id: UUID
+
+
+class ContextSummarizeParams(WriteParams):
+    context_id: UUID
+    items: int = Field(default=200, ge=1, le=1_000, description="How many of the latest items.")
 
 
 class ContextItemView(Model):
@@ -231,6 +238,27 @@ async def context_search(desk: Desk, params: SearchParams) -> SearchResult:
     return SearchResult(items=[_view_of_hit(hit) for hit in answer.hits], mode=answer.mode)
 
 
+async def context_summarize(
+    desk: Desk, params: ContextSummarizeParams, conversation: Conversation
+) -> WriteResult:
+    """Sum a context up and append the summary to it, for whoever takes over; with your own model where you lend one."""
+    context = await desk.suite.contexts.get(desk.principal, params.context_id)
+    if params.dry_run:
+        return WriteResult(dry_run=True, done=f"would sum up {context.title!r}")
+    after = max(0, context.item_count - params.items)
+    _, page = await desk.suite.contexts.read(
+        desk.principal, params.context_id, after=after, limit=params.items
+    )
+    text, made_by = await summary_of(context.title, page.items, conversation)
+    item = NewItem(kind=ItemKind.SUMMARY, text=text, metadata={"made_by": made_by, "after": after})
+    [appended] = await desk.suite.contexts.append(desk.principal, params.context_id, (item,))
+    return WriteResult(
+        done=f"summed up {len(page.items)} items",
+        data={"summary": text, "made_by": made_by, "position": appended.position},
+        url=context_uri(params.context_id),
+    )
+
+
 async def event_list(desk: Desk, params: EventListParams) -> Listing[EventView]:
     """List what happened in the DevOps systems (changes, builds, deployments, alerts), newest first."""
     page = await desk.suite.events.page(
@@ -271,6 +299,15 @@ SUITE_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
     Tool("context_get", "Read a context", ContextGetParams, ContextItems, context_get),
     Tool("context_list", "List contexts", ListParams, Listing[ContextView], context_list),
     Tool("context_search", "Search what is remembered", SearchParams, SearchResult, context_search),
+    Tool(
+        "context_summarize",
+        "Sum a context up",
+        ContextSummarizeParams,
+        WriteResult,
+        context_summarize,
+        Effect.WRITE,
+        essential=False,
+    ),
     Tool("event_list", "List events", EventListParams, Listing[EventView], event_list),
     Tool("result_read", "Read a kept result", ResultReadParams, ResultLines, result_read),
 )

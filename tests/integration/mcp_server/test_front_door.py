@@ -22,12 +22,15 @@ TOOLS = SUITE | {tool.name: tool for name in ("fs", "prometheus") for tool in AD
 OPEN_TO_ALL = {name for name, tool in SUITE.items() if not tool.needs_grant}
 READS = {name for name, tool in TOOLS.items() if tool.effect is Effect.READ}
 
+FRONT = {name for name, tool in SUITE.items() if tool.essential}
+
 MODES = {
-    "": set(SUITE),
-    "/x/fs": set(SUITE) | {name for name in TOOLS if name.startswith("fs_")},
-    "/x/fs,prometheus": set(TOOLS),
+    "": FRONT,
+    "/x/suite": set(SUITE),
+    "/x/fs": FRONT | {name for name in TOOLS if name.startswith("fs_")},
+    "/x/fs,prometheus": set(TOOLS) - (set(SUITE) - FRONT),
     "/x/all": set(TOOLS),
-    "/readonly": set(SUITE) & READS,
+    "/readonly": FRONT & READS,
     "/x/all/readonly": READS,
 }
 ROLES = {
@@ -117,7 +120,7 @@ async def test_a_header_asks_for_tools_where_the_address_cannot(database, settin
     async with running_mcp(settings) as url, httpx2.AsyncClient(headers=headers) as http:
         answer = await http.post(f"{url}/mcp", json=request, headers=TRANSPORT)
     names = {tool["name"] for tool in answer.json()["result"]["tools"]}
-    assert names == {name for name in TOOLS if name in SUITE or name.startswith("fs_")} & READS
+    assert names == {name for name in TOOLS if name in FRONT or name.startswith("fs_")} & READS
 
 
 async def test_an_agent_finds_reads_and_calls_what_is_not_listed(database, settings):
