@@ -18,6 +18,7 @@ from devops_mcp.operations.requester import Requester
 
 INPUT_REQUIRED = "input_required"
 """How a call ended that asked its caller something, and goes on with the caller's next."""
+SLOW_S = 1.0
 _OUTCOMES: Mapping[str | None, str] = {None: "ok", INPUT_REQUIRED: "pending"}
 log = structlog.get_logger()
 
@@ -51,7 +52,9 @@ class CallLedger:
         """`code` is that of the error it ended with; `said` what the caller was told."""
         tool, principal = entry.tool.name, requester.principal
         self._metrics.tool_call(tool, code or "ok", seconds)
-        log.info("tool called", tool=tool, outcome=code or "ok", duration_ms=round(seconds * 1000, 1))
+        # The audit log has every call; the service's log those that somebody may have to look into.
+        say = log.info if code is not None or seconds > SLOW_S else log.debug
+        say("tool called", tool=tool, outcome=code or "ok", duration_ms=round(seconds * 1000, 1))
         await self._audit.record(
             AuditRecord(
                 id=new_id(),

@@ -20,6 +20,7 @@ from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from mcp_server.caller import READ_ONLY_PATH
+from mcp_server.fast_calls import FastCalls
 from mcp_server.protocol import build_server
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
@@ -50,7 +51,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         sse = SseEndpoint(platform.authenticator, sessions)
         await stack.enter_async_context(http.running(stop))
         await stack.enter_async_context(sessions.running(stop))
-        websocket = WebSocketEndpoint(server, platform.authenticator, stop)
+        fast = FastCalls(platform.tools, server.server_info_stamp)
+        websocket = WebSocketEndpoint(server, platform.authenticator, stop, fast)
         routes = [
             *(Route(f"/mcp{view}", http, methods=MCP_METHODS) for view in VIEWS),
             *(Route(f"{STREAM_PATH}{view}", sse.stream, methods=["GET"]) for view in VIEWS),

@@ -98,6 +98,12 @@ def view_of(scope: Scope) -> View:
     return View(systems=systems, read_only=read_only) if systems or read_only else FRONT_DOOR
 
 
+def has_beside(scope: Scope) -> bool:
+    """Whether the headers say something of a call besides its arguments, or ask who answers."""
+    headers = Headers(scope=scope)
+    return "idempotency-key" in headers or CONTEXT_HEADER in headers
+
+
 def _idempotency_key(ctx: ServerRequestContext[Any, Any], scope: Scope) -> str | None:
     key = (ctx.meta or {}).get(IDEMPOTENCY_META_KEY)
     if key is None and scope["type"] == "http":  # a connection's headers are those of all its calls

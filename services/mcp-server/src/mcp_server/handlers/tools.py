@@ -112,12 +112,18 @@ def _annotations(entry: CatalogueEntry) -> types.ToolAnnotations:
 
 
 def failed(error: PlatformError) -> types.CallToolResult:
+    """The error as the result of the call."""
+    content = types.TextContent(type="text", text=error_text(error))
+    return types.CallToolResult(content=[content], is_error=True)
+
+
+def error_text(error: PlatformError) -> str:
     """The error for a model: what happened, whether asking again can help, and when."""
     text = f"{error.code}: {error.message}"
-    if error.retryable:
-        when = f" after {error.retry_after_s:g} s" if error.retry_after_s else ""
-        text += f". The same call may succeed{when}."
-    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)
+    if not error.retryable:
+        return text
+    when = f" after {error.retry_after_s:g} s" if error.retry_after_s else ""
+    return f"{text}. The same call may succeed{when}."
 
 
 def _start(entries: tuple[CatalogueEntry, ...], cursor: str | None) -> int:

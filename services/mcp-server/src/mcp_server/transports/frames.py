@@ -18,8 +18,8 @@ class BadFrame(Exception):
         )
 
 
-def read_frame(raw: bytes) -> types.JSONRPCMessage:
-    """The message in `raw`. Raises `BadFrame`: -32700 for what is not JSON, -32600 for what is not one message.
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The message in `raw` as it stands. Raises `BadFrame`: -32700 for what is not JSON, -32600 for what is not one message.
 
     A request's id must be a string or an integer (the protocol's rule): null, a fraction or a boolean could not be answered.
     """
@@ -34,12 +34,30 @@ def read_frame(raw: bytes) -> types.JSONRPCMessage:
     request_id = value.get("id")
     if "id" in value and (isinstance(request_id, bool) or not isinstance(request_id, str | int)):
         raise BadFrame(types.INVALID_REQUEST, "the id must be a string or an integer")
-    return _validated(value, request_id if isinstance(request_id, str | int) else None)
+    if not _is_message(value):
+        raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(request_id))
+    return value
 
 
-def _validated(value: dict[str, Any], request_id: str | int | None) -> types.JSONRPCMessage:
+def read_frame(raw: bytes) -> types.JSONRPCMessage:
+    """The same as the SDK's model of it."""
+    value = read_object(raw)
     try:
         return types.jsonrpc_message_adapter.validate_python(value, by_name=False)
     except ValueError:
-        message = 'not a JSON-RPC 2.0 message: it needs jsonrpc "2.0", and a method with object params, or a result or error'
-        raise BadFrame(types.INVALID_REQUEST, message, request_id) from None
+        raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(value.get("id"))) from None
+
+
+_NO_MESSAGE = 'not a JSON-RPC 2.0 message: it needs jsonrpc "2.0", and a method with object params, or a result or error'
+
+
+def _is_message(value: dict[str, Any]) -> bool:
+    if value.get("jsonrpc") != "2.0":
+        return False
+    if "method" not in value:
+        return "id" in value and ("result" in value or "error" in value)
+    return isinstance(value["method"], str) and isinstance(value.get("params", {}), dict)
+
+
+def _answerable(request_id: Any) -> str | int | None:
+    return request_id if isinstance(request_id, str | int) else None

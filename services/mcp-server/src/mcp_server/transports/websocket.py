@@ -7,7 +7,7 @@ what is under way is answered and the connection closed with 1012.
 """
 
 import asyncio
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import anyio
 import mcp_types as types
@@ -21,7 +21,9 @@ from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.serving import problems
 from mcp_server.caller import SCOPE_KEY, Caller
-from mcp_server.transports.frames import BadFrame, read_frame
+from mcp_server.fast_calls import FastCalls
+from mcp_server.transports.frames import BadFrame, read_frame, read_object
+from mcp_server.transports.ws_stateless import StatelessLoop
 
 SUBPROTOCOL = "mcp"
 RESTARTING = 1012
@@ -34,11 +36,16 @@ class WebSocketEndpoint:
     """Accepts a client that is known, and serves it until it goes or `stop` is set."""
 
     def __init__(
-        self, server: Server[dict[str, Any]], authenticator: Authenticator, stop: asyncio.Event
+        self,
+        server: Server[dict[str, Any]],
+        authenticator: Authenticator,
+        stop: asyncio.Event,
+        fast: FastCalls | None = None,
     ) -> None:
         self._server = server
         self._authenticator = authenticator
         self._stop = stop
+        self._fast = fast
 
     async def serve(self, websocket: WebSocket) -> None:
         caller = Caller(self._authenticator, websocket.headers)
@@ -50,25 +57,63 @@ class WebSocketEndpoint:
         websocket.scope[SCOPE_KEY] = caller
         offered = websocket.scope.get("subprotocols", [])
         await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await _Conversation(websocket, self._server, self._stop).run()
+        await _Conversation(websocket, self._server, self._stop, self._fast).run()
 
 
 class _Conversation:
-    """One connection: a reader and a writer around the SDK's loop, and what ends them."""
+    """One connection: by our own framing where its first request stands alone, else by the SDK's loop; and what ends them."""
 
-    def __init__(self, websocket: WebSocket, server: Server[dict[str, Any]], stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        server: Server[dict[str, Any]],
+        stop: asyncio.Event,
+        fast: FastCalls | None,
+    ) -> None:
         self._websocket = websocket
         self._server = server
         self._stop = stop
+        self._fast = fast
         self._under_way: set[str | int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def run(self) -> None:
+        first = await self._next()
+        if first is None:
+            return
+        if has_envelope(first):
+            await self._run_stateless(first)
+        else:
+            await self._run_handshake(first)
+
+    async def _run_stateless(self, first: bytes) -> None:
+        loop = StatelessLoop(self._websocket, self._server, self._fast, self._websocket.send_text)
+        self._idle = loop.idle
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._close_at_stop, tasks.cancel_scope)
+            try:
+                await loop.take(first)
+                while (raw := await self._next()) is not None:
+                    await loop.take(raw)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await loop.close()
+            tasks.cancel_scope.cancel()
+
+    async def _next(self) -> bytes | None:
+        """The next frame; None when the client has gone."""
+        received = await self._websocket.receive()
+        if received["type"] == "websocket.disconnect":
+            return None
+        text = received.get("text")
+        return text.encode() if text is not None else received["bytes"]  # type: ignore[no-any-return]
+
+    async def _run_handshake(self, first: bytes) -> None:
         to_server, inbound = create_context_streams[Inbound](0)
         from_server, outbound = create_context_streams[SessionMessage](0)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read, to_server)
+            tasks.start_soon(self._read, to_server, first)
             tasks.start_soon(self._write, outbound)
             tasks.start_soon(self._close_at_stop, tasks.cancel_scope)
             await serve_dual_era_loop(
@@ -80,22 +125,19 @@ class _Conversation:
             )
             tasks.cancel_scope.cancel()
 
-    async def _read(self, to_server: ContextSendStream[Inbound]) -> None:
+    async def _read(self, to_server: ContextSendStream[Inbound], first: bytes) -> None:
         async with to_server:
-            while (received := await self._websocket.receive())["type"] != "websocket.disconnect":
-                text = received.get("text")
+            raw: bytes | None = first
+            while raw is not None:
                 try:
-                    message = read_frame(text.encode() if text is not None else received["bytes"])
+                    message = read_frame(raw)
                 except BadFrame as fault:
                     await self._send(fault.answer)
-                    continue
-                if _is_handshake_of_a_stateless_client(message):
-                    # The SDK takes `initialize` for another era's greeting; in this one the method is gone.
-                    await self._send(_no_such_method(message))
-                    continue
-                self._note_request(message)
-                metadata = ServerMessageMetadata(request_context=self._websocket)
-                await to_server.send(SessionMessage(message, metadata))
+                else:
+                    self._note_request(message)
+                    metadata = ServerMessageMetadata(request_context=self._websocket)
+                    await to_server.send(SessionMessage(message, metadata))
+                raw = await self._next()
 
     async def _write(self, outbound: ContextReceiveStream[SessionMessage]) -> None:
         async with outbound:
@@ -126,13 +168,11 @@ class _Conversation:
         scope.cancel()
 
 
-def _is_handshake_of_a_stateless_client(message: types.JSONRPCMessage) -> TypeGuard[types.JSONRPCRequest]:
-    if not isinstance(message, types.JSONRPCRequest) or message.method != "initialize":
+def has_envelope(raw: bytes) -> bool:
+    """Whether a frame is a request that stands alone; what cannot be read is judged by whoever answers it."""
+    try:
+        params = read_object(raw).get("params")
+    except BadFrame:
         return False
-    meta = (message.params or {}).get("_meta")
+    meta = params.get("_meta") if isinstance(params, dict) else None
     return isinstance(meta, dict) and types.PROTOCOL_VERSION_META_KEY in meta
-
-
-def _no_such_method(request: types.JSONRPCRequest) -> types.JSONRPCError:
-    error = types.ErrorData(code=types.METHOD_NOT_FOUND, message="Method not found", data=request.method)
-    return types.JSONRPCError(jsonrpc="2.0", id=request.id, error=error)
