@@ -19,6 +19,7 @@ from devops_mcp.operations.catalogue import CatalogueEntry
 from devops_mcp.operations.requester import Requester, View
 from devops_mcp.operations.tools import ToolOutcome, ToolService
 from mcp_server.caller import SCOPE_KEY, Caller, has_beside, view_of
+from mcp_server.handlers.contents import result_of
 from mcp_server.handlers.tools import error_text
 
 METHOD = "tools/call"
@@ -62,15 +63,24 @@ class FastCalls:
             try:
                 outcome = await self._tools.call(requester, entry.tool.name, params.get("arguments") or {})
             except PlatformError as error:
-                return self._written(message["id"], error_text(error), None)
-        return self._written(message["id"], outcome.text, outcome)
+                return self._written(message["id"], _failure(error))
+        return self._written(message["id"], _success(outcome))
 
-    def _written(self, request_id: str | int, text: str, outcome: ToolOutcome | None) -> bytes:
-        result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": outcome is None}
-        if outcome is not None:
-            result["structuredContent"] = outcome.data
-        result |= {"resultType": "complete", "_meta": self._stamp}
-        return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": result})
+    def _written(self, request_id: str | int, result: dict[str, Any]) -> bytes:
+        stamped = {**result, "resultType": "complete", "_meta": self._stamp}
+        return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": stamped})
+
+
+def _failure(error: PlatformError) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": error_text(error)}], "isError": True}
+
+
+def _success(outcome: ToolOutcome) -> dict[str, Any]:
+    if outcome.blocks:
+        shown: dict[str, Any] = result_of(outcome).model_dump(by_alias=True, mode="json", exclude_none=True)
+        return shown
+    content = [{"type": "text", "text": outcome.text}]
+    return {"content": content, "structuredContent": outcome.data, "isError": False}
 
 
 def _is_plain(params: Any) -> TypeGuard[dict[str, Any]]:
