@@ -36,6 +36,13 @@ async def store(request: Request) -> Response:
     return JSONResponse({"status": "accepted"}, 202)
 
 
+async def answer(request: Request) -> Response:
+    """Reads the body as JSON and answers JSON of as many bytes as its query says."""
+    orjson.loads(await request.body())
+    size = int(request.query_params["bytes"])
+    return Response(orjson.dumps({"result": "x" * size}), media_type="application/json")
+
+
 async def echo(websocket: WebSocket) -> None:
     """Reads each frame as JSON and answers JSON of as many bytes as its query says."""
     answer = "x" * int(websocket.query_params["bytes"])
@@ -51,6 +58,7 @@ async def echo(websocket: WebSocket) -> None:
 app = Starlette(
     routes=[
         Route("/store", store, methods=["POST"]),
+        Route("/answer", answer, methods=["POST"]),
         WebSocketRoute("/echo", echo),
         Route("/", lambda _: Response()),
     ],

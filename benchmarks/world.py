@@ -47,14 +47,14 @@ def bare_server(database_url: str) -> Iterator[str]:
         [sys.executable, "-m", "benchmarks.bare", str(port)], cwd=ROOT, env=environment
     )
     try:
-        _wait_for(port)
+        wait_for(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -76,11 +76,23 @@ class Connection:
 
     async def send(self, request: bytes) -> int:
         """The status of the answer, whose body is read and dropped."""
+        head, _ = await self._exchange(request)
+        return int(head[9:12])
+
+    async def body(self, request: bytes) -> bytes:
+        """The body of the answer."""
+        return (await self._exchange(request))[1]
+
+    async def header(self, request: bytes, name: str) -> str:
+        """One header of the answer."""
+        head, _ = await self._exchange(request)
+        return head.lower().partition(f"{name}:".encode())[2].partition(b"\r\n")[0].strip().decode()
+
+    async def _exchange(self, request: bytes) -> tuple[bytes, bytes]:
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-        await self._reader.readexactly(int(length))
-        return int(head[9:12])
+        return head, await self._reader.readexactly(int(length))
 
 
 @asynccontextmanager
@@ -93,10 +105,10 @@ async def connected(base_url: str) -> AsyncIterator[Connection]:
         writer.close()
 
 
-def request(path: str, headers: dict[str, str], body: bytes) -> bytes:
+def request(path: str, headers: dict[str, str], body: bytes, *, host: str = "localhost") -> bytes:
     lines = [
         f"POST {path} HTTP/1.1",
-        "Host: localhost",
+        f"Host: {host}",
         f"Content-Length: {len(body)}",
         *(f"{k}: {v}" for k, v in headers.items()),
     ]
