@@ -5,7 +5,7 @@ from pathlib import Path
 
 from devops_mcp.adapters.base import AnyTool, Effect
 from devops_mcp.adapters.registry import OWN, load_adapters
-from devops_mcp.operations.suite_tools import SUITE_TOOLS
+from devops_mcp.operations.own_tools import OWN_TOOLS
 
 BEGIN, END = "<!-- tools: made by 'make readme' -->", "<!-- /tools -->"
 _MARKS = {Effect.READ: "", Effect.WRITE: " ✎", Effect.DESTRUCTIVE: " ✎✎"}
@@ -13,7 +13,7 @@ _MARKS = {Effect.READ: "", Effect.WRITE: " ✎", Effect.DESTRUCTIVE: " ✎✎"}
 
 def table() -> str:
     """The table as Markdown: a row a system, its tools and whether it sends webhooks."""
-    rows = [_row("The suite's own", SUITE_TOOLS, webhooks=False)]
+    rows = [_row("The suite's own", OWN_TOOLS, webhooks=False)]
     adapters = load_adapters(OWN, installed=False).values()
     rows += [
         _row(a.title, a.tools, webhooks=a.webhooks is not None)

@@ -32,15 +32,14 @@ from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
-from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import Integrations, open_integrations
+from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.operations.prompts import PromptService
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_prompts import SUITE_PROMPTS
-from devops_mcp.operations.suite_tools import SUITE_TOOLS, Desk, Suite
-from devops_mcp.operations.task_tools import TASK_TOOLS
+from devops_mcp.operations.suite_tools import Desk, Suite
 from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
@@ -99,7 +98,7 @@ async def open_platform(
         audit = await stack.enter_async_context(open_audit_trail(database))
         contexts = ContextService(database, embeds=embedding.provider is not None, changes=changes)
         journal = await stack.enter_async_context(open_context_journal(contexts))
-        catalogue = Catalogue(adapters, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS, *TASK_TOOLS))
+        catalogue = Catalogue(adapters, OWN_TOOLS)
         keyring = Keyring(settings.master_keys)
 
         def desk(requester: Requester, toolbox: Toolbox) -> Desk:

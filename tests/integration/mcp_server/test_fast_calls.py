@@ -2,14 +2,19 @@
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias
 
+import httpx2
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from mcp_server.fast_calls import FastCalls
 from support.services import new_key, running_mcp, settings_for
 
+Ask: TypeAlias = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -84,30 +89,68 @@ def comparable(answer: dict[str, Any]) -> str:
     return text.replace(handle, "HANDLE") if handle else text
 
 
-@pytest.mark.parametrize("name", PLAIN)
-async def test_both_ways_answer_alike(database, settings, taken, monkeypatch, name):
-    key = await new_key(database.owner_url)
+@asynccontextmanager
+async def asking(transport: str, url: str, key: str) -> AsyncIterator[Ask]:
+    """A way to send one message and read its answer."""
     headers = {"Authorization": f"Bearer {key}"}
-    async with running_mcp(settings) as url:
-        address = url.replace("http", "ws") + "/ws/x/fs"
-        async with connect(address, additional_headers=headers) as ws:
-            short = await ask(ws, PLAIN[name])
-            assert taken[-1] is not None
-            monkeypatch.setattr(FastCalls, "answer", _never)
-            long = await ask(ws, PLAIN[name])
+    if transport == "ws":
+        async with connect(url.replace("http", "ws") + "/ws/x/fs", additional_headers=headers) as ws:
+            yield partial(ask, ws)
+        return
+
+    async def post(message: dict[str, Any]) -> dict[str, Any]:
+        params = message["params"]
+        mirrored = {
+            "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": params["_meta"]["io.modelcontextprotocol/protocolVersion"],
+            "Mcp-Method": message["method"],
+        }
+        mirrored |= {"Mcp-Name": str(params["name"])} if "name" in params else {}
+        answer = await http.post(f"{url}/mcp/x/fs", json=message, headers=mirrored)
+        return dict(answer.json())
+
+    async with httpx2.AsyncClient(headers=headers) as http:
+        yield post
+
+
+@pytest.mark.parametrize("transport", ["ws", "http"])
+@pytest.mark.parametrize("name", PLAIN)
+async def test_both_ways_answer_alike(database, settings, taken, monkeypatch, transport, name):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, asking(transport, url, key) as say:
+        short = await say(PLAIN[name])
+        assert taken[-1] is not None
+        monkeypatch.setattr(FastCalls, "answer", _never)
+        long = await say(PLAIN[name])
     assert comparable(short) == comparable(long)
 
 
+@pytest.mark.parametrize("transport", ["ws", "http"])
 @pytest.mark.parametrize("name", LONG_WAY)
-async def test_what_is_not_plain_goes_the_long_way(database, settings, taken, name):
+async def test_what_is_not_plain_goes_the_long_way(database, settings, taken, transport, name):
     key = await new_key(database.owner_url)
-    headers = {"Authorization": f"Bearer {key}"}
-    async with running_mcp(settings) as url:
-        address = url.replace("http", "ws") + "/ws/x/fs"
-        async with connect(address, additional_headers=headers) as ws:
-            answer = await ask(ws, LONG_WAY[name])
-    assert taken == [None]
+    async with running_mcp(settings) as url, asking(transport, url, key) as say:
+        answer = await say(LONG_WAY[name])
+    assert not any(taken)
     assert answer["id"] == 1
+
+
+async def test_headers_that_say_something_else_than_the_body_are_refused(database, settings, taken):
+    """M04"""
+    key = await new_key(database.owner_url)
+    message = PLAIN["a read"]
+    right = {
+        "Authorization": f"Bearer {key}",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "fs_read",
+    }
+    async with running_mcp(settings) as url, httpx2.AsyncClient() as http:
+        for name, value in {"Mcp-Name": "fs_list", "Mcp-Method": "tools/list"}.items():
+            answer = await http.post(f"{url}/mcp/x/fs", json=message, headers=right | {name: value})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
+    assert not any(taken)
 
 
 async def _never(self: FastCalls, message: dict[str, Any], scope: Any) -> None:

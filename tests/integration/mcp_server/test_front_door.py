@@ -9,14 +9,12 @@ from mcp.shared.exceptions import MCPError
 from devops_mcp.adapters.base import Effect
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.embedding.tokens import count_tokens
-from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
-from devops_mcp.operations.suite_tools import SUITE_TOOLS
-from devops_mcp.operations.task_tools import TASK_TOOLS
+from devops_mcp.operations.own_tools import OWN_TOOLS
 from support.agents import ERAS, STATELESS, TRANSPORTS, agent
 from support.services import new_key, running_mcp, settings_for
 
 MAX_TOKENS = 4_000
-SUITE = {tool.name: tool for tool in (*FRONT_DOOR_TOOLS, *SUITE_TOOLS, *TASK_TOOLS)}
+SUITE = {tool.name: tool for tool in OWN_TOOLS}
 ADAPTERS = load_adapters(installed=False)
 TOOLS = SUITE | {tool.name: tool for name in ("fs", "prometheus") for tool in ADAPTERS[name].tools}
 OPEN_TO_ALL = {name for name, tool in SUITE.items() if not tool.needs_grant}

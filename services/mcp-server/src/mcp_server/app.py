@@ -47,11 +47,13 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
         sessions = sessions_over(server, redis, platform.keyring)
-        http = HttpEndpoint(server, platform.authenticator, sessions, max_body_bytes=body_limits.default)
+        fast = FastCalls(platform.tools, server.server_info_stamp)
+        http = HttpEndpoint(
+            server, platform.authenticator, sessions, max_body_bytes=body_limits.default, fast=fast
+        )
         sse = SseEndpoint(platform.authenticator, sessions)
         await stack.enter_async_context(http.running(stop))
         await stack.enter_async_context(sessions.running(stop))
-        fast = FastCalls(platform.tools, server.server_info_stamp)
         websocket = WebSocketEndpoint(server, platform.authenticator, stop, fast)
         routes = [
             *(Route(f"/mcp{view}", http, methods=MCP_METHODS) for view in VIEWS),

@@ -1,7 +1,7 @@
 """The protocol over Streamable HTTP, of every revision, on every replica.
 
-A request of 2026-07-28 stands alone and is answered by the SDK's own entry. One of the handshake era belongs to a session, wherever
-that lives: see `http_handshake`. Host and Origin have been checked by the surface in front of this.
+A request of 2026-07-28 stands alone and is answered by the SDK's own entry, a plain call of a tool by a shorter way. One of the handshake
+era belongs to a session, wherever that lives: see `http_handshake`. Host and Origin have been checked by the surface in front of this.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.models.principals import Principal
+from mcp_server.fast_calls import FastCalls
 from mcp_server.transports.http_exchange import (
     SESSION_ID,
     Exchange,
@@ -25,6 +26,7 @@ from mcp_server.transports.http_exchange import (
     open_exchange,
     replayed,
 )
+from mcp_server.transports.http_fast import answered_fast
 from mcp_server.transports.http_handshake import Handshake
 from mcp_server.transports.http_sessions import Sessions
 
@@ -44,12 +46,14 @@ class HttpEndpoint:
         sessions: Sessions,
         *,
         max_body_bytes: int,
+        fast: FastCalls | None = None,
     ) -> None:
         # Of the manager only the entry for requests that stand alone is used; its sessions are of one process.
         self._modern = StreamableHTTPSessionManager(
             server, stateless=True, max_request_body_size=max_body_bytes
         )
         self._authenticator = authenticator
+        self._fast = fast
         self._handshake = Handshake(sessions)
         self._stop = asyncio.Event()
         sessions.serves(PATH, self)
@@ -73,7 +77,7 @@ class HttpEndpoint:
         scope["user"] = _user(exchange.principal)
         if header(scope, _METHOD) == _LISTEN:
             await self._listen(exchange)
-        else:
+        elif self._fast is None or not await answered_fast(self._fast, exchange):
             await self._modern.handle_request(scope, replayed(exchange.body, receive), send)
 
     async def _listen(self, exchange: Exchange) -> None:

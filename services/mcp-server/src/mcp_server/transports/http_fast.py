@@ -1,0 +1,76 @@
+"""The short way of `tools/call` over Streamable HTTP: a request whose headers say what its body says, answered with JSON.
+
+Whatever differs from that, the SDK's entry judges. As there, a client that hangs up has cancelled its call.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import mcp_types as types
+from mcp.shared.inbound import decode_header_value
+from starlette.responses import Response
+from starlette.types import Receive
+
+from mcp_server.fast_calls import METHOD, FastCalls
+from mcp_server.transports.http_exchange import Exchange
+
+_ONCE = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"content-type", b"accept"})
+_PARAMETER = b"mcp-param-"
+
+
+async def answered_fast(fast: FastCalls, exchange: Exchange) -> bool:
+    """Answer, if the request is plain; else do nothing and say so."""
+    message = exchange.message
+    if not isinstance(message, types.JSONRPCRequest) or not _mirrors(exchange, message):
+        return False
+    plain = {"id": message.id, "method": message.method, "params": message.params}
+    answering = asyncio.create_task(fast.answer(plain, exchange.scope))
+    gone = asyncio.create_task(_disconnected(exchange.receive))
+    try:
+        await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            return True  # nobody is left to be answered
+        answer = answering.result()
+    finally:
+        for task in (answering, gone):
+            task.cancel()
+    if answer is None:
+        return False
+    await exchange.respond(Response(answer, media_type="application/json"))
+    return True
+
+
+def _mirrors(exchange: Exchange, message: types.JSONRPCRequest) -> bool:
+    """Whether the headers are those that a plain call has, each once, and say what the body says."""
+    headers = _plain_headers(exchange.scope["headers"])
+    if headers is None or message.method != METHOD or headers.get(b"mcp-method") != METHOD:
+        return False
+    params: Mapping[str, Any] = message.params or {}
+    meta = params.get("_meta")
+    version = meta.get(types.PROTOCOL_VERSION_META_KEY) if isinstance(meta, dict) else None
+    accept = headers.get(b"accept", "")
+    return (
+        version is not None
+        and headers.get(b"mcp-protocol-version") == version
+        and decode_header_value(headers.get(b"mcp-name")) == params.get("name")
+        and headers.get(b"content-type", "").partition(";")[0].strip() == "application/json"
+        and "application/json" in accept
+        and "text/event-stream" in accept
+    )
+
+
+def _plain_headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, str] | None:
+    """The headers that matter; None when one comes twice, or mirrors an argument."""
+    found: dict[bytes, str] = {}
+    for name, value in raw:
+        if name.startswith(_PARAMETER) or (name in _ONCE and name in found):
+            return None
+        if name in _ONCE:
+            found[name] = value.decode("latin-1")
+    return found
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
