@@ -14,6 +14,9 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Cut the connection now."""
 
+    def give_up(self) -> None:
+        """End a connection whose client does not read what is sent."""
+
     def receive_expired(self) -> bool:
         """End a request or message that takes too long to come; True where it may go on."""
         ...
@@ -59,7 +62,8 @@ class Gate:
 
     def _stalled(self, connection: Connection) -> bool:
         self.count("stalled")
-        return self._abort(connection)
+        connection.give_up()
+        return False
 
     def _abort(self, connection: Connection) -> bool:
         connection.abort()

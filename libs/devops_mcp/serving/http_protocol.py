@@ -130,6 +130,9 @@ class HardenedHttp(HttpToolsProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
+    def give_up(self) -> None:
+        self.transport.abort()
+
     def receive_expired(self) -> bool:
         """Whether a request that is not complete in time may go on: only while it makes progress, or waits for us."""
         cycle = self._cycle()

@@ -66,6 +66,14 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
+    def give_up(self) -> None:
+        """Tell a client that does not read why it is dropped; it has a moment to read so far."""
+        if not self.close_sent:
+            self.conn.send_close(CloseCode.TRY_AGAIN_LATER, "what was sent has not been read")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+        self._gate.closing.add(self)
+
     def send_receive_event_to_app(self) -> None:
         data = b"".join(self.frames)
         self.frames = []

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -293,3 +293,32 @@ async def test_a_stopping_server_says_so_to_open_sockets() -> None:
     assert ws.close_code == 1012
     with pytest.raises(ConnectionClosed):
         await ws.send("too late")
+
+
+async def test_a_client_that_does_not_read_is_told_to_come_back_later():
+    """1013, and the application is freed."""
+    freed = asyncio.Event()
+
+    async def endless(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            while True:
+                await websocket.send_text("x" * 65_536)
+        except (WebSocketDisconnect, RuntimeError):
+            freed.set()
+
+    limits = Limits(stalled_s=0.3, linger_s=3.0)
+    async with (
+        site([WebSocketRoute("/ws", endless)], limits) as server,
+        connect(f"ws://localhost:{server.port}/ws", max_queue=1) as ws,
+    ):
+        ws.transport.pause_reading()
+        async with asyncio.timeout(5):
+            while "stalled" not in server.refused:
+                await asyncio.sleep(0.02)
+        ws.transport.resume_reading()
+        with suppress(ConnectionClosed):
+            async for _ in ws:
+                pass
+        assert ws.close_code == 1013
+        await asyncio.wait_for(freed.wait(), 5)

@@ -26,6 +26,7 @@ from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
 from mcp_server.transports.sse import MESSAGES_PATH, STREAM_PATH, SseEndpoint
 from mcp_server.transports.websocket import WebSocketEndpoint
+from mcp_server.transports.ws_tickets import Tickets
 
 VIEWS = ("", READ_ONLY_PATH, "/x/{systems}", f"/x/{{systems}}{READ_ONLY_PATH}")
 """What an address says of the tools to lay before its callers."""
@@ -54,11 +55,14 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         sse = SseEndpoint(platform.authenticator, sessions)
         await stack.enter_async_context(http.running(stop))
         await stack.enter_async_context(sessions.running(stop))
-        websocket = WebSocketEndpoint(server, platform.authenticator, stop, fast)
+        tickets = Tickets(redis, platform.keyring, platform.authenticator)
+        websocket = WebSocketEndpoint(server, platform.authenticator, stop, tickets, fast)
+        await stack.enter_async_context(websocket.running())
         routes = [
             *(Route(f"/mcp{view}", http, methods=MCP_METHODS) for view in VIEWS),
             *(Route(f"{STREAM_PATH}{view}", sse.stream, methods=["GET"]) for view in VIEWS),
             *(Route(f"{MESSAGES_PATH}{view or '/'}", sse.messages, methods=["POST"]) for view in VIEWS),
+            Route("/ws/tickets", tickets.issue, methods=["POST"]),
             *(WebSocketRoute(f"/ws{view}", websocket.serve) for view in VIEWS),
             *common_routes(Health(platform.checks), metrics),
         ]

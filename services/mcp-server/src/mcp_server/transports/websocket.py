@@ -1,12 +1,14 @@
 """The protocol over WebSocket.
 
-Connection: `GET /ws` with the credential in a header; subprotocol `mcp`, if the client offers any. Framing: one JSON-RPC message a
-text frame. Cancellation: `notifications/cancelled`. The first request decides the era, as on stdio: a 2026-07-28 envelope, or
-`initialize`. A connection belongs to one principal and needs no stickiness: whichever replica it reached serves it. Before a restart,
-what is under way is answered and the connection closed with 1012.
+Connection: `GET /ws` with the credential in a header, or a ticket in the address; subprotocol `mcp`, if the client offers any. Framing:
+one JSON-RPC message a text frame. Cancellation: `notifications/cancelled`. The first request decides the era, as on stdio: a 2026-07-28
+envelope, or `initialize`. A connection belongs to one principal and needs no stickiness: whichever replica it reached serves it. It
+ends with its credential (4401). Before a restart, what is under way is answered and the connection closed with 1012.
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import anyio
@@ -18,15 +20,19 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from starlette.websockets import WebSocket
 
 from devops_mcp.auth.authenticator import Authenticator
-from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.errors import PlatformError, Unauthenticated
 from devops_mcp.serving import problems
 from mcp_server.caller import SCOPE_KEY, Caller
 from mcp_server.fast_calls import FastCalls
 from mcp_server.transports.frames import BadFrame, read_frame, read_object
 from mcp_server.transports.ws_stateless import StatelessLoop
+from mcp_server.transports.ws_tickets import Tickets
 
 SUBPROTOCOL = "mcp"
 RESTARTING = 1012
+REVOKED = 4401
+SWEEP_S = 1.5
+"""With the seconds that a key is remembered, a revoked one is out within five."""
 DRAIN_S = 10.0
 
 Inbound: TypeAlias = SessionMessage | Exception
@@ -40,16 +46,30 @@ class WebSocketEndpoint:
         server: Server[dict[str, Any]],
         authenticator: Authenticator,
         stop: asyncio.Event,
+        tickets: Tickets,
         fast: FastCalls | None = None,
     ) -> None:
         self._server = server
         self._authenticator = authenticator
         self._stop = stop
+        self._tickets = tickets
         self._fast = fast
+        self._open: set[_Conversation] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Within this block connections end with their credentials."""
+        sweeping = asyncio.create_task(self._sweep(), name="websocket credentials")
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
 
     async def serve(self, websocket: WebSocket) -> None:
-        caller = Caller(self._authenticator, websocket.headers)
         try:
+            caller = Caller(self._authenticator, await self._credential(websocket))
             await caller.principal()
         except PlatformError as error:
             await websocket.send_denial_response(problems.of_error(error, websocket.state.request_id))
@@ -57,7 +77,30 @@ class WebSocketEndpoint:
         websocket.scope[SCOPE_KEY] = caller
         offered = websocket.scope.get("subprotocols", [])
         await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await _Conversation(websocket, self._server, self._stop, self._fast).run()
+        conversation = _Conversation(websocket, self._server, self._stop, self._fast)
+        self._open.add(conversation)
+        try:
+            await conversation.run()
+        finally:
+            self._open.discard(conversation)
+
+    async def _credential(self, websocket: WebSocket) -> Mapping[str, str]:
+        """The headers, or what a ticket stands for: nothing else in an address is taken for a credential."""
+        ticket = websocket.query_params.get("ticket")
+        return websocket.headers if ticket is None else await self._tickets.redeem(ticket)
+
+    async def _sweep(self) -> None:
+        """Close connections whose credential no longer holds. Who asks is remembered, so that a key in use costs one look."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for conversation in list(self._open):
+                caller: Caller = conversation.websocket.scope[SCOPE_KEY]
+                try:
+                    await caller.principal()
+                except Unauthenticated:
+                    conversation.end(REVOKED, "the credential is no longer valid")
+                except PlatformError:
+                    break  # nobody can be asked now
 
 
 class _Conversation:
@@ -70,15 +113,37 @@ class _Conversation:
         stop: asyncio.Event,
         fast: FastCalls | None,
     ) -> None:
-        self._websocket = websocket
+        self.websocket = websocket
         self._server = server
         self._stop = stop
         self._fast = fast
+        self._ending: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._under_way: set[str | int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def run(self) -> None:
+        """Serve the client until it goes, or until it must."""
+        serving = asyncio.create_task(self._serve(), name="websocket")
+        stopping = asyncio.create_task(self._close_at_stop(), name="websocket stop")
+        try:
+            ends: set[asyncio.Future[Any]] = {serving, self._ending}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                await self.websocket.close(*self._ending.result())
+        finally:
+            for task in (serving, stopping):
+                task.cancel()
+            await asyncio.gather(serving, stopping, return_exceptions=True)
+        if serving.done() and not serving.cancelled() and (error := serving.exception()) is not None:
+            raise error
+
+    def end(self, code: int, reason: str) -> None:
+        """Close the connection, whatever is under way."""
+        if not self._ending.done():
+            self._ending.set_result((code, reason))
+
+    async def _serve(self) -> None:
         first = await self._next()
         if first is None:
             return
@@ -88,22 +153,18 @@ class _Conversation:
             await self._run_handshake(first)
 
     async def _run_stateless(self, first: bytes) -> None:
-        loop = StatelessLoop(self._websocket, self._server, self._fast, self._websocket.send_text)
+        loop = StatelessLoop(self.websocket, self._server, self._fast, self.websocket.send_text)
         self._idle = loop.idle
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._close_at_stop, tasks.cancel_scope)
-            try:
-                await loop.take(first)
-                while (raw := await self._next()) is not None:
-                    await loop.take(raw)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await loop.close()
-            tasks.cancel_scope.cancel()
+        try:
+            await loop.take(first)
+            while (raw := await self._next()) is not None:
+                await loop.take(raw)
+        finally:
+            await asyncio.shield(loop.close())
 
     async def _next(self) -> bytes | None:
         """The next frame; None when the client has gone."""
-        received = await self._websocket.receive()
+        received = await self.websocket.receive()
         if received["type"] == "websocket.disconnect":
             return None
         text = received.get("text")
@@ -115,7 +176,6 @@ class _Conversation:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._read, to_server, first)
             tasks.start_soon(self._write, outbound)
-            tasks.start_soon(self._close_at_stop, tasks.cancel_scope)
             await serve_dual_era_loop(
                 self._server,
                 inbound,
@@ -135,7 +195,7 @@ class _Conversation:
                     await self._send(fault.answer)
                 else:
                     self._note_request(message)
-                    metadata = ServerMessageMetadata(request_context=self._websocket)
+                    metadata = ServerMessageMetadata(request_context=self.websocket)
                     await to_server.send(SessionMessage(message, metadata))
                 raw = await self._next()
 
@@ -146,7 +206,7 @@ class _Conversation:
                 self._note_answer(message.message)
 
     async def _send(self, message: types.JSONRPCMessage) -> None:
-        await self._websocket.send_text(message.model_dump_json(by_alias=True, exclude_unset=True))
+        await self.websocket.send_text(message.model_dump_json(by_alias=True, exclude_unset=True))
 
     def _note_request(self, message: types.JSONRPCMessage) -> None:
         # A stream of subscriptions never ends by itself, so nobody waits for it.
@@ -160,12 +220,11 @@ class _Conversation:
             if not self._under_way:
                 self._idle.set()
 
-    async def _close_at_stop(self, scope: anyio.CancelScope) -> None:
+    async def _close_at_stop(self) -> None:
         await self._stop.wait()
         with anyio.move_on_after(DRAIN_S):
             await self._idle.wait()
-        await self._websocket.close(RESTARTING, "the server restarts; connect again")
-        scope.cancel()
+        self.end(RESTARTING, "the server restarts; connect again")
 
 
 def has_envelope(raw: bytes) -> bool:

@@ -1,0 +1,167 @@
+"""How a WebSocket begins and ends: by ticket where headers cannot be set, and with the credential it was begun with."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
+from devops_mcp.auth.api_keys import parse_key
+from support.node import MODULES, NODE, package
+from support.services import new_key, running_mcp, settings_for
+
+REVOKED_WITHIN_S = 5
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+STATELESS = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}}
+HANDSHAKE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    },
+}
+
+
+@pytest.fixture
+def settings(database, redis_url):
+    return settings_for(database.mcp_url, redis_url)
+
+
+def address(url: str, query: str = "") -> str:
+    return url.replace("http", "ws", 1) + "/ws" + query
+
+
+async def ticket(url: str, key: str) -> str:
+    async with httpx2.AsyncClient() as http:
+        sold = await http.post(f"{url}/ws/tickets", headers={"Authorization": f"Bearer {key}"})
+    assert sold.status_code == 201
+    assert sold.headers["cache-control"] == "no-store"
+    return str(sold.json()["ticket"])
+
+
+async def ask(ws: ClientConnection, message: dict[str, Any]) -> dict[str, Any]:
+    await ws.send(json.dumps(message))
+    async with asyncio.timeout(5):
+        return dict(json.loads(await ws.recv()))
+
+
+async def status_of(wanted: str) -> int:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(wanted):
+            pass
+    return refused.value.response.status_code
+
+
+async def revoke(database, key: str) -> None:
+    parts = parse_key(key)
+    assert parts is not None
+    async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as connection:
+        await connection.execute("UPDATE api_keys SET revoked_at = now() WHERE prefix = %s", (parts.prefix,))
+
+
+async def test_a_ticket_opens_one_connection_on_any_replica(database, settings):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as seller, running_mcp(settings) as other:
+        sold = await ticket(seller, key)
+        async with connect(address(other, f"?ticket={sold}")) as ws:
+            assert "tools" in (await ask(ws, STATELESS))["result"]
+        assert await status_of(address(other, f"?ticket={sold}")) == 401
+
+
+async def test_only_a_ticket_may_stand_in_an_address(database, settings):
+    """S01"""
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url:
+        for query in (f"?ticket={key}", "?ticket=", f"?api_key={key}", f"?access_token={key}"):
+            assert await status_of(address(url, query)) == 401
+        async with httpx2.AsyncClient() as http:
+            assert (await http.post(f"{url}/ws/tickets")).status_code == 401
+            assert (await http.get(f"{url}/ws/tickets")).status_code == 405
+
+
+async def test_without_redis_no_ticket_is_sold_or_taken_and_headers_still_do(database):
+    """R01"""
+    key = await new_key(database.owner_url)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with running_mcp(settings_for(database.mcp_url, "redis://127.0.0.1:1/0")) as url:
+        async with httpx2.AsyncClient(headers=headers) as http:
+            assert (await http.post(f"{url}/ws/tickets")).status_code == 503
+        assert await status_of(address(url, "?ticket=x")) == 503
+        async with connect(address(url), additional_headers=headers) as ws:
+            assert "tools" in (await ask(ws, STATELESS))["result"]
+
+
+@pytest.mark.parametrize("by_ticket", [False, True])
+@pytest.mark.parametrize("first", [STATELESS, HANDSHAKE], ids=["stateless", "handshake"])
+async def test_a_revoked_key_closes_what_it_opened_and_nothing_else(database, settings, first, by_ticket):
+    """L05: within five seconds."""
+    keys = [await new_key(database.owner_url) for _ in range(2)]
+    async with running_mcp(settings) as url:
+        opened = []
+        for key in keys:
+            query = f"?ticket={await ticket(url, key)}" if by_ticket else ""
+            headers = {} if by_ticket else {"Authorization": f"Bearer {key}"}
+            opened.append(await connect(address(url, query), additional_headers=headers))
+            assert "result" in await ask(opened[-1], first)
+        await revoke(database, keys[0])
+        async with asyncio.timeout(REVOKED_WITHIN_S):
+            await opened[0].wait_closed()
+        assert opened[0].close_code == 4401
+        pong = await opened[1].ping()
+        await asyncio.wait_for(pong, 5)
+        await opened[1].close()
+
+
+async def test_a_request_beyond_the_limit_and_a_repeated_id_are_refused_and_the_rest_goes_on(
+    database, settings
+):
+    """J02"""
+    key = await new_key(database.owner_url)
+    listen = {"method": "subscriptions/listen", "params": {"_meta": ENVELOPE, "notifications": {}}}
+    async with (
+        running_mcp(settings) as url,
+        connect(address(url), additional_headers={"Authorization": f"Bearer {key}"}) as ws,
+    ):
+        for number in range(64):
+            told = await ask(ws, {"jsonrpc": "2.0", "id": number, **listen})
+            assert told["method"] == "notifications/subscriptions/acknowledged"
+        beyond = await ask(ws, STATELESS | {"id": 100})
+        repeated = await ask(ws, STATELESS | {"id": 3})
+        await ws.send(
+            json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}})
+        )
+        async with asyncio.timeout(5):
+            while "error" in (again := await ask(ws, STATELESS | {"id": 101})):
+                await asyncio.sleep(0.05)
+    assert beyond["error"]["code"] == -32000
+    assert repeated["error"]["code"] == -32600
+    assert "tools" in again["result"]
+
+
+async def test_the_typescript_sdk_1_over_websocket_by_ticket(database, settings):
+    package("@modelcontextprotocol/sdk")
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url:
+        process = await asyncio.create_subprocess_exec(
+            str(NODE),
+            str(MODULES.parent / "typescript_v1_websocket.mjs"),
+            address(url, f"?ticket={await ticket(url, key)}"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    said = json.loads(out)
+    assert "context_create" in said["tools"]
+    assert not said["isError"]
