@@ -37,6 +37,7 @@ PLAIN = {
     "a refused write": call("fs_mkdir", {"path": "work/new"}),
     "a dry run": call("context_create", {"title": "x", "dry_run": True}),
     "a cut result": call("fs_read", {"path": "work/long.txt"}),
+    "a list": {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}},
     "a trace": call("context_list", {}, {"traceparent": TRACE}),
 }
 LONG_WAY = {
@@ -50,7 +51,13 @@ LONG_WAY = {
     "arguments that are no object": call("context_list", [1]),
     "a name that is no text": call(7),
     "answers": call("context_list", {}, inputResponses={}),
-    "another method": {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}},
+    "another method": {"jsonrpc": "2.0", "id": 1, "method": "prompts/list", "params": {"_meta": ENVELOPE}},
+    "a cursor that is none": {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/list",
+        "params": {"_meta": ENVELOPE, "cursor": "nonsense"},
+    },
 }
 
 
@@ -118,8 +125,9 @@ async def asking(transport: str, url: str, key: str) -> AsyncIterator[Ask]:
 async def test_both_ways_answer_alike(database, settings, taken, monkeypatch, transport, name):
     key = await new_key(database.owner_url)
     async with running_mcp(settings) as url, asking(transport, url, key) as say:
-        short = await say(PLAIN[name])
-        assert taken[-1] is not None
+        first, short = await say(PLAIN[name]), await say(PLAIN[name])
+        assert None not in taken
+        assert comparable(first) == comparable(short)
         monkeypatch.setattr(FastCalls, "answer", _never)
         long = await say(PLAIN[name])
     assert comparable(short) == comparable(long)

@@ -20,8 +20,7 @@ from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from mcp_server.caller import READ_ONLY_PATH
-from mcp_server.fast_calls import FastCalls
-from mcp_server.protocol import build_server
+from mcp_server.protocol import build_protocol
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
 from mcp_server.transports.sse import MESSAGES_PATH, STREAM_PATH, SseEndpoint
@@ -42,13 +41,13 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         notices = Notices(platform.redis, metrics)
         feed = await stack.enter_async_context(EventFeed(platform.database, notices, metrics).running())
         changes = await stack.enter_async_context(ChangeFeed(platform.changes).running())
-        server = build_server(platform, feed, changes)
+        protocol = build_protocol(platform, feed, changes)
+        server, fast = protocol.server, protocol.fast
         body_limits = BodyLimits()
         # Sessions wait for Redis longer than a cache may: what they ask it is not asked on every request.
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
         sessions = sessions_over(server, redis, platform.keyring)
-        fast = FastCalls(platform.tools, server.server_info_stamp)
         http = HttpEndpoint(
             server, platform.authenticator, sessions, max_body_bytes=body_limits.default, fast=fast
         )

@@ -1,14 +1,17 @@
-"""The short way of `tools/call` in 2026-07-28: for tools that answer at once and talk to nobody.
+"""The short way of `tools/call` and `tools/list` in 2026-07-28: for tools that answer at once and talk to nobody, and pages made before.
 
 It gives the same answers as the handlers behind the SDK's kernel, from the same operations, without building the SDK's models of the
 request and of the result; `tests/integration/mcp_server/test_fast_calls.py` holds the two to each other. Whatever it does not know to
 answer goes the long way.
 """
 
+from collections import OrderedDict
 from typing import Any, TypeGuard
 
 import mcp_types as types
 import orjson
+from mcp.shared.exceptions import MCPError
+from mcp_types.methods import serialize_server_result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Scope
 
@@ -20,10 +23,14 @@ from devops_mcp.operations.requester import Requester, View
 from devops_mcp.operations.tools import ToolOutcome, ToolService
 from mcp_server.caller import SCOPE_KEY, Caller, has_beside, view_of
 from mcp_server.handlers.contents import result_of
-from mcp_server.handlers.tools import error_text
+from mcp_server.handlers.tools import ToolHandlers, error_text
 
 METHOD = "tools/call"
-_PARAMS = frozenset({"name", "arguments", "_meta"})
+LIST = "tools/list"
+PAGES = 500
+"""So many different pages are kept."""
+_CALL = frozenset({"name", "arguments", "_meta"})
+_PAGE = frozenset({"cursor", "_meta"})
 _META = frozenset(
     {
         types.PROTOCOL_VERSION_META_KEY,
@@ -40,15 +47,46 @@ _BESIDE_KEY = "devops_mcp.beside"
 class FastCalls:
     """Answers calls that are plain; `server_info` is what every result is stamped with."""
 
-    def __init__(self, tools: ToolService, server_info: dict[str, Any]) -> None:
+    def __init__(self, tools: ToolService, lists: ToolHandlers, server_info: dict[str, Any]) -> None:
         self._tools = tools
+        self._lists = lists
         self._stamp = {"io.modelcontextprotocol/serverInfo": server_info}
+        self._pages: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
     async def answer(self, message: dict[str, Any], scope: Scope) -> bytes | None:
-        """The answer as JSON; None when the call must go the long way, and nothing has been done."""
-        params = message.get("params")
-        if message.get("method") != METHOD or not _is_plain(params) or _has_beside(scope):
+        """The answer as JSON; None when the request must go the long way, and nothing has been done."""
+        method, params = message.get("method"), message.get("params")
+        if method == METHOD and _is_plain(params, _CALL) and isinstance(params.get("name"), str):
+            return None if _has_beside(scope) else await self._call(message["id"], params, scope)
+        if method == LIST and _is_plain(params, _PAGE) and isinstance(params.get("cursor", ""), str):
+            return await self._page(message["id"], params, scope)
+        return None
+
+    async def _page(self, request_id: str | int, params: dict[str, Any], scope: Scope) -> bytes | None:
+        """A page as it was written the last time: what is in it depends on rights and view, and on nothing else while we run."""
+        caller: Caller = scope[SCOPE_KEY]
+        view, cursor = _view(scope), params.get("cursor")
+        version = params["_meta"][types.PROTOCOL_VERSION_META_KEY]
+        try:
+            principal = await caller.principal()
+            key = (principal.tenant_id, principal.grants, view, cursor, version)
+            page = self._pages.get(key)
+            if page is None:
+                page = self._pages[key] = self._made(Requester(principal, view), cursor, version)
+        except (Unauthenticated, MCPError):
             return None
+        self._pages.move_to_end(key)
+        if len(self._pages) > PAGES:
+            self._pages.popitem(last=False)
+        return b'{"jsonrpc":"2.0","id":' + orjson.dumps(request_id) + b',"result":' + page + b"}"
+
+    def _made(self, requester: Requester, cursor: str | None, version: str) -> bytes:
+        page = self._lists.page_for(requester, cursor).model_dump(
+            by_alias=True, mode="json", exclude_none=True
+        )
+        return orjson.dumps({**serialize_server_result(LIST, version, page), "_meta": self._stamp})
+
+    async def _call(self, request_id: str | int, params: dict[str, Any], scope: Scope) -> bytes | None:
         caller: Caller = scope[SCOPE_KEY]
         try:
             requester = Requester(await caller.principal(), _view(scope))
@@ -63,8 +101,8 @@ class FastCalls:
             try:
                 outcome = await self._tools.call(requester, entry.tool.name, params.get("arguments") or {})
             except PlatformError as error:
-                return self._written(message["id"], _failure(error))
-        return self._written(message["id"], _success(outcome))
+                return self._written(request_id, _failure(error))
+        return self._written(request_id, _success(outcome))
 
     def _written(self, request_id: str | int, result: dict[str, Any]) -> bytes:
         stamped = {**result, "resultType": "complete", "_meta": self._stamp}
@@ -83,13 +121,9 @@ def _success(outcome: ToolOutcome) -> dict[str, Any]:
     return {"content": content, "structuredContent": outcome.data, "isError": False}
 
 
-def _is_plain(params: Any) -> TypeGuard[dict[str, Any]]:
+def _is_plain(params: Any, known: frozenset[str]) -> TypeGuard[dict[str, Any]]:
     """Whether the request has the form that most have; any other is judged by the SDK."""
-    if (
-        not isinstance(params, dict)
-        or not params.keys() <= _PARAMS
-        or not isinstance(params.get("name"), str)
-    ):
+    if not isinstance(params, dict) or not params.keys() <= known:
         return False
     meta, arguments = params.get("_meta"), params.get("arguments", {})
     return (

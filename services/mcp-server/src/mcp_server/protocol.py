@@ -1,5 +1,6 @@
 """The protocol's core: one low-level server, whatever transport and revision a client speaks."""
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ from devops_mcp.operations.feed import EventFeed
 from devops_mcp.operations.platform import Platform
 from devops_mcp.operations.skills import SkillLibrary
 from mcp_server.caller import known_principal
+from mcp_server.fast_calls import FastCalls
 from mcp_server.handlers.completion import CompletionHandlers
 from mcp_server.handlers.handshake_tasks import HandshakeTasks
 from mcp_server.handlers.logging import set_level
@@ -46,8 +48,16 @@ class _Server(Server[dict[str, Any]]):
         return super().create_initialization_options(notification_options or told, *args, **options)
 
 
-def build_server(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> Server[dict[str, Any]]:
-    """The server with every capability it has."""
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """The server with every capability it has, and the short way beside it."""
+
+    server: Server[dict[str, Any]]
+    fast: FastCalls
+
+
+def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> Protocol:
+    """What answers messages, whichever transport brings them."""
     library = SkillLibrary()
     skills = SkillHandlers(library)
     resources = ResourceHandlers(platform.suite, platform.adapter_resources, library, platform.integrations)
@@ -87,7 +97,7 @@ def build_server(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> Se
     server.extensions |= {TASKS: {}, SKILLS: SETTINGS}
     server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
     server.middleware.append(HandshakeTasks(platform.tools, platform.tasks))
-    return server
+    return Protocol(server, FastCalls(platform.tools, tools, server.server_info_stamp))
 
 
 def _sealing(keyring: Keyring) -> RequestStateSecurity:

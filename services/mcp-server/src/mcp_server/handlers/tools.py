@@ -11,6 +11,7 @@ from devops_mcp.models.base import JsonObject
 from devops_mcp.models.conversation import InputRequired
 from devops_mcp.models.errors import NotFound, PlatformError
 from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
+from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tasks import TaskService, becomes_task
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import requester_of
@@ -41,8 +42,12 @@ class ToolHandlers:
     ) -> types.ListToolsResult:
         """Pages in the order of names; a cursor is the name that the page before ended with."""
         await self._subscriptions.watch_lists(ctx)
-        entries = self._tools.visible(await requester_of(ctx))
-        start = _start(entries, params.cursor if params else None)
+        return self.page_for(await requester_of(ctx), params.cursor if params else None)
+
+    def page_for(self, requester: Requester, cursor: str | None) -> types.ListToolsResult:
+        """The page that `cursor` leads to, of the tools that are laid before the requester."""
+        entries = self._tools.visible(requester)
+        start = _start(entries, cursor)
         page = entries[start : start + PAGE]
         more = page[-1].tool.name if start + PAGE < len(entries) else None
         return types.ListToolsResult(

@@ -1,4 +1,4 @@
-"""The short way of `tools/call` over Streamable HTTP: a request whose headers say what its body says, answered with JSON.
+"""The short way of `tools/call` and `tools/list` over Streamable HTTP: a request whose headers say what its body says, answered with JSON.
 
 Whatever differs from that, the SDK's entry judges. As there, a client that hangs up has cancelled its call.
 """
@@ -12,7 +12,7 @@ from mcp.shared.inbound import decode_header_value
 from starlette.responses import Response
 from starlette.types import Receive
 
-from mcp_server.fast_calls import METHOD, FastCalls
+from mcp_server.fast_calls import LIST, METHOD, FastCalls
 from mcp_server.transports.http_exchange import Exchange
 
 _ONCE = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"content-type", b"accept"})
@@ -44,7 +44,11 @@ async def answered_fast(fast: FastCalls, exchange: Exchange) -> bool:
 def _mirrors(exchange: Exchange, message: types.JSONRPCRequest) -> bool:
     """Whether the headers are those that a plain call has, each once, and say what the body says."""
     headers = _plain_headers(exchange.scope["headers"])
-    if headers is None or message.method != METHOD or headers.get(b"mcp-method") != METHOD:
+    if (
+        headers is None
+        or message.method not in (METHOD, LIST)
+        or headers.get(b"mcp-method") != message.method
+    ):
         return False
     params: Mapping[str, Any] = message.params or {}
     meta = params.get("_meta")
