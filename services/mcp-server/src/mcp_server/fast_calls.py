@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import mcp_types as types
 import orjson
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import x_mcp_header_map
 from mcp_types.methods import serialize_server_result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Scope
@@ -51,6 +52,7 @@ class FastCalls:
         self._tools = tools
         self._lists = lists
         self._stamp = {"io.modelcontextprotocol/serverInfo": server_info}
+        self._at_once: dict[str, bool] = {}
         self._pages: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
     async def answer(self, message: dict[str, Any], scope: Scope) -> bytes | None:
@@ -93,7 +95,7 @@ class FastCalls:
             entry = self._tools.get(requester, params["name"])
         except (NotFound, Unauthenticated):
             return None
-        if not _answers_at_once(entry):
+        if not self._answers_at_once(entry):
             return None
         meta = params["_meta"]
         carrier = {TRACEPARENT: meta[TRACEPARENT]} if TRACEPARENT in meta else {}
@@ -103,6 +105,17 @@ class FastCalls:
             except PlatformError as error:
                 return self._written(request_id, _failure(error))
         return self._written(request_id, _success(outcome))
+
+    def _answers_at_once(self, entry: CatalogueEntry) -> bool:
+        known = self._at_once.get(entry.tool.name)
+        if known is None:
+            tool = entry.tool
+            plain = tool.task is TaskSupport.NEVER and tool.effect is not Effect.DESTRUCTIVE
+            talks = tool.converses or tool.relays
+            # Where a header mirrors an argument, the two must be compared.
+            known = plain and not talks and not x_mcp_header_map(entry.input_schema)
+            self._at_once[entry.tool.name] = known
+        return known
 
     def _written(self, request_id: str | int, result: dict[str, Any]) -> bytes:
         stamped = {**result, "resultType": "complete", "_meta": self._stamp}
@@ -134,12 +147,6 @@ def _is_plain(params: Any, known: frozenset[str]) -> TypeGuard[dict[str, Any]]:
         and isinstance(meta.get(types.CLIENT_CAPABILITIES_META_KEY), dict)
         and all(isinstance(meta[key], str) for key in (TRACEPARENT, "tracestate") if key in meta)
     )
-
-
-def _answers_at_once(entry: CatalogueEntry) -> bool:
-    tool = entry.tool
-    plain = tool.task is TaskSupport.NEVER and tool.effect is not Effect.DESTRUCTIVE
-    return plain and not (tool.converses or tool.relays)
 
 
 def _view(scope: Scope) -> View:
