@@ -158,6 +158,14 @@ class EventFeed:
             if not subscriptions:
                 self._watches.pop(tenant_id, None)
 
+    async def catch_up(self, subscription: Subscription, since: datetime) -> None:
+        """Tell a subscriber that was away what was processed since; the last `_PAGE` of it, each perhaps for the second time."""
+        async with self._database.transaction(subscription.tenant_id) as tx:
+            missed = await tx.events.processed_ids(since, _PAGE)
+            found = await tx.events.find([event_id for event_id, _ in missed])
+        for stored in found:
+            subscription.offer(notice_of(stored))
+
     async def _begin_watch(self, tenant_id: UUID) -> _Watch:
         """What is processed already is not told."""
         async with self._database.transaction(tenant_id) as tx:

@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from devops_mcp.auth.api_keys import parse_key
+from support.happenings import happen
 from support.node import MODULES, NODE, package
 from support.services import new_key, running_mcp, settings_for
 
@@ -146,6 +147,59 @@ async def test_a_request_beyond_the_limit_and_a_repeated_id_are_refused_and_the_
     assert beyond["error"]["code"] == -32000
     assert repeated["error"]["code"] == -32600
     assert "tools" in again["result"]
+
+
+async def greeted(ws: ClientConnection) -> str:
+    """Shake hands; the connection's session id."""
+    assert "result" in await ask(ws, HANDSHAKE)
+    await ws.send(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+    assert ws.response is not None
+    return str(ws.response.headers["mcp-session-id"])
+
+
+async def until_told(ws: ClientConnection) -> str:
+    async with asyncio.timeout(5):
+        while True:
+            message = json.loads(await ws.recv())
+            if message.get("method") == "notifications/resources/updated":
+                return str(message["params"]["uri"])
+
+
+@pytest.mark.parametrize("by", ["header", "address"])
+async def test_who_comes_back_is_told_what_was_missed_on_another_replica(database, redis_url, settings, by):
+    key = await new_key(database.owner_url)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with running_mcp(settings) as one, running_mcp(settings) as other:
+        async with connect(address(one), additional_headers=headers) as ws:
+            session = await greeted(ws)
+            subscribe = {"method": "resources/subscribe", "params": {"uri": "devops://events/ci"}}
+            assert "result" in await ask(ws, {"jsonrpc": "2.0", "id": 2, **subscribe})
+        await happen(database.worker_url, redis_url, 7)
+        again = {**headers, "Mcp-Session-Id": session} if by == "header" else headers
+        query = "" if by == "header" else f"?session={session}"
+        async with connect(address(other, query), additional_headers=again) as ws:
+            assert await greeted(ws) == session
+            assert await until_told(ws) == "devops://events/ci"
+
+
+async def test_anothers_session_gives_nothing_and_stays_its_owners(database, redis_url, settings):
+    """M05"""
+    keys = [await new_key(database.owner_url) for _ in range(2)]
+    async with running_mcp(settings) as url:
+        async with connect(address(url), additional_headers={"X-API-Key": keys[0]}) as ws:
+            session = await greeted(ws)
+            subscribe = {"method": "resources/subscribe", "params": {"uri": "devops://events"}}
+            assert "result" in await ask(ws, {"jsonrpc": "2.0", "id": 2, **subscribe})
+        await happen(database.worker_url, redis_url, 7)
+        stolen = {"X-API-Key": keys[1], "Mcp-Session-Id": session}
+        async with connect(address(url), additional_headers=stolen) as ws:
+            assert await greeted(ws) != session
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(ws.recv(), 1)
+        own = {"X-API-Key": keys[0], "Mcp-Session-Id": session}
+        async with connect(address(url), additional_headers=own) as ws:
+            assert await greeted(ws) == session
+            assert await until_told(ws) == "devops://events"
 
 
 async def test_the_typescript_sdk_1_over_websocket_by_ticket(database, settings):

@@ -25,6 +25,7 @@ from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
 from mcp_server.transports.sse import MESSAGES_PATH, STREAM_PATH, SseEndpoint
 from mcp_server.transports.websocket import WebSocketEndpoint
+from mcp_server.transports.ws_resumption import Resumption
 from mcp_server.transports.ws_tickets import Tickets
 
 VIEWS = ("", READ_ONLY_PATH, "/x/{systems}", f"/x/{{systems}}{READ_ONLY_PATH}")
@@ -55,7 +56,9 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         await stack.enter_async_context(http.running(stop))
         await stack.enter_async_context(sessions.running(stop))
         tickets = Tickets(redis, platform.keyring, platform.authenticator)
-        websocket = WebSocketEndpoint(server, platform.authenticator, stop, tickets, fast)
+        websocket = WebSocketEndpoint(
+            server, platform.authenticator, stop, tickets, Resumption(redis, platform.keyring), fast
+        )
         await stack.enter_async_context(websocket.running())
         routes = [
             *(Route(f"/mcp{view}", http, methods=MCP_METHODS) for view in VIEWS),

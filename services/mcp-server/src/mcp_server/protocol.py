@@ -94,6 +94,9 @@ def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> 
     server.add_request_handler("skills/list", types.PaginatedRequestParams, skills.page)
     server.add_request_handler("skills/get", UriParams, skills.get)
     server.add_request_handler("resources/directory/read", DirectoryParams, skills.directory)
+    server.add_notification_handler(
+        "notifications/initialized", types.NotificationParams, subscriptions.resume
+    )
     server.extensions |= {TASKS: {}, SKILLS: SETTINGS}
     server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
     server.middleware.append(HandshakeTasks(platform.tools, platform.tasks))

@@ -29,10 +29,16 @@ from devops_mcp.operations.change_feed import ChangeFeed, ChangeWatch
 from devops_mcp.operations.feed import EventFeed, Subscription
 from mcp_server.caller import principal_of
 from mcp_server.handlers.resources import EVENTS, ResourceHandlers
+from mcp_server.transports.ws_resumption import Left
 
 EVENT_META_KEY = "io.devops-mcp/event"
 MAX_URIS = 100
 _STATE_KEY = "devops_mcp.subscriptions"
+_SUBSCRIPTION_KEY = "devops_mcp.subscription"
+SUBSCRIBED_KEY = "devops_mcp.subscribed"
+"""In the scope of a connection: the addresses it is subscribed to."""
+LEFT_KEY = "devops_mcp.left"
+"""In the scope of a connection: what its client left when it was here before."""
 _LISTS_KEY = "devops_mcp.lists"
 
 
@@ -50,7 +56,7 @@ class SubscriptionHandlers:
         """Begin to send `notifications/resources/updated` for an address on this connection."""
         principal = await principal_of(ctx)
         await self._resources.require_readable(principal, str(params.uri))
-        subscribed = await self._of_connection(ctx.session._connection, principal)
+        subscribed = await self._of_connection(ctx, principal)
         if len(subscribed) >= MAX_URIS:
             raise MCPError(
                 types.INVALID_PARAMS, f"a connection may subscribe to at most {MAX_URIS} addresses"
@@ -107,14 +113,33 @@ class SubscriptionHandlers:
             _running(_push_changes(connection, watch), "list changes")
         )
 
-    async def _of_connection(self, connection: Connection, principal: Principal) -> set[str]:
+    async def resume(self, ctx: ServerRequestContext[Any, Any], params: types.NotificationParams) -> None:
+        """A client of the handshake era is there: if it has been before, it is subscribed as it was and told what it missed."""
+        left: Left | None = ctx.request.scope.pop(LEFT_KEY, None) if ctx.request is not None else None
+        if left is None:
+            return
+        principal, connection = await principal_of(ctx), ctx.session._connection
+        subscribed = await self._of_connection(ctx, principal)
+        for uri in left.uris:
+            with suppress(MCPError):  # what is gone, or no longer the client's to read, is not watched again
+                await self._resources.require_readable(principal, uri)
+                subscribed.add(uri)
+                if not uri.startswith(EVENTS):
+                    await connection.send_resource_updated(uri)
+        with suppress(PlatformError):  # the feed catches up by itself when the database is back
+            await self._feed.catch_up(connection.state[_SUBSCRIPTION_KEY], left.since)
+
+    async def _of_connection(self, ctx: ServerRequestContext[Any, Any], principal: Principal) -> set[str]:
         """The addresses this connection is subscribed to; the first time, starts what delivers to it."""
+        connection = ctx.session._connection
         subscribed: set[str] | None = connection.state.get(_STATE_KEY)
         if subscribed is None:
             subscribed = connection.state[_STATE_KEY] = set()
-            subscription = await connection.exit_stack.enter_async_context(
-                self._subscribed(principal, subscribed)
-            )
+            if ctx.request is not None:
+                ctx.request.scope[SUBSCRIBED_KEY] = subscribed
+            subscription = connection.state[
+                _SUBSCRIPTION_KEY
+            ] = await connection.exit_stack.enter_async_context(self._subscribed(principal, subscribed))
             watch = await connection.exit_stack.enter_async_context(
                 self._changes.watch(principal.tenant_id, (), subscribed)
             )

@@ -7,6 +7,7 @@ ends with its credential (4401). Before a restart, what is under way is answered
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
@@ -21,14 +22,18 @@ from starlette.websockets import WebSocket
 
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.models.errors import PlatformError, Unauthenticated
+from devops_mcp.models.principals import Principal
 from devops_mcp.serving import problems
 from mcp_server.caller import SCOPE_KEY, Caller
 from mcp_server.fast_calls import FastCalls
+from mcp_server.handlers.subscriptions import LEFT_KEY, SUBSCRIBED_KEY
 from mcp_server.transports.frames import BadFrame, read_frame, read_object
+from mcp_server.transports.ws_resumption import Resumption
 from mcp_server.transports.ws_stateless import StatelessLoop
 from mcp_server.transports.ws_tickets import Tickets
 
 SUBPROTOCOL = "mcp"
+SESSION_ID = "mcp-session-id"
 RESTARTING = 1012
 REVOKED = 4401
 SWEEP_S = 1.5
@@ -47,12 +52,14 @@ class WebSocketEndpoint:
         authenticator: Authenticator,
         stop: asyncio.Event,
         tickets: Tickets,
+        resumption: Resumption,
         fast: FastCalls | None = None,
     ) -> None:
         self._server = server
         self._authenticator = authenticator
         self._stop = stop
         self._tickets = tickets
+        self._resumption = resumption
         self._fast = fast
         self._open: set[_Conversation] = set()
 
@@ -70,19 +77,34 @@ class WebSocketEndpoint:
     async def serve(self, websocket: WebSocket) -> None:
         try:
             caller = Caller(self._authenticator, await self._credential(websocket))
-            await caller.principal()
+            principal = await caller.principal()
         except PlatformError as error:
             await websocket.send_denial_response(problems.of_error(error, websocket.state.request_id))
             return
         websocket.scope[SCOPE_KEY] = caller
         offered = websocket.scope.get("subprotocols", [])
-        await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        session_id = await self._session(websocket, principal)
+        await websocket.accept(
+            subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+            headers=[(SESSION_ID.encode(), session_id.encode())],
+        )
         conversation = _Conversation(websocket, self._server, self._stop, self._fast)
         self._open.add(conversation)
         try:
             await conversation.run()
         finally:
             self._open.discard(conversation)
+            if subscribed := websocket.scope.get(SUBSCRIBED_KEY):
+                await asyncio.shield(self._resumption.leave(session_id, principal, frozenset(subscribed)))
+
+    async def _session(self, websocket: WebSocket, principal: Principal) -> str:
+        """The connection's session id: the one that the client comes back with, if it left something, else a new one."""
+        named = websocket.headers.get(SESSION_ID) or websocket.query_params.get("session")
+        left = await self._resumption.come_back(named, principal) if named else None
+        if named is None or left is None:
+            return secrets.token_urlsafe(24)
+        websocket.scope[LEFT_KEY] = left
+        return named
 
     async def _credential(self, websocket: WebSocket) -> Mapping[str, str]:
         """The headers, or what a ticket stands for: nothing else in an address is taken for a credential."""
