@@ -10,6 +10,9 @@ ENTRY_POINT_GROUP = "devops_mcp.adapters"
 
 OWN = (
     "devops_mcp.adapters.github",
+    "devops_mcp.adapters.alertmanager",
+    "devops_mcp.adapters.grafana",
+    "devops_mcp.adapters.sonarqube",
     "devops_mcp.adapters.prometheus",
     "devops_mcp.adapters.filesystem",
     "devops_mcp.adapters.gitlab",

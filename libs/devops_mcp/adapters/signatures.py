@@ -131,21 +131,28 @@ class HmacSha256:
 
 @dataclass(frozen=True, slots=True)
 class SharedToken:
-    """The secret itself in a header, behind `prefix` (`Bearer `). It proves the sender, not the body: use only over TLS."""
+    """The secret itself in a header, behind `prefix` (`Bearer `). It proves the sender, not the body: use only over TLS.
+
+    With `base64`, as HTTP's Basic authentication writes it; the secret is then `user:password`.
+    """
 
     header: str
     prefix: str = ""
+    encoding: Literal["plain", "base64"] = "plain"
 
     def verify(self, delivery: Delivery, secrets: tuple[SecretStr, ...]) -> None:
         """Raise `Unauthenticated` unless the header carries one of `secrets`."""
         value = _header(delivery, self.header)
         given = value.removeprefix(self.prefix).encode() if value.startswith(self.prefix) else b""
-        known = [secret.get_secret_value().encode() for secret in secrets if secret.get_secret_value()]
+        known = [self._written(secret.get_secret_value()) for secret in secrets if secret.get_secret_value()]
         if not known:
             raise Unauthenticated("no webhook secret is set for this integration; set webhook_secrets")
         fits = [hmac.compare_digest(sha256(given).digest(), sha256(secret).digest()) for secret in known]
         if not any(fits):
             raise Unauthenticated(f"the token in {self.header} is not ours")
+
+    def _written(self, secret: str) -> bytes:
+        return base64.b64encode(secret.encode()) if self.encoding == "base64" else secret.encode()
 
 
 class Scheme(Protocol):
