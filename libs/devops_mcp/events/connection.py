@@ -24,7 +24,8 @@ _CONFIG = {
     "connect_timeout": 3,
     "read_timeout": _READ_TIMEOUT_S,
     "retries": {"mode": "standard", "total_max_attempts": 2},
-    "max_pool_connections": 50,
+    # Every slot of every queue waits in a long poll, and what is sent must not wait for those.
+    "max_pool_connections": 128,
     "tcp_keepalive": True,
     # Every parameter is ours; checking them against the model costs a tenth of a call.
     "parameter_validation": False,

@@ -14,13 +14,14 @@ from devops_mcp.events.connection import MAX_WAIT_S, open_sqs, refused_entry, tr
 from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
 from devops_mcp.models.errors import PlatformError, Unavailable
 
-__all__ = ["BATCH", "Depth", "Outgoing", "Received", "SqsQueue", "open_queues"]
+__all__ = ["BATCH", "Depth", "Epitaph", "Outgoing", "Received", "SqsQueue", "open_queues"]
 
 TRACEPARENT = "traceparent"
 _CALL_S = 10.0
 _ANSWER_S = 5.0
 _MAX_ATTRIBUTES = 10
 _MAX_REASON = 1_000
+_REASON, _MESSAGE_ID, _ATTEMPT = "dead_letter_reason", "dead_letter_message_id", "dead_letter_attempt"
 _SYSTEM_ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp"]
 _NOT_IN_MESSAGES = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -35,6 +36,16 @@ class Outgoing:
     delay_s: int = 0
     group: str | None = None
     deduplication_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Epitaph:
+    """What a consumer wrote on a message that it buried. `message_id` is the queue's, of the message that died."""
+
+    reason: str
+    attempts: int
+    message_id: str
+    died_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,15 @@ class Received:
         """The trace's headers, for a propagator."""
         return {TRACEPARENT: self.traceparent} if self.traceparent else {}
 
+    @property
+    def epitaph(self) -> Epitaph | None:
+        """Of a dead letter that a consumer buried; None of one that the queue itself moved."""
+        reason, attempts = self.attributes.get(_REASON), self.attributes.get(_ATTEMPT, "")
+        if reason is None or not attempts.isdecimal():
+            return None
+        message_id = self.attributes.get(_MESSAGE_ID, self.message_id)
+        return Epitaph(reason, int(attempts), message_id, self.sent_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:
@@ -75,13 +95,17 @@ class SqsQueue:
     our credentials. Batches of any length are cut into requests; where only some of these fail, what they carried is returned as failed.
     """
 
-    def __init__(self, client: Any, spec: QueueSpec, prefix: str) -> None:
+    def __init__(self, client: Any, spec: QueueSpec, name: str, dead_name: str) -> None:
         self._client = client
         self._spec = spec
-        self._name = spec.queue(prefix)
-        self._dead_name = spec.dead_letter_queue(prefix)
+        self._name = name
+        self._dead_name = dead_name
         self._urls: dict[str, str] = {}
         self._asking = asyncio.Lock()
+
+    def dead_letters(self) -> "SqsQueue":
+        """The dead-letter queue, as a queue to receive from. What cannot be taken from there stays there."""
+        return SqsQueue(self._client, self._spec, self._dead_name, self._dead_name)
 
     async def send_batch(self, messages: Sequence[Outgoing]) -> dict[int, PlatformError]:
         """Send; return, by their positions, the messages that the queue did not take, and why."""
@@ -227,7 +251,10 @@ async def open_queues(
 ) -> AsyncIterator[Mapping[QueueName, SqsQueue]]:
     """The table's queues by name, over one client. Nothing is sent before the first call: the queues need not exist yet."""
     async with open_sqs(endpoint_url=endpoint_url, region=region, environment=environment) as client:
-        yield {spec.name: SqsQueue(client, spec, prefix) for spec in specs}
+        yield {
+            spec.name: SqsQueue(client, spec, spec.queue(prefix), spec.dead_letter_queue(prefix))
+            for spec in specs
+        }
 
 
 def _entry_to_send(position: int, message: Outgoing) -> Entry:
@@ -266,10 +293,9 @@ def _read(message: Mapping[str, Any]) -> Received:
 def _with_epitaph(received: Received, reason: str) -> dict[str, str]:
     """The message's attributes and why it died, at most ten together: the service takes no more."""
     epitaph = {
-        "dead_letter_reason": _NOT_IN_MESSAGES.sub("\N{REPLACEMENT CHARACTER}", reason)[:_MAX_REASON]
-        or "unknown",
-        "dead_letter_message_id": received.message_id,
-        "dead_letter_attempt": str(received.attempt),
+        _REASON: _NOT_IN_MESSAGES.sub("\N{REPLACEMENT CHARACTER}", reason)[:_MAX_REASON] or "unknown",
+        _MESSAGE_ID: received.message_id,
+        _ATTEMPT: str(received.attempt),
     }
     others = [name for name in received.attributes if name not in epitaph and name != TRACEPARENT]
     kept = [*received.carrier, *others][: _MAX_ATTRIBUTES - len(epitaph)]

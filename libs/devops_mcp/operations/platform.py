@@ -31,6 +31,7 @@ from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.dead_letters import DeadLetterService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.own_tools import OWN_TOOLS
@@ -61,6 +62,7 @@ class Platform:
     suite: Suite
     tools: ToolService
     tasks: TaskService
+    dead_letters: DeadLetterService
     embedding: OpenedProvider
     prompts: PromptService
     adapter_resources: AdapterResources
@@ -136,6 +138,7 @@ async def open_platform(
             suite=suite,
             tools=tools,
             tasks=suite.tasks,
+            dead_letters=DeadLetterService(database),
             embedding=embedding,
             prompts=prompts,
             adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),

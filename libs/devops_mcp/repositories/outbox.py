@@ -24,6 +24,16 @@ class OutboxRow:
     trace: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A message as it was written before, to be published as it is."""
+
+    id: UUID
+    queue: QueueName
+    message: str
+    trace: str | None
+
+
 class Outbox:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
@@ -36,6 +46,26 @@ class Outbox:
             SELECT pg_notify('outbox', '')
             """,
             (message.id, queue, MESSAGE.dump_json(message).decode(), trace),
+        )
+
+    async def post(self, postings: Sequence[Posting]) -> None:
+        """Publish messages again; one that still waits to be published is not doubled."""
+        await self._connection.execute(
+            """
+            WITH added AS (
+                INSERT INTO outbox (id, queue, message, trace)
+                SELECT DISTINCT ON (id) id, queue, message, trace
+                FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]) AS p (id, queue, message, trace)
+                ON CONFLICT DO NOTHING
+            )
+            SELECT pg_notify('outbox', '')
+            """,
+            (
+                [posting.id for posting in postings],
+                [posting.queue for posting in postings],
+                [posting.message for posting in postings],
+                [posting.trace for posting in postings],
+            ),
         )
 
 

@@ -7,6 +7,7 @@ from psycopg.rows import TupleRow
 
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.contexts import Contexts
+from devops_mcp.repositories.dead_letters import DeadLetters
 from devops_mcp.repositories.events import Events
 from devops_mcp.repositories.idempotency import IdempotentCalls
 from devops_mcp.repositories.outbox import Outbox
@@ -24,6 +25,7 @@ class Transaction:
         self.tenant_id = tenant_id
         self.audit = AuditLog(connection)
         self.contexts = Contexts(connection)
+        self.dead_letters = DeadLetters(connection)
         self.events = Events(connection)
         self.idempotent_calls = IdempotentCalls(connection)
         self.outbox = Outbox(connection)

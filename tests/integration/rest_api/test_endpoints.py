@@ -2,8 +2,7 @@
 
 import gzip
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -13,47 +12,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from devops_mcp.models.ids import new_id
-from rest_api.openapi import document
 from rest_api.routes import ENDPOINTS
 from support.github_webhooks import REPO, failed_run, pull_request, signed
+from support.rest import DOCUMENT, Rest, a_caller
 from support.services import new_key, running_rest, settings_for
 
 SECRET = "a secret for tests"
 GITHUB = {"name": "github", "system": "github", "webhook_secrets": [SECRET]}
-DOCUMENT = document(ENDPOINTS)
-
-
-class Rest:
-    """A caller that refuses answers which the document does not have."""
-
-    def __init__(self, http: httpx2.AsyncClient) -> None:
-        self.http = http
-
-    async def __call__(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        answer = await self.http.request(method, path, **options)
-        if path.startswith("/api/"):
-            _hold_against_document(method, path.partition("?")[0], answer)
-        return answer
-
-
-def _hold_against_document(method: str, path: str, answer: httpx2.Response) -> None:
-    operation = next(
-        operations[method.lower()]
-        for template, operations in DOCUMENT["paths"].items()
-        if method.lower() in operations and _fits(template, path)
-    )
-    described = operation["responses"][str(answer.status_code)]
-    for media_type, content in described.get("content", {}).items():
-        assert answer.headers["content-type"] == media_type
-        schema = {**content["schema"], "components": DOCUMENT["components"]}
-        Draft202012Validator(schema).validate(answer.json())
-
-
-def _fits(template: str, path: str) -> bool:
-    one, other = template.split("/"), path.split("/")
-    return len(one) == len(other) and all(
-        a == b or a.startswith("{") for a, b in zip(one, other, strict=True)
-    )
 
 
 @pytest.fixture
@@ -61,16 +26,6 @@ def settings(database, redis_url, tmp_path):
     (tmp_path / "notes.txt").write_text("hello\n" * 3)
     files = {"name": "files", "system": "fs", "options": {"roots": {"work": str(tmp_path)}}}
     return settings_for(database.app_url, redis_url, [GITHUB, files])
-
-
-@asynccontextmanager
-async def a_caller(database, settings, *grants: str, **changes: Any) -> AsyncIterator[Rest]:
-    key = await new_key(database.owner_url, *grants, **changes)
-    async with (
-        running_rest(settings) as url,
-        httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}) as http,
-    ):
-        yield Rest(http)
 
 
 async def test_a_context_is_created_read_appended_to_and_deleted(database, settings):
@@ -171,16 +126,14 @@ async def test_tools_are_listed_described_and_called(database, settings):
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
 async def test_every_endpoint_refuses_who_has_no_key_and_who_may_nothing(database, settings, endpoint):
-    path = (
-        endpoint.path.replace("{context_id}", str(uuid4()))
-        .replace("{event_id}", str(uuid4()))
-        .replace("{name}", "fs_read")
-    )
+    path = re.sub(r"{\w+_id}", str(uuid4()), endpoint.path).replace("{name}", "fs_read")
     bodies = {
         "create_context": {"title": "x"},
         "append_context_items": {"items": [{"text": "x"}]},
         "search": {"query": "x"},
         "call_tool": {},
+        "redrive_dead_letters": {"queue": "events"},
+        "purge_dead_letters": {"queue": "events"},
     }
     body = bodies.get(endpoint.handle.__name__)
     async with a_caller(database, settings, "nothing:at:all") as rest:

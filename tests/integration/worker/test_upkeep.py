@@ -6,10 +6,11 @@ from uuid import UUID
 import psycopg
 
 from devops_mcp.models.base import utc_now
+from devops_mcp.models.dead_letters import DeadLetter
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.results import KeptResult
 from devops_mcp.repositories.database import open_database
-from worker.upkeep import REMEMBERED, Upkeep
+from worker.upkeep import DEAD_LETTERS_KEPT, REMEMBERED, Upkeep
 
 ANOTHER = UUID("00000000-0000-7000-8000-000000000002")
 
@@ -44,6 +45,32 @@ async def test_what_has_expired_is_removed_for_every_tenant_and_nothing_else(dat
         left = connection.execute("SELECT count(*) FROM processed_messages").fetchone()
     assert kept == [(DEFAULT_TENANT_ID,), (ANOTHER,)]
     assert (recent, left) == ((2,), (0,))
+
+
+async def test_dead_letters_are_kept_for_two_weeks(database):
+    now = utc_now()
+    ages = (DEAD_LETTERS_KEPT - timedelta(hours=1), DEAD_LETTERS_KEPT + timedelta(hours=1))
+    letters = [
+        DeadLetter(
+            id=new_id(),
+            queue="events",
+            message_id=str(age),
+            type=None,
+            body="x",
+            reason="x",
+            attempts=1,
+            trace=None,
+            died_at=now - age,
+        )
+        for age in ages
+    ]
+    async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            await tx.dead_letters.add(letters)
+        await Upkeep(opened, now=lambda: now).remove_expired()
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            left = await tx.dead_letters.page(None, None, 10)
+    assert [letter.id for letter in left] == [letters[0].id]
 
 
 async def test_partitions_that_are_missing_are_created(database):

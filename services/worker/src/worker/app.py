@@ -14,12 +14,14 @@ from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
 from devops_mcp.events.sqs import open_queues
 from devops_mcp.observability.health import Check, Health
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.dead_letters import DeadLetterFiler
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
+from worker.dead_letters import DeadLetterCollector
 from worker.handlers import Handlers
 from worker.loop import Consumer, Policy
 from worker.relay import OutboxRelay
@@ -62,6 +64,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
             for spec in _consumed(embedding)
         ]
+        filer = DeadLetterFiler(database)
+        collectors = [DeadLetterCollector(queues[spec.name], spec, filer) for spec in QUEUES]
         relay = OutboxRelay(database, queues, metrics)
         checks = (Check("queue", True, queues[QueueName.EVENTS].ping), *platform.checks)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -70,6 +74,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         tasks.create_task(relay.run(stop), name="relay")
         for consumer in consumers:
             tasks.create_task(consumer.run(stop, drain_timeout_s=settings.worker.drain_timeout_s))
+        for collector in collectors:
+            tasks.create_task(collector.run(stop))
         yield Surface(Starlette(routes=common_routes(Health(checks), metrics)), settings.worker, metrics)
 
 

@@ -17,8 +17,10 @@ from worker.stopping import unless_stopped
 
 log = structlog.get_logger()
 
-REMEMBERED = timedelta(days=30)
-"""How long processed messages are known: longer than one may lie in its queue, among the dead letters, and in its queue again."""
+DEAD_LETTERS_KEPT = timedelta(days=14)
+REMEMBERED = timedelta(days=45)
+"""How long processed messages are known: longer than one may lie in its queue, in the dead-letter queue, among the dead letters, and in its
+queue again."""
 ABANDONED_AFTER = timedelta(minutes=1)
 """Longer than a message lies invisible in its queue, so that the queue is first to bring it back."""
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
@@ -52,19 +54,26 @@ class Upkeep:
                     log.warning("tasks revived", count=revived, tenant_id=str(tenant_id))
 
     async def remove_expired(self) -> None:
-        """Remove, for every tenant, kept results and tasks that have expired and the memory of long processed messages."""
-        results = messages = tasks = 0
+        """Remove, for every tenant, kept results, tasks and dead letters that have expired, and the memory of long processed messages."""
+        results = messages = tasks = letters = 0
         for tenant_id in await self._database.tenant_ids():
             async with self._database.transaction(tenant_id) as tx:
                 results += await tx.results.drop_expired(self._now())
                 tasks += await tx.tasks.drop_expired(self._now())
+                letters += await tx.dead_letters.drop_older(self._now() - DEAD_LETTERS_KEPT)
             removed = _CHUNK
             while removed == _CHUNK:
                 async with self._database.transaction(tenant_id) as tx:
                     removed = await tx.processed.forget(self._now() - REMEMBERED, _CHUNK)
                 messages += removed
-        if results or messages or tasks:
-            log.info("expired rows removed", results=results, processed_messages=messages, tasks=tasks)
+        if results or messages or tasks or letters:
+            log.info(
+                "expired rows removed",
+                results=results,
+                processed_messages=messages,
+                tasks=tasks,
+                dead_letters=letters,
+            )
 
 
 async def _repeat(job: Callable[[], Awaitable[None]], every: timedelta, stop: asyncio.Event) -> None:

@@ -2,8 +2,9 @@
 
 from rest_api.endpoint import AnyEndpoint
 from rest_api.routes.contexts import CONTEXTS
+from rest_api.routes.dead_letters import DEAD_LETTERS
 from rest_api.routes.events import EVENTS
 from rest_api.routes.search import SEARCH
 from rest_api.routes.tools import TOOLS
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (*CONTEXTS, *EVENTS, *SEARCH, *TOOLS)
+ENDPOINTS: tuple[AnyEndpoint, ...] = (*CONTEXTS, *DEAD_LETTERS, *EVENTS, *SEARCH, *TOOLS)

@@ -1,0 +1,209 @@
+"""Dead letters: filed from the queues' own, read, sent again and thrown away.
+
+A letter belongs to the tenant that its message names. What names none that we know is the default tenant's: only our own services write to
+the queues, so that it is nobody's data, and somebody has to see it.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from devops_mcp.events.messages import MESSAGE, Message
+from devops_mcp.events.queues import QueueName, QueueSpec
+from devops_mcp.events.sqs import Epitaph, Received
+from devops_mcp.models.base import Clock, Model, utc_now
+from devops_mcp.models.dead_letters import DeadLetter, DeadLetterSummary
+from devops_mcp.models.errors import Conflict, NotFound
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import Page
+from devops_mcp.models.principals import Principal
+from devops_mcp.operations.contexts import require
+from devops_mcp.operations.deeds import deed, permit
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.outbox import Posting
+from devops_mcp.repositories.transaction import Transaction
+
+READ = "dead_letters:read"
+REDRIVE = "dead_letters:redrive"
+PURGE = "dead_letters:purge"
+AT_ONCE = 1_000
+"""Letters that one request sends again, in one transaction."""
+_CHUNK = 100
+
+
+class Redriven(Model):
+    """How many letters were sent again; how many could not be, because this version cannot read them; whether there are more."""
+
+    redriven: int
+    unreadable: int
+    more: bool
+
+
+class Purged(Model):
+    purged: int
+
+
+class _Named(Model, extra="ignore"):
+    """Of a message of another version, all that is needed to file it."""
+
+    id: UUID
+    tenant_id: UUID
+    type: str | None = None
+
+
+class DeadLetterFiler:
+    """Files what died in a queue; delivered twice, a letter is filed once."""
+
+    def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
+        self._database = database
+        self._now = now
+
+    async def file(self, spec: QueueSpec, letters: Sequence[Received]) -> None:
+        """Once this returns, the letters are in the table, and may be deleted from the queue."""
+        known = set(await self._database.tenant_ids())
+        by_tenant: defaultdict[UUID, list[DeadLetter]] = defaultdict(list)
+        for received in letters:
+            named = _read(received.body)
+            tenant_id = named.tenant_id if named and named.tenant_id in known else DEFAULT_TENANT_ID
+            by_tenant[tenant_id].append(self._letter(spec, received, named))
+        for tenant_id, filed in by_tenant.items():
+            async with self._database.transaction(tenant_id) as tx:
+                await tx.dead_letters.add(filed)
+
+    def _letter(self, spec: QueueSpec, received: Received, named: _Named | None) -> DeadLetter:
+        epitaph = received.epitaph or Epitaph(
+            reason=f"the queue gave it up after {spec.max_receives} deliveries that nobody answered for",
+            attempts=spec.max_receives,
+            message_id=received.message_id,
+            died_at=self._now(),
+        )
+        return DeadLetter(
+            id=new_id(),
+            queue=spec.name,
+            message_id=str(named.id) if named else epitaph.message_id,
+            type=named.type if named else None,
+            body=received.body,
+            reason=epitaph.reason,
+            attempts=epitaph.attempts,
+            trace=received.traceparent,
+            died_at=epitaph.died_at,
+        )
+
+
+class DeadLetterService:
+    """The dead letters of the principal's tenant."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, principal: Principal, *, queue: QueueName | None, cursor: UUID | None, limit: int
+    ) -> Page[DeadLetterSummary]:
+        """Newest first."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.dead_letters.page(queue, cursor, limit + 1)
+        more = str(found[limit - 1].id) if len(found) > limit else None
+        return Page(items=tuple(found[:limit]), next_cursor=more)
+
+    async def get(self, principal: Principal, letter_id: UUID) -> DeadLetter:
+        """Raises `NotFound`."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            return await _existing(tx, letter_id)
+
+    async def redrive(self, principal: Principal, letter_id: UUID) -> None:
+        """Send one again, under its old id: what it had its effect for already stays as it is.
+
+        Raises `NotFound`; `Conflict` for one that this version cannot read, which would die again.
+        """
+        await permit(self._database, principal, REDRIVE, f"dead_letter:{letter_id}")
+        async with self._database.transaction(principal.tenant_id) as tx:
+            letter = await _existing(tx, letter_id)
+            if (posting := _posting(letter, principal.tenant_id)) is None:
+                raise Conflict(f"dead letter {letter_id} is no message that this version can read")
+            if not await tx.dead_letters.remove([letter_id]):
+                raise _absent(letter_id)
+            await tx.outbox.post([posting])
+            about = {"queue": letter.queue, "message_id": letter.message_id}
+            await tx.audit.append(
+                [deed(principal, "dead_letters.redrive", f"dead_letter:{letter_id}", about)]
+            )
+
+    async def redrive_all(self, principal: Principal, queue: QueueName) -> Redriven:
+        """Send those of a queue again, oldest first, up to `AT_ONCE` of them; unreadable ones stay."""
+        await permit(self._database, principal, REDRIVE, f"queue:{queue}")
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found, unreadable, more = await self._readable(tx, queue)
+            removed = await tx.dead_letters.remove(list(found))
+            await tx.outbox.post([posting for id_, posting in found.items() if id_ in removed])
+            about = {"redriven": len(removed), "unreadable": unreadable}
+            await tx.audit.append([deed(principal, "dead_letters.redrive", f"queue:{queue}", about)])
+        return Redriven(redriven=len(removed), unreadable=unreadable, more=more)
+
+    async def purge(self, principal: Principal, letter_id: UUID) -> None:
+        """Throw one away. Raises `NotFound`."""
+        await permit(self._database, principal, PURGE, f"dead_letter:{letter_id}")
+        async with self._database.transaction(principal.tenant_id) as tx:
+            letter = await _existing(tx, letter_id)
+            if not await tx.dead_letters.remove([letter_id]):
+                raise _absent(letter_id)
+            about = {"queue": letter.queue, "message_id": letter.message_id}
+            await tx.audit.append([deed(principal, "dead_letters.purge", f"dead_letter:{letter_id}", about)])
+
+    async def purge_all(self, principal: Principal, queue: QueueName) -> Purged:
+        """Throw all of a queue away."""
+        await permit(self._database, principal, PURGE, f"queue:{queue}")
+        async with self._database.transaction(principal.tenant_id) as tx:
+            purged = await tx.dead_letters.purge(queue)
+            await tx.audit.append(
+                [deed(principal, "dead_letters.purge", f"queue:{queue}", {"purged": purged})]
+            )
+        return Purged(purged=purged)
+
+    async def _readable(self, tx: Transaction, queue: QueueName) -> tuple[dict[UUID, Posting], int, bool]:
+        """The oldest letters that can be sent again; how many were passed over; whether there are more behind them."""
+        found: dict[UUID, Posting] = {}
+        unreadable, after = 0, None
+        while letters := await tx.dead_letters.oldest(queue, after, _CHUNK):
+            for letter in letters:
+                posting = _posting(letter, tx.tenant_id)
+                if posting is not None and len(found) == AT_ONCE:
+                    return found, unreadable, True
+                if posting is None:
+                    unreadable += 1
+                else:
+                    found[letter.id] = posting
+                after = letter.id
+        return found, unreadable, False
+
+
+def _posting(letter: DeadLetter, tenant_id: UUID) -> Posting | None:
+    """The message as it goes into the outbox; None when it is not one of this tenant that we can read."""
+    try:
+        message: Message = MESSAGE.validate_json(letter.body)
+    except ValidationError:
+        return None
+    if message.tenant_id != tenant_id:
+        return None
+    return Posting(message.id, QueueName(letter.queue), letter.body, letter.trace)
+
+
+def _read(body: str) -> _Named | None:
+    try:
+        return _Named.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+async def _existing(tx: Transaction, letter_id: UUID) -> DeadLetter:
+    letter = await tx.dead_letters.find(letter_id)
+    if letter is None:
+        raise _absent(letter_id)
+    return letter
+
+
+def _absent(letter_id: UUID) -> NotFound:
+    return NotFound(f"there is no dead letter {letter_id}")

@@ -1,0 +1,67 @@
+"""The audit record of what somebody does besides calling tools: written in the transaction of the change itself."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from pydantic import JsonValue
+
+from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.base import utc_now
+from devops_mcp.models.errors import Forbidden
+from devops_mcp.models.ids import new_id
+from devops_mcp.models.principals import Principal
+from devops_mcp.observability.tracing import current_trace_id
+from devops_mcp.operations.masking import masked
+from devops_mcp.repositories.database import Database
+
+SYSTEM_ACTOR = UUID(int=1)
+"""Who acts where nobody asked: the worker, by a rule of ours."""
+
+
+def deed(
+    principal: Principal, action: str, target: str, arguments: Mapping[str, JsonValue] | None = None
+) -> AuditRecord:
+    """That `principal` did `action` to `target`, such as `dead_letters.purge` to `queue:events`."""
+    return _record(principal.tenant_id, principal.id, principal.name, action, target, arguments or {})
+
+
+def deed_of_ours(
+    tenant_id: UUID, action: str, target: str, arguments: Mapping[str, JsonValue]
+) -> AuditRecord:
+    """That the worker did it by itself."""
+    return _record(tenant_id, SYSTEM_ACTOR, "worker", action, target, arguments)
+
+
+async def permit(database: Database, principal: Principal, permission: str, target: str) -> None:
+    """Raise `Forbidden`, and leave a record of it, unless the principal has the permission to change something."""
+    if principal.may(permission):
+        return
+    record = deed(principal, permission.replace(":", "."), target).model_copy(
+        update={"outcome": "denied", "error_code": Forbidden.code}
+    )
+    async with database.transaction(principal.tenant_id) as tx:
+        await tx.audit.append([record])
+    raise Forbidden(f"{principal.name} lacks the permission {permission!r}")
+
+
+def _record(
+    tenant_id: UUID,
+    actor_id: UUID,
+    actor: str,
+    action: str,
+    target: str,
+    arguments: Mapping[str, JsonValue],
+) -> AuditRecord:
+    return AuditRecord(
+        id=new_id(),
+        tenant_id=tenant_id,
+        actor_id=actor_id,
+        actor=actor,
+        action=action,
+        target=target,
+        outcome="ok",
+        duration_ms=0.0,
+        arguments=masked(arguments),
+        trace_id=current_trace_id(),
+        at=utc_now(),
+    )

@@ -1,0 +1,79 @@
+"""Dead letters: what the queues gave up, until it is redriven, purged or too old."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from devops_mcp.models.dead_letters import DeadLetter, DeadLetterSummary
+
+
+class DeadLetters:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def add(self, letters: Sequence[DeadLetter]) -> None:
+        """File letters; one that is filed already, because it was delivered twice, keeps its id and takes the newer account."""
+        async with self._connection.cursor() as cursor:
+            await cursor.executemany(
+                """
+                INSERT INTO dead_letters (id, queue, message_id, type, body, reason, attempts, trace, died_at)
+                VALUES (%(id)s, %(queue)s, %(message_id)s, %(type)s, %(body)s, %(reason)s, %(attempts)s, %(trace)s, %(died_at)s)
+                ON CONFLICT (tenant_id, queue, message_id) DO UPDATE
+                    SET reason = excluded.reason, attempts = excluded.attempts, trace = excluded.trace, died_at = excluded.died_at
+                """,
+                [letter.model_dump() for letter in letters],
+            )
+
+    async def page(self, queue: str | None, before: UUID | None, limit: int) -> list[DeadLetterSummary]:
+        """Newest first; of one queue, or of all."""
+        async with self._connection.cursor(row_factory=class_row(DeadLetterSummary)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, queue, message_id, type, reason, attempts, trace, died_at FROM dead_letters
+                WHERE (%(queue)s::text IS NULL OR queue = %(queue)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                ORDER BY id DESC LIMIT %(limit)s
+                """,
+                {"queue": queue, "before": before, "limit": limit},
+            )
+            return await cursor.fetchall()
+
+    async def find(self, letter_id: UUID) -> DeadLetter | None:
+        async with self._connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, queue, message_id, type, body, reason, attempts, trace, died_at FROM dead_letters WHERE id = %s
+                """,
+                (letter_id,),
+            )
+            return await cursor.fetchone()
+
+    async def oldest(self, queue: str, after: UUID | None, limit: int) -> list[DeadLetter]:
+        """Oldest first, behind `after`."""
+        async with self._connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, queue, message_id, type, body, reason, attempts, trace, died_at FROM dead_letters
+                WHERE queue = %(queue)s AND (%(after)s::uuid IS NULL OR id > %(after)s) ORDER BY id LIMIT %(limit)s
+                """,
+                {"queue": queue, "after": after, "limit": limit},
+            )
+            return await cursor.fetchall()
+
+    async def remove(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Remove letters; the ids of those that nobody had removed before."""
+        cursor = await self._connection.execute(
+            "DELETE FROM dead_letters WHERE id = ANY(%s) RETURNING id", (list(ids),)
+        )
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def purge(self, queue: str) -> int:
+        """Remove every letter of a queue; how many there were."""
+        cursor = await self._connection.execute("DELETE FROM dead_letters WHERE queue = %s", (queue,))
+        return cursor.rowcount
+
+    async def drop_older(self, than: datetime) -> int:
+        cursor = await self._connection.execute("DELETE FROM dead_letters WHERE died_at < %s", (than,))
+        return cursor.rowcount
