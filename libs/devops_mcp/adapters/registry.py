@@ -12,6 +12,7 @@ OWN = (
     "devops_mcp.adapters.github",
     "devops_mcp.adapters.alertmanager",
     "devops_mcp.adapters.grafana",
+    "devops_mcp.adapters.pagerduty",
     "devops_mcp.adapters.sonarqube",
     "devops_mcp.adapters.prometheus",
     "devops_mcp.adapters.filesystem",
