@@ -385,9 +385,7 @@ async def test_a_context_of_another_is_refused_before_anything_is_done(database)
     async with a_world(database.app_url) as world:
         created = await world.call("context_create", title="mine")
         context_id = UUID(str(created["data"]["context_id"]))
-        stranger = who("tools:*", "contexts:*", id_=new_id()).model_copy(
-            update={"grants": ("tools:*", "contexts:read", "contexts:write")}
-        )
+        stranger = who("tools:*", "contexts:read", "contexts:write", id_=new_id())
         with pytest.raises(NotFound):
             await world.tools.call(Requester(stranger, context_id=context_id), "box_thing_put", {"name": "x"})
     assert world.box.writes == 0
