@@ -247,13 +247,31 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookSource:
-    """How a system's webhooks are verified, told apart and translated. No function here does I/O.
+class Answer:
+    """What a sender must be told, with status 200, where our usual 202 is not enough: the proof that an address is ours."""
 
-    `verify` raises `Unauthenticated`; it is given the raw body and every secret in force (several during a rotation), and compares in
-    constant time. `delivery_key` is the vendor's id of the delivery; None where it has none. `signed_key` says whether that id is covered
-    by the signature: where not, a replay under a new id is found by the body's digest. `parse` raises `InvalidInput` for a body that is
-    not the event it claims to be; it may give no event for what nobody needs to hear of (a ping).
+    body: bytes
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSource:
+    """How a system's webhooks are verified, told apart and translated.
+
+    `verify`, `delivery_key` and `parse` do no I/O. `verify` raises `Unauthenticated`; it is given the raw body and every secret in force
+    (several during a rotation), and compares in constant time. `delivery_key` is the vendor's id of the delivery; None where it has none.
+    `signed_key` says whether that id is covered by the signature: where not, a replay under a new id is found by the body's digest.
+    `parse` raises `InvalidInput` for a body that is not the event it claims to be; it may give no event for what nobody needs to hear
+    of (a ping).
+
+    What comes after is for systems that ask for more, and is given what the adapter's `connect` gave:
+
+    - `keys`: what `verify` is given in place of the integration's secrets, where it is the sender's own and must be fetched, such as a
+      certificate. It is told of a delivery that nobody has verified, and raises `Unauthenticated` for one that leads elsewhere.
+    - `respond`: what a verified delivery asks of us before it is stored, such as the confirmation of a subscription. A repeated
+      delivery asks again.
+    - `handshake`: the headers of the answer to an OPTIONS request by which a sender asks leave to deliver, given that request's; raises
+      `Forbidden` or `InvalidInput`. Nobody has proved anything by such a request, and by its answer nobody is let in.
     """
 
     verify: Callable[[Delivery, tuple[SecretStr, ...]], None]
@@ -261,6 +279,9 @@ class WebhookSource:
     parse: Callable[[Delivery, Origin], tuple[Event, ...]]
     signed_key: bool = False
     max_body_bytes: int = 1_048_576
+    keys: Callable[[Any, Delivery], Awaitable[tuple[SecretStr, ...]]] | None = None
+    respond: Callable[[Any, Delivery], Awaitable[Answer | None]] | None = None
+    handshake: Callable[[Any, Mapping[str, str]], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
 
-from devops_mcp.adapters.base import Delivery, Origin, WebhookSource
+from devops_mcp.adapters.base import Answer, Delivery, Origin, WebhookSource
 from devops_mcp.cache.notices import Notice, Notices
 from devops_mcp.embedding.chunking import split
 from devops_mcp.events.messages import EventReceived
@@ -39,10 +40,11 @@ class DeliveryOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a delivery. `event_ids` are those stored now."""
+    """What became of a delivery. `event_ids` are those stored now; `answer` is what its sender must be told, if anything."""
 
     outcome: DeliveryOutcome
     event_ids: tuple[UUID, ...] = ()
+    answer: Answer | None = None
 
 
 class EventIntake:
@@ -59,14 +61,16 @@ class EventIntake:
         origin: Origin,
         secrets: tuple[SecretStr, ...],
         delivery: Delivery,
+        client: Any = None,
     ) -> Receipt:
-        """Verify, translate and store one delivery, in this order; a delivery that was stored before changes nothing.
+        """Verify, translate, respond to and store one delivery, in this order; a delivery that was stored before changes nothing.
 
-        `secrets` are all in force for the integration. Raises `Unauthenticated` for a delivery that was not signed with one of them,
-        `InvalidInput` or `MalformedInput` for a body that is not what it claims to be.
+        `secrets` are all in force for the integration, `client` is what its adapter's `connect` gave. Raises `Unauthenticated` for a
+        delivery that was not signed with one of them, `InvalidInput` or `MalformedInput` for a body that is not what it claims to be,
+        and an `UpstreamError` where its sender could not be asked for what the delivery needs.
         """
         try:
-            receipt = await self._receive(source, origin, secrets, delivery)
+            receipt = await self._receive(source, origin, secrets, delivery, client)
         except PlatformError as error:
             self._metrics.webhook(system, error.code)
             raise
@@ -74,28 +78,39 @@ class EventIntake:
         return receipt
 
     async def _receive(
-        self, source: WebhookSource, origin: Origin, secrets: tuple[SecretStr, ...], delivery: Delivery
+        self,
+        source: WebhookSource,
+        origin: Origin,
+        secrets: tuple[SecretStr, ...],
+        delivery: Delivery,
+        client: Any,
     ) -> Receipt:
-        if not secrets:
+        keys = secrets if source.keys is None else await source.keys(client, delivery)
+        if not keys:
             raise Unauthenticated(f"integration {origin.integration!r} has no webhook secret; configure one")
-        source.verify(delivery, secrets)
+        source.verify(delivery, keys)
         events = source.parse(delivery, origin)
-        if not events:
-            return Receipt(DeliveryOutcome.IGNORED)
         for event in events:
             _refuse_nul(event)
+        answer = None if source.respond is None else await source.respond(client, delivery)
+        if not events:
+            return Receipt(DeliveryOutcome.IGNORED, answer=answer)
+        if not await self._store(events, delivery_keys(source, delivery, events), delivery, origin):
+            return Receipt(DeliveryOutcome.DUPLICATE, answer=answer)
+        return Receipt(DeliveryOutcome.ACCEPTED, tuple(event.id for event in events), answer)
+
+    async def _store(
+        self, events: Sequence[Event], keys: Sequence[str], delivery: Delivery, origin: Origin
+    ) -> bool:
         messages = [EventReceived(id=new_id(), tenant_id=e.tenant_id, event_id=e.id) for e in events]
         async with self._database.transaction(origin.tenant_id) as tx:
-            accepted = await tx.events.accept(
+            return await tx.events.accept(
                 events,
-                keys=delivery_keys(source, delivery, events),
+                keys=keys,
                 payload=delivery.body,
                 messages=messages,
                 trace=carry().get(TRACEPARENT),
             )
-        if not accepted:
-            return Receipt(DeliveryOutcome.DUPLICATE)
-        return Receipt(DeliveryOutcome.ACCEPTED, tuple(event.id for event in events))
 
 
 def delivery_keys(source: WebhookSource, delivery: Delivery, events: Sequence[Event]) -> list[str]:
@@ -131,6 +146,7 @@ class EventProcessor:
         messages too: the first time may have ended between the commit and the notice. Raises `PoisonMessage`, and nothing is done,
         when the tenant has no such event.
         """
+        trace_of = {m.event_id: (traces or {}).get(m.id) for m in messages}
         async with self._database.transaction(tenant_id) as tx:
             fresh = await tx.processed.claim(CONSUMER, [message.id for message in messages])
             stored = {s.event.id: s for s in await tx.events.find([m.event_id for m in messages])}
