@@ -157,7 +157,6 @@ class EventProcessor:
             if new:
                 await self._index(tx, new)
                 await tx.events.mark_processed([event.id for event in new])
-        trace_of = {m.event_id: (traces or {}).get(m.id) for m in messages}
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
         return fresh
 
