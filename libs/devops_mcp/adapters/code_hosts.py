@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from devops_mcp.adapters.base import Delivery, Origin
 from devops_mcp.adapters.deliveries import Told, about, text, told
@@ -46,6 +46,15 @@ def _time(value: Any) -> Any:
 
 Time = Annotated[datetime | None, BeforeValidator(_time)]
 """A time as code hosts write it: ISO 8601, `2015-05-17 18:08:09 UTC`, seconds or milliseconds since 1970; none where it is empty or 0."""
+_TIME: TypeAdapter[datetime | None] = TypeAdapter(Time)
+
+
+def time_in(value: object) -> datetime | None:
+    """`value` as a `Time`; None where it is no time at all, in a body that owes us none."""
+    try:
+        return _TIME.validate_python(value)
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Literal, Protocol
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import SecretStr
 
 from devops_mcp.adapters.base import Delivery
@@ -21,6 +23,7 @@ from devops_mcp.models.errors import Unauthenticated
 TOLERANCE = timedelta(minutes=5)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{43}=")
+_BASE64_OF_64 = re.compile(r"[A-Za-z0-9+/]{85}[AQgw]==")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _PART = re.compile(r"\{(body|ts|id)\}")
 
@@ -31,9 +34,18 @@ def plain_key(secret: str) -> tuple[bytes, ...]:
 
 
 def standard_webhooks_key(secret: str) -> tuple[bytes, ...]:
-    """The base64-decoded part behind `whsec_` (https://www.standardwebhooks.com)."""
+    """The base64-decoded part behind `whsec_` (https://www.standardwebhooks.com). A public key, which anybody may know, signs nothing."""
+    return () if secret.startswith("whpk_") else _decoded(secret.removeprefix("whsec_"))
+
+
+def standard_webhooks_public_key(secret: str) -> tuple[bytes, ...]:
+    """The base64-decoded part behind `whpk_`, where there is one."""
+    return _decoded(secret.removeprefix("whpk_")) if secret.startswith("whpk_") else ()
+
+
+def _decoded(text: str) -> tuple[bytes, ...]:
     try:
-        return (base64.b64decode(secret.removeprefix("whsec_"), validate=True),)
+        return (base64.b64decode(text, validate=True),)
     except ValueError:  # not base64, or not even ASCII
         return ()
 
@@ -64,7 +76,7 @@ class HmacSha256:
         ]  # an empty key signs for anyone
         if not keys:
             raise Unauthenticated("no webhook secret is set for this integration; set webhook_secrets")
-        signed = self._signed(delivery)
+        signed = self.signed(delivery)
         fits = [
             hmac.compare_digest(digest, candidate)
             for digest in (hmac.digest(key, signed, sha256) for key in keys)
@@ -104,7 +116,8 @@ class HmacSha256:
     def _written(self, digest: bytes) -> str:
         return digest.hex() if self.encoding == "hex" else base64.b64encode(digest).decode()
 
-    def _signed(self, delivery: Delivery) -> bytes:
+    def signed(self, delivery: Delivery) -> bytes:
+        """What the sender signed; raises `Unauthenticated` where a header of it is missing or the time is not near."""
         values: dict[str, bytes] = {"body": delivery.body}
         if self.timestamp_header is not None:
             values["ts"] = self._timestamp(delivery).encode()
@@ -153,6 +166,38 @@ class SharedToken:
 
     def _written(self, secret: str) -> bytes:
         return base64.b64encode(secret.encode()) if self.encoding == "base64" else secret.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Ed25519:
+    """Ed25519 signatures in the header of `beside` and over the same text, each behind `prefix`; `keys` finds public keys in a secret."""
+
+    beside: HmacSha256
+    prefix: str
+    keys: Callable[[str], tuple[bytes, ...]]
+
+    def verify(self, delivery: Delivery, secrets: tuple[SecretStr, ...]) -> None:
+        """Raise `Unauthenticated` unless the holder of one of the keys signed this delivery."""
+        keys = [key for secret in secrets for key in self.keys(secret.get_secret_value())]
+        parts = _header(delivery, self.beside.header).split(self.beside.separator)
+        signatures = [
+            base64.b64decode(part.removeprefix(self.prefix))
+            for part in parts
+            if part.startswith(self.prefix) and _BASE64_OF_64.fullmatch(part.removeprefix(self.prefix))
+        ]
+        if not keys or not signatures:
+            raise Unauthenticated(f"{self.beside.header} and our public keys have no Ed25519 in common")
+        signed = self.beside.signed(delivery)
+        if not any(_signed_by(key, signature, signed) for key in keys for signature in signatures):
+            raise Unauthenticated(f"no Ed25519 signature in {self.beside.header} fits the body")
+
+
+def _signed_by(key: bytes, signature: bytes, signed: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed)
+    except (InvalidSignature, ValueError):  # ValueError: no key of this kind
+        return False
+    return True
 
 
 class Scheme(Protocol):
