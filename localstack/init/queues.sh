@@ -11,4 +11,6 @@ awslocal sqs create-queue --queue-name devops-mcp-tasks-normal-dead --attributes
 awslocal sqs create-queue --queue-name devops-mcp-tasks-normal --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-tasks-normal-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-tasks-low-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-tasks-low --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-tasks-low-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-notifications-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-notifications --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "60", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-notifications-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
 awslocal s3api create-bucket --bucket devops-mcp >/dev/null

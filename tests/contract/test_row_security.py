@@ -179,6 +179,8 @@ def _example(type_: str, udt: str) -> object:
             return "{}"
         case "integer" | "double precision":
             return 1
+        case "boolean":
+            return True
         case "timestamp with time zone":
             return "2026-11-01T00:00:00Z"
         case "ARRAY":

@@ -38,7 +38,18 @@ class TaskReady(Model):
     task_id: UUID
 
 
-Message: TypeAlias = Annotated[EventReceived | EmbeddingRequested | TaskReady, Field(discriminator="type")]
+class NotificationDue(Model):
+    """A delivery to an integrator's webhook is to be tried."""
+
+    type: Literal["notification.due"] = "notification.due"
+    id: UUID
+    tenant_id: UUID
+    delivery_id: UUID
+
+
+Message: TypeAlias = Annotated[
+    EventReceived | EmbeddingRequested | TaskReady | NotificationDue, Field(discriminator="type")
+]
 """`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""
 
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

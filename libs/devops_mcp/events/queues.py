@@ -11,6 +11,7 @@ class QueueName(StrEnum):
     TASKS_HIGH = "tasks-high"
     TASKS_NORMAL = "tasks-normal"
     TASKS_LOW = "tasks-low"
+    NOTIFICATIONS = "notifications"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +40,5 @@ QUEUES: tuple[QueueSpec, ...] = (
     QueueSpec(QueueName.TASKS_HIGH, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_NORMAL, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_LOW, visibility_timeout=timedelta(seconds=30), max_receives=5),
+    QueueSpec(QueueName.NOTIFICATIONS, visibility_timeout=timedelta(seconds=60), max_receives=5),
 )

@@ -34,6 +34,9 @@ class Metrics:
             "connections_refused", "Connections cut before a request was served", "reason"
         )
         self._webhooks = self._counter("webhooks", "Webhook deliveries received", "system", "outcome")
+        self._webhooks_sent = self._counter(
+            "webhooks_sent", "Attempts to deliver outgoing webhooks", "outcome"
+        )
         self._tool_calls = self._counter("tool_calls", "Tool calls", "tool", "outcome")
         self._tool_seconds = self._histogram("tool_call_seconds", "Time of a tool call", "tool")
         self._queue_messages = self._counter("queue_messages", "Queue messages handled", "queue", "outcome")
@@ -63,6 +66,9 @@ class Metrics:
 
     def webhook(self, system: str, outcome: str) -> None:
         self._webhooks.labels(self._bound("system", system), self._bound("outcome", outcome)).inc()
+
+    def webhook_sent(self, outcome: str) -> None:
+        self._webhooks_sent.labels(self._bound("outcome", outcome)).inc()
 
     def tool_call(self, tool: str, outcome: str, seconds: float) -> None:
         name = self._bound("tool", tool)

@@ -21,6 +21,7 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, carry
 from devops_mcp.operations.contexts import request_vectors
 from devops_mcp.operations.event_texts import event_text
+from devops_mcp.operations.reactions import react
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.events import StoredEvent
 from devops_mcp.repositories.transaction import Transaction
@@ -130,7 +131,7 @@ def delivery_keys(source: WebhookSource, delivery: Delivery, events: Sequence[Ev
 
 
 class EventProcessor:
-    """Gives events their effect: indexed for search, marked as processed, and told to whoever listens."""
+    """Gives events their effect: indexed for search, marked as processed, reacted to, and told to whoever listens."""
 
     def __init__(self, database: Database, notices: Notices, *, embeds: bool) -> None:
         self._database = database
@@ -157,6 +158,7 @@ class EventProcessor:
             if new:
                 await self._index(tx, new)
                 await tx.events.mark_processed([event.id for event in new])
+                await react(tx, new, trace_of)
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
         return fresh
 

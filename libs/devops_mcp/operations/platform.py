@@ -15,6 +15,7 @@ from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
 from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
@@ -45,6 +46,7 @@ from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
+from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.outbound.addresses import Network, parse_networks
 from devops_mcp.repositories.database import Database, open_database
 
@@ -63,6 +65,8 @@ class Platform:
     tools: ToolService
     tasks: TaskService
     dead_letters: DeadLetterService
+    webhook_endpoints: WebhookEndpointService
+    private_networks: tuple[Network, ...]
     embedding: OpenedProvider
     prompts: PromptService
     adapter_resources: AdapterResources
@@ -76,7 +80,8 @@ async def open_platform(
     settings: Settings, metrics: Metrics, *, application: str, redis_command_s: float = COMMAND_S
 ) -> AsyncIterator[Platform]:
     """Open everything, closing it in reverse order. Raises `ConfigurationError` for settings that cannot work."""
-    outside = Outside(private_networks=_networks(settings))
+    private_networks = _networks(settings)
+    outside = Outside(private_networks=private_networks)
     adapters = load_adapters()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
@@ -139,6 +144,8 @@ async def open_platform(
             tools=tools,
             tasks=suite.tasks,
             dead_letters=DeadLetterService(database),
+            webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
+            private_networks=private_networks,
             embedding=embedding,
             prompts=prompts,
             adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),

@@ -42,7 +42,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        *others, last = await self._resolve(host, port, timeout)
+        *others, last = await allowed_addresses(host, port, self._private_networks, timeout_s=timeout)
         for address in others:
             try:
                 return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
@@ -58,20 +58,27 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _resolve(self, host: str, port: int, timeout: float | None) -> list[str]:
-        try:
-            async with asyncio.timeout(timeout):
-                infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except TimeoutError:
-            raise httpcore2.ConnectTimeout(f"{host} did not resolve in time") from None
-        except OSError:
-            raise httpcore2.ConnectError(f"{host} does not resolve") from None
-        addresses = [str(info[4][0]) for info in infos]
-        if not addresses or not all(may_reach(address, self._private_networks) for address in addresses):
-            raise AddressRefused(
-                f"{host} has an address that must not be reached; the operator can open its network (private_networks)"
-            )
-        return addresses
+
+async def allowed_addresses(
+    host: str, port: int, private_networks: tuple[Network, ...], *, timeout_s: float | None
+) -> list[str]:
+    """What the name resolves to.
+
+    Raises `AddressRefused` when one of its addresses must not be reached; httpcore2's `ConnectError` or `ConnectTimeout` when it has none.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise httpcore2.ConnectTimeout(f"{host} did not resolve in time") from None
+    except (OSError, UnicodeError):
+        raise httpcore2.ConnectError(f"{host} does not resolve") from None
+    addresses = [str(info[4][0]) for info in infos]
+    if not addresses or not all(may_reach(address, private_networks) for address in addresses):
+        raise AddressRefused(
+            f"{host} has an address that must not be reached; the operator can open its network (private_networks)"
+        )
+    return addresses
 
 
 def guarded_client(
@@ -80,10 +87,11 @@ def guarded_client(
     private_networks: tuple[Network, ...],
     timeout_s: float,
     headers: dict[str, str] | None = None,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> httpx2.AsyncClient:
     """A client for one origin: no proxies or credentials from the environment, no redirects, connections only where they may go."""
     transport = httpx2.AsyncHTTPTransport(
-        verify=_authorities(), trust_env=False, limits=httpx2.Limits(max_connections=MAX_CONNECTIONS)
+        verify=_authorities(), trust_env=False, limits=httpx2.Limits(max_connections=max_connections)
     )
     transport._pool._network_backend = GuardedBackend(private_networks)
     return httpx2.AsyncClient(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -38,14 +39,23 @@ class Outbox:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def add(self, queue: QueueName, message: Message, *, trace: str | None = None) -> None:
-        """Publish `message` once this transaction commits; the relay is woken at the commit."""
+    async def add(
+        self,
+        queue: QueueName,
+        message: Message,
+        *,
+        trace: str | None = None,
+        due_at: datetime | None = None,
+    ) -> None:
+        """Publish `message` once this transaction commits, or at `due_at`; the relay is woken at the commit."""
         await self._connection.execute(
             """
-            WITH added AS (INSERT INTO outbox (id, queue, message, trace) VALUES (%s, %s, %s, %s))
+            WITH added AS (
+                INSERT INTO outbox (id, queue, message, trace, due_at) VALUES (%s, %s, %s, %s, coalesce(%s, now()))
+            )
             SELECT pg_notify('outbox', '')
             """,
-            (message.id, queue, MESSAGE.dump_json(message).decode(), trace),
+            (message.id, queue, MESSAGE.dump_json(message).decode(), trace, due_at),
         )
 
     async def post(self, postings: Sequence[Posting]) -> None:
@@ -76,10 +86,13 @@ class Relay:
         self._connection = connection
 
     async def take(self, limit: int) -> list[OutboxRow]:
-        """The oldest rows that no other relay holds, locked until the end of the transaction."""
+        """The rows that have been due for longest and that no other relay holds, locked until the end of the transaction."""
         async with self._connection.cursor(row_factory=class_row(OutboxRow)) as cursor:
             await cursor.execute(
-                "SELECT tenant_id, id, queue, message, trace FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED",
+                """
+                SELECT tenant_id, id, queue, message, trace FROM outbox WHERE due_at <= now() ORDER BY due_at, id LIMIT %s
+                FOR UPDATE SKIP LOCKED
+                """,
                 (limit,),
             )
             return await cursor.fetchall()
@@ -89,6 +102,7 @@ class Relay:
         await self._connection.execute("DELETE FROM outbox WHERE id = ANY(%s)", (list(ids),))
 
     async def pending(self) -> int:
-        cursor = await self._connection.execute("SELECT count(*) FROM outbox")
+        """Rows that are due."""
+        cursor = await self._connection.execute("SELECT count(*) FROM outbox WHERE due_at <= now()")
         row = await cursor.fetchone()
         return int(row[0]) if row else 0

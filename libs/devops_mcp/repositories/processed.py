@@ -27,6 +27,13 @@ class ProcessedMessages:
         )
         return {row[0] for row in await cursor.fetchall()}
 
+    async def known(self, consumer: str, message_id: UUID) -> bool:
+        """Whether the message has had its effect; for one whose effect begins outside the database."""
+        cursor = await self._connection.execute(
+            "SELECT FROM processed_messages WHERE consumer = %s AND message_id = %s", (consumer, message_id)
+        )
+        return await cursor.fetchone() is not None
+
     async def forget(self, before: datetime, limit: int) -> int:
         """Remove up to `limit` rows that are older; their messages must be gone from the queue and its dead letters by then."""
         cursor = await self._connection.execute(

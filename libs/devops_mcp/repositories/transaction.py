@@ -16,6 +16,8 @@ from devops_mcp.repositories.principals import Principals
 from devops_mcp.repositories.processed import ProcessedMessages
 from devops_mcp.repositories.results import KeptResults
 from devops_mcp.repositories.tasks import Tasks
+from devops_mcp.repositories.webhook_deliveries import WebhookDeliveries
+from devops_mcp.repositories.webhook_endpoints import WebhookEndpoints
 
 
 class Transaction:
@@ -34,3 +36,5 @@ class Transaction:
         self.principals = Principals(connection)
         self.results = KeptResults(connection)
         self.tasks = Tasks(connection)
+        self.webhook_deliveries = WebhookDeliveries(connection)
+        self.webhook_endpoints = WebhookEndpoints(connection)

@@ -1,12 +1,14 @@
 """The outbox, against PostgreSQL: written with its cause, taken by one relay at a time."""
 
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from psycopg import errors
 
 from devops_mcp.events.messages import MESSAGE, EventReceived
 from devops_mcp.events.queues import QueueName
+from devops_mcp.models.base import utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.repositories.database import Database, open_database
 
@@ -69,6 +71,17 @@ async def test_rows_of_a_relay_that_failed_are_there_for_the_next_in_order(datab
         async with opened.relaying() as relay:
             again = [row.id for row in await relay.take(10)]
     assert again == [message.id for message in messages]
+
+
+async def test_what_is_due_later_is_taken_when_it_is_due_and_counts_from_then(database):
+    async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+        later, sooner = a_message(), a_message()
+        async with opened.transaction(TENANT) as tx:
+            await tx.outbox.add(QueueName.EVENTS, later, due_at=utc_now() + timedelta(hours=1))
+            await tx.outbox.add(QueueName.EVENTS, sooner, due_at=utc_now() - timedelta(hours=1))
+        async with opened.relaying() as relay:
+            assert await relay.pending() == 1
+            assert [row.id for row in await relay.take(10)] == [sooner.id]
 
 
 async def test_a_relay_takes_the_rows_of_every_tenant(database):

@@ -134,6 +134,9 @@ async def test_every_endpoint_refuses_who_has_no_key_and_who_may_nothing(databas
         "call_tool": {},
         "redrive_dead_letters": {"queue": "events"},
         "purge_dead_letters": {"queue": "events"},
+        "create_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
+        "replace_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
+        "rotate_webhook_secret": {},
     }
     body = bodies.get(endpoint.handle.__name__)
     async with a_caller(database, settings, "nothing:at:all") as rest:

@@ -11,19 +11,30 @@ from uuid import UUID, uuid4
 import httpx2
 import psycopg
 import pytest
+from pydantic import SecretStr
+from starlette.responses import PlainTextResponse
 
+from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.notices import Gap, Notices
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.events.sqs import Depth, SqsQueue, open_queues
+from devops_mcp.models.ids import new_id
+from devops_mcp.models.pages import Page
+from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.models.webhooks import DeliveryStatus, EndpointDraft, WebhookDelivery
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import carry, spanned
 from devops_mcp.operations.events import EventIntake
+from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.repositories.database import Database, open_database
+from support.servers import LOOPBACK, Answers, serve
 from support.webhooks import ORIGIN, SECRET, SOURCE, delivery, failed_build
 from support.worker_process import a_worker
 
+MASTER_KEY = "a master key for the tests, and nothing else"
 EMPTY = Depth(ready=0, in_flight=0, delayed=0)
 
 
@@ -86,7 +97,7 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
     settings = {
         "DATABASE_URL": database.worker_url,
         "REDIS_URL": redis_url,
-        "MASTER_KEYS": '["a master key for the tests, and nothing else"]',
+        "MASTER_KEYS": json.dumps([MASTER_KEY]),
         "SQS_ENDPOINT_URL": queues.endpoint_url,
         "QUEUE_PREFIX": prefix,
         "EMBEDDING_PROVIDER": "lexical",
@@ -118,6 +129,27 @@ async def test_an_event_goes_from_its_webhook_to_the_notice_in_one_trace(bench, 
     assert notice.traceparent is not None
     assert notice.traceparent.split("-")[1] == trace_id
     assert (handled["trace_id"], handled["count"], handled["outcome"]) == (trace_id, 1, "ok")
+
+
+async def test_a_worker_posts_events_to_the_endpoints_that_chose_them(bench, database):
+    seal = SecretSeal(Keyring([SecretStr(MASTER_KEY)]))
+    service = WebhookEndpointService(bench.database, seal, LOOPBACK)
+    owner = Principal(
+        id=new_id(), tenant_id=ORIGIN.tenant_id, kind=PrincipalKind.USER, name="owner", grants=("*",)
+    )
+    receiver = Answers(PlainTextResponse("ok"))
+    settings = {**bench.settings, "PRIVATE_NETWORKS": '["127.0.0.0/8"]'}
+    async with serve(receiver) as url, a_worker(settings):
+        endpoint = await service.create(owner, EndpointDraft(name="receiver", url=url))
+        await bench.take_in(3)
+        delivered: Page[WebhookDelivery] = Page(items=())
+        while len(delivered.items) < 3:
+            await asyncio.sleep(0.05)
+            delivered = await service.deliveries(
+                owner, endpoint.id, status=DeliveryStatus.DELIVERED, cursor=None, limit=10
+            )
+    assert {json.loads(body)["type"] for body in receiver.bodies} == {"build.finished"}
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == 3
 
 
 async def test_a_killed_worker_loses_nothing_and_repeats_no_effect(bench):

@@ -20,6 +20,7 @@ from devops_mcp.events.sqs import Depth, SqsQueue, open_queues
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventIntake, EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
+from devops_mcp.operations.webhook_sending import WebhookSender
 from devops_mcp.repositories.database import Database, open_database
 from support.webhooks import ORIGIN, SECRET, SOURCE, delivery, failed_build
 from worker.handlers import Handlers
@@ -65,6 +66,7 @@ class Bench:
 
 
 NO_TASKS = cast("TaskRunner", None)
+NOTHING_SENT = cast("WebhookSender", None)
 
 
 @pytest.fixture
@@ -82,7 +84,12 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
         receipt = await EventIntake(opened, Metrics()).receive("ci", SOURCE, ORIGIN, (SECRET,), given)
         await OutboxRelay(opened, sqs, Metrics()).publish_some()
         processor = EventProcessor(opened, Notices(redis, Metrics()), embeds=False)
-        yield Bench(opened, sqs[QueueName.EVENTS], Handlers(processor, None, NO_TASKS), receipt.event_ids[0])
+        yield Bench(
+            opened,
+            sqs[QueueName.EVENTS],
+            Handlers(processor, None, NO_TASKS, NOTHING_SENT),
+            receipt.event_ids[0],
+        )
 
 
 def counted(metrics: Metrics) -> dict[str, float]:

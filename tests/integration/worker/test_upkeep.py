@@ -4,7 +4,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import psycopg
+from pydantic import SecretStr
 
+from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.dead_letters import DeadLetter
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
@@ -12,6 +15,7 @@ from devops_mcp.models.results import KeptResult
 from devops_mcp.repositories.database import open_database
 from worker.upkeep import DEAD_LETTERS_KEPT, REMEMBERED, Upkeep
 
+SEAL = SecretSeal(Keyring([SecretStr("a master key for the tests, and nothing else")]))
 ANOTHER = UUID("00000000-0000-7000-8000-000000000002")
 
 
@@ -37,11 +41,11 @@ async def test_what_has_expired_is_removed_for_every_tenant_and_nothing_else(dat
                     await tx.results.keep(a_result(tenant_id, timedelta(hours=-1)))
                     await tx.results.keep(a_result(tenant_id, timedelta(hours=1)))
                     await tx.processed.claim("events", [new_id()])
-            await Upkeep(opened).remove_expired()
+            await Upkeep(opened, SEAL).remove_expired()
             kept = connection.execute("SELECT tenant_id FROM kept_results ORDER BY 1").fetchall()
             recent = connection.execute("SELECT count(*) FROM processed_messages").fetchone()
             later = utc_now() + REMEMBERED + timedelta(minutes=1)
-            await Upkeep(opened, now=lambda: later).remove_expired()
+            await Upkeep(opened, SEAL, now=lambda: later).remove_expired()
         left = connection.execute("SELECT count(*) FROM processed_messages").fetchone()
     assert kept == [(DEFAULT_TENANT_ID,), (ANOTHER,)]
     assert (recent, left) == ((2,), (0,))
@@ -67,7 +71,7 @@ async def test_dead_letters_are_kept_for_two_weeks(database):
     async with open_database(database.worker_url, pool_size=2, application="test") as opened:
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             await tx.dead_letters.add(letters)
-        await Upkeep(opened, now=lambda: now).remove_expired()
+        await Upkeep(opened, SEAL, now=lambda: now).remove_expired()
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             left = await tx.dead_letters.page(None, None, 10)
     assert [letter.id for letter in left] == [letters[0].id]
@@ -81,6 +85,6 @@ async def test_partitions_that_are_missing_are_created(database):
         [before] = connection.execute(newest).fetchone()
         connection.execute(f"DROP TABLE {before}")
         async with open_database(database.worker_url, pool_size=2, application="test") as opened:
-            await Upkeep(opened).create_partitions()
-            await Upkeep(opened).create_partitions()
+            await Upkeep(opened, SEAL).create_partitions()
+            await Upkeep(opened, SEAL).create_partitions()
         assert connection.execute(newest).fetchone() == (before,)

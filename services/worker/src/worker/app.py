@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.notices import Notices
 from devops_mcp.config import Settings
 from devops_mcp.embedding.choose import OpenedProvider
@@ -19,6 +20,8 @@ from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
+from devops_mcp.operations.webhook_sending import WebhookSender
+from devops_mcp.outbound.posting import open_poster
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from worker.dead_letters import DeadLetterCollector
@@ -39,6 +42,8 @@ POLICIES: Mapping[QueueName, Policy] = {
     QueueName.TASKS_HIGH: Policy(slots=8, batch=1, further=0, handler_timeout_s=TASK_S),
     QueueName.TASKS_NORMAL: Policy(slots=8, batch=1, further=0, handler_timeout_s=TASK_S),
     QueueName.TASKS_LOW: Policy(slots=4, batch=1, further=0, handler_timeout_s=TASK_S),
+    # A group takes as long as its slowest receiver, which has `posting.DEADLINE_S`.
+    QueueName.NOTIFICATIONS: Policy(slots=8, further=0, handler_timeout_s=30.0),
 }
 
 
@@ -58,8 +63,10 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             )
         )
 
-        notices = Notices(platform.redis, metrics)
-        handlers = _handlers(platform, notices)
+        poster = await stack.enter_async_context(open_poster(platform.private_networks))
+        seal = SecretSeal(platform.keyring)
+        sender = WebhookSender(database, poster, seal, metrics)
+        handlers = _handlers(platform, Notices(platform.redis, metrics), sender)
         consumers = [
             Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
             for spec in _consumed(embedding)
@@ -70,7 +77,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         checks = (Check("queue", True, queues[QueueName.EVENTS].ping), *platform.checks)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(stop.set)
-        tasks.create_task(Upkeep(database).run(stop), name="upkeep")
+        tasks.create_task(Upkeep(database, seal).run(stop), name="upkeep")
         tasks.create_task(relay.run(stop), name="relay")
         for consumer in consumers:
             tasks.create_task(consumer.run(stop, drain_timeout_s=settings.worker.drain_timeout_s))
@@ -79,12 +86,13 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         yield Surface(Starlette(routes=common_routes(Health(checks), metrics)), settings.worker, metrics)
 
 
-def _handlers(platform: Platform, notices: Notices) -> Handlers:
+def _handlers(platform: Platform, notices: Notices, sender: WebhookSender) -> Handlers:
     provider = platform.embedding.provider
     return Handlers(
         EventProcessor(platform.database, notices, embeds=provider is not None),
         PassageEmbedder(platform.database, provider) if provider else None,
         TaskRunner(platform.database, platform.tools, platform.changes),
+        sender,
     )
 
 

@@ -9,15 +9,18 @@ from datetime import timedelta
 
 import structlog
 
+from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.tasks import enqueue_abandoned
+from devops_mcp.operations.webhook_endpoints import reseal
 from devops_mcp.repositories.database import Database
 from worker.stopping import unless_stopped
 
 log = structlog.get_logger()
 
 DEAD_LETTERS_KEPT = timedelta(days=14)
+DELIVERIES_KEPT = timedelta(days=14)
 REMEMBERED = timedelta(days=45)
 """How long processed messages are known: longer than one may lie in its queue, in the dead-letter queue, among the dead letters, and in its
 queue again."""
@@ -30,8 +33,9 @@ _CHUNK = 5_000
 class Upkeep:
     """The recurring jobs of one worker."""
 
-    def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
+    def __init__(self, database: Database, seal: SecretSeal, *, now: Clock = utc_now) -> None:
         self._database = database
+        self._seal = seal
         self._now = now
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -39,6 +43,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_repeat(self.create_partitions, timedelta(days=1), stop))
             tasks.create_task(_repeat(self.remove_expired, timedelta(hours=1), stop))
+            tasks.create_task(_repeat(self.reseal_secrets, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.revive_tasks, ABANDONED_AFTER, stop))
 
     async def create_partitions(self) -> None:
@@ -53,26 +58,34 @@ class Upkeep:
                 if revived := await enqueue_abandoned(tx, ABANDONED_AFTER, _CHUNK):
                     log.warning("tasks revived", count=revived, tenant_id=str(tenant_id))
 
+    async def reseal_secrets(self) -> None:
+        """Seal with the newest master key what older ones sealed."""
+        for tenant_id in await self._database.tenant_ids():
+            if count := await reseal(self._database, self._seal, tenant_id):
+                log.info("secrets resealed", count=count, tenant_id=str(tenant_id))
+
     async def remove_expired(self) -> None:
-        """Remove, for every tenant, kept results, tasks and dead letters that have expired, and the memory of long processed messages."""
-        results = messages = tasks = letters = 0
+        """Remove, for every tenant, what has expired, and the memory of long processed messages."""
+        results = messages = tasks = letters = deliveries = 0
         for tenant_id in await self._database.tenant_ids():
             async with self._database.transaction(tenant_id) as tx:
                 results += await tx.results.drop_expired(self._now())
                 tasks += await tx.tasks.drop_expired(self._now())
                 letters += await tx.dead_letters.drop_older(self._now() - DEAD_LETTERS_KEPT)
+                deliveries += await tx.webhook_deliveries.drop_older(self._now() - DELIVERIES_KEPT)
             removed = _CHUNK
             while removed == _CHUNK:
                 async with self._database.transaction(tenant_id) as tx:
                     removed = await tx.processed.forget(self._now() - REMEMBERED, _CHUNK)
                 messages += removed
-        if results or messages or tasks or letters:
+        if results or messages or tasks or letters or deliveries:
             log.info(
                 "expired rows removed",
                 results=results,
                 processed_messages=messages,
                 tasks=tasks,
                 dead_letters=letters,
+                webhook_deliveries=deliveries,
             )
 
 

@@ -9,16 +9,23 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
-from devops_mcp.events.messages import EmbeddingRequested, EventReceived, Message, TaskReady
+from devops_mcp.events.messages import (
+    EmbeddingRequested,
+    EventReceived,
+    Message,
+    NotificationDue,
+    TaskReady,
+)
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
-from worker.handlers import embedding_requested, event_received, task_ready
+from devops_mcp.operations.webhook_sending import WebhookSender
+from worker.handlers import embedding_requested, event_received, notification_due, task_ready
 
 Traces: TypeAlias = Mapping[UUID, str]
 """Traceparents of the messages' processing, by message id."""
 
-MessageT = TypeVar("MessageT", EventReceived, EmbeddingRequested, TaskReady)
+MessageT = TypeVar("MessageT", EventReceived, EmbeddingRequested, TaskReady, NotificationDue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,7 @@ class Handlers:
     processor: EventProcessor
     embedder: PassageEmbedder | None
     runner: TaskRunner
+    sender: WebhookSender
 
     async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
         """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
@@ -43,6 +51,8 @@ class Handlers:
                 )
             case TaskReady():
                 return await task_ready.handle(self.runner, tenant_id, _all(TaskReady, messages))
+            case NotificationDue():
+                return await notification_due.handle(self.sender, tenant_id, _all(NotificationDue, messages))
             case _:
                 assert_never(first)
 

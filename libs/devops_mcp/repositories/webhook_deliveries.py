@@ -1,0 +1,126 @@
+"""Deliveries of outgoing webhooks."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow, class_row
+
+from devops_mcp.models.ids import new_id
+from devops_mcp.models.webhooks import DeliveryStatus, WebhookDelivery
+
+_COLUMNS = sql.SQL("""
+    id, endpoint_id, event_id, status, attempts, next_at, last_at, last_status, last_error, last_duration_ms, created_at
+""")
+
+
+class WebhookDeliveries:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def create(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[WebhookDelivery]:
+        """A delivery for each endpoint and event, in this order, that has none; only the new ones are returned."""
+        async with self._connection.cursor(row_factory=class_row(WebhookDelivery)) as cursor:
+            await cursor.execute(
+                sql.SQL("""
+                INSERT INTO webhook_deliveries (id, endpoint_id, event_id, next_at)
+                SELECT p.id, p.endpoint_id, p.event_id, now()
+                FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS p (id, endpoint_id, event_id)
+                ON CONFLICT DO NOTHING RETURNING {columns}
+                """).format(columns=_COLUMNS),
+                (
+                    [new_id() for _ in pairs],
+                    [endpoint_id for endpoint_id, _ in pairs],
+                    [event_id for _, event_id in pairs],
+                ),
+            )
+            return await cursor.fetchall()
+
+    async def find(self, delivery_id: UUID) -> WebhookDelivery | None:
+        return await self._one(
+            sql.SQL("SELECT {columns} FROM webhook_deliveries WHERE id = %(id)s").format(columns=_COLUMNS),
+            {"id": delivery_id},
+        )
+
+    async def page(
+        self, endpoint_id: UUID, status: DeliveryStatus | None, before: UUID | None, limit: int
+    ) -> list[WebhookDelivery]:
+        """An endpoint's, newest first."""
+        async with self._connection.cursor(row_factory=class_row(WebhookDelivery)) as cursor:
+            await cursor.execute(
+                sql.SQL("""
+                SELECT {columns} FROM webhook_deliveries
+                WHERE endpoint_id = %(endpoint_id)s AND (%(status)s::text IS NULL OR status = %(status)s)
+                    AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                ORDER BY id DESC LIMIT %(limit)s
+                """).format(columns=_COLUMNS),
+                {"endpoint_id": endpoint_id, "status": status, "before": before, "limit": limit},
+            )
+            return await cursor.fetchall()
+
+    async def begin_again(self, endpoint_id: UUID, delivery_id: UUID) -> WebhookDelivery | None:
+        """Let an ended delivery be tried as if it were new; None when there is no such, or it is still on its way."""
+        return await self._one(
+            sql.SQL("""
+            UPDATE webhook_deliveries SET status = 'pending', attempts = 0, next_at = now()
+            WHERE id = %(id)s AND endpoint_id = %(endpoint_id)s AND status <> 'pending' RETURNING {columns}
+            """).format(columns=_COLUMNS),
+            {"id": delivery_id, "endpoint_id": endpoint_id},
+        )
+
+    async def postpone(self, delivery_id: UUID, until: datetime) -> None:
+        """Nothing was tried; the next attempt is then."""
+        await self._connection.execute(
+            "UPDATE webhook_deliveries SET next_at = %s WHERE id = %s AND status = 'pending'",
+            (until, delivery_id),
+        )
+
+    async def end(self, delivery_id: UUID, error: str) -> None:
+        """Given up without an attempt."""
+        await self._connection.execute(
+            """
+            UPDATE webhook_deliveries SET status = 'failed', next_at = NULL, last_error = %s WHERE id = %s AND status = 'pending'
+            """,
+            (error, delivery_id),
+        )
+
+    async def attempted(
+        self,
+        delivery_id: UUID,
+        *,
+        status: DeliveryStatus,
+        next_at: datetime | None,
+        at: datetime,
+        answered: int | None,
+        error: str | None,
+        duration_ms: float,
+    ) -> None:
+        """Write down an attempt and what becomes of the delivery."""
+        await self._connection.execute(
+            """
+            UPDATE webhook_deliveries SET status = %(status)s, attempts = attempts + 1, next_at = %(next_at)s, last_at = %(at)s,
+                last_status = %(answered)s, last_error = %(error)s, last_duration_ms = %(duration_ms)s
+            WHERE id = %(id)s AND status = 'pending'
+            """,
+            {
+                "id": delivery_id,
+                "status": status,
+                "next_at": next_at,
+                "at": at,
+                "answered": answered,
+                "error": error,
+                "duration_ms": duration_ms,
+            },
+        )
+
+    async def drop_older(self, than: datetime) -> int:
+        cursor = await self._connection.execute(
+            "DELETE FROM webhook_deliveries WHERE created_at < %s AND status <> 'pending'", (than,)
+        )
+        return cursor.rowcount
+
+    async def _one(self, query: sql.Composed, values: Mapping[str, object]) -> WebhookDelivery | None:
+        async with self._connection.cursor(row_factory=class_row(WebhookDelivery)) as cursor:
+            await cursor.execute(query, values)
+            return await cursor.fetchone()
