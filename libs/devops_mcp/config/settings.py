@@ -100,8 +100,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr
     master_keys: tuple[SecretStr, ...] = Field(min_length=1)
     """Random texts of 32 characters or more that all replicas share: what is sealed or signed is so with keys made of the first, and every
-    one is accepted. Secrets in the database are sealed with the first; a worker that knows both keys seals them anew within the hour. Exchange
-    one by putting the new one first, and removing the old one a day later."""
+    one is accepted. Exchange one by putting the new one first, and removing the old one a day later: a worker that knows both seals the
+    secrets in the database anew within the hour."""
     sqs_endpoint_url: str | None = None
     """None: the endpoint of `aws_region`."""
     aws_region: str = "us-east-1"
@@ -123,7 +123,7 @@ class Settings(BaseSettings):
 
     integrations: tuple[IntegrationSettings, ...] = ()
     private_networks: tuple[str, ...] = ()
-    """Networks (CIDR) that adapters and outgoing webhooks may reach although they are not public; the operator's to open, never a tenant's."""
+    """Networks (CIDR) that adapters and outgoing webhooks may reach although they are not public; the operator's, never a tenant's."""
     result_budget_bytes: int = Field(default=24_000, ge=2_000, le=1_000_000)
     result_lifetime: timedelta = timedelta(hours=24)
     tool_deadline_s: float = Field(default=30.0, gt=0, le=600)
