@@ -114,6 +114,8 @@ class StatelessLoop:
             self._waited_for.add(request_id)
             self.idle.clear()
         self._running[request_id] = asyncio.create_task(self._run(message))
+        # One frame a turn of the loop: who sent sixty at once waits for the others' one.
+        await asyncio.sleep(0)
 
     async def _run(self, message: dict[str, Any]) -> None:
         request_id = message["id"]
