@@ -1,15 +1,18 @@
 """What was done, by whom, and how it ended."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import Field
-
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject
 
 
-class AuditRecord(Model):
-    """One action. `arguments` hold no secrets: they are masked before the record is made."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One action. `arguments` hold no secrets: they are masked before the record is made.
+
+    Made of what was checked before, once a tool call, so it is no model that would check it again.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -20,6 +23,6 @@ class AuditRecord(Model):
     outcome: str
     error_code: str | None = None
     duration_ms: float
-    arguments: JsonObject = Field(default_factory=dict)
+    arguments: JsonObject = field(default_factory=dict)
     trace_id: str | None = None
     at: datetime

@@ -26,6 +26,7 @@ class Metrics:
         self._bounds: dict[str, _Bound] = {}
         self._max_label_values = max_label_values
         self._http: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._tools: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._requests = self._counter("http_requests", "HTTP requests answered", "method", "route", "status")
         self._request_seconds = self._histogram(
             "http_request_seconds", "Time to answer an HTTP request", "route"
@@ -71,9 +72,11 @@ class Metrics:
         self._webhooks_sent.labels(self._bound("outcome", outcome)).inc()
 
     def tool_call(self, tool: str, outcome: str, seconds: float) -> None:
-        name = self._bound("tool", tool)
-        self._tool_calls.labels(name, self._bound("outcome", outcome)).inc()
-        self._tool_seconds.labels(name).observe(seconds)
+        children = self._tools.get((tool, outcome))
+        if children is None:
+            children = self._tool_children(tool, outcome)
+        children[0].inc()
+        children[1].observe(seconds)
 
     def queue_message(self, queue: str, outcome: str, seconds: float) -> None:
         name = self._bound("queue", queue)
@@ -99,6 +102,12 @@ class Metrics:
             counter = self._requests.labels(bounded[0], bounded[1], str(status))
             self._http[bounded] = (counter, self._request_seconds.labels(bounded[1]))
         return self._http[bounded]
+
+    def _tool_children(self, tool: str, outcome: str) -> tuple[Counter, Histogram]:
+        bounded = (self._bound("tool", tool), self._bound("outcome", outcome))
+        if bounded not in self._tools:
+            self._tools[bounded] = (self._tool_calls.labels(*bounded), self._tool_seconds.labels(bounded[0]))
+        return self._tools[bounded]
 
     def _bound(self, label: str, value: str) -> str:
         bound = self._bounds.get(label)

@@ -5,8 +5,9 @@ Only W3C `traceparent` travels: baggage and `tracestate` are text of outsiders.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TypeAlias
 
 from opentelemetry import context as otel_context
@@ -14,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -32,12 +34,14 @@ TRACEPARENT = "traceparent"
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _EXPORT_TIMEOUT_S = 5
 _SCOPE = "devops_mcp"
+_IDS = RandomIdGenerator()
 
 
 class _Current:
     """The tracer of this process; before `start_tracing` spans have fresh ids and are recorded nowhere."""
 
     tracer: Tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer(_SCOPE)
+    records = False
 
 
 def start_tracing(
@@ -57,10 +61,11 @@ def start_tracing(
     if processor:
         provider.add_span_processor(processor)
     _offer_to_libraries(provider)
-    before, _Current.tracer = _Current.tracer, provider.get_tracer(_SCOPE, version)
+    before = _Current.tracer, _Current.records
+    _Current.tracer, _Current.records = provider.get_tracer(_SCOPE, version), processor is not None
 
     def shutdown() -> None:
-        _Current.tracer = before
+        _Current.tracer, _Current.records = before
         provider.shutdown()
 
     return shutdown
@@ -111,31 +116,54 @@ def continued(
     attributes: Attributes | None = None,
 ) -> AbstractContextManager[Span]:
     """Run the block in a span whose parent is the carried one; an empty or unreadable carrier begins a new trace."""
-    return _span(_parent(carrier), name, kind, attributes)
+    return _Spanned(_parent(carrier), name, kind, attributes)
 
 
 def spanned(
     name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None
 ) -> AbstractContextManager[Span]:
     """Run the block in a child of the current span."""
-    return _span(None, name, kind, attributes)
+    return _Spanned(None, name, kind, attributes)
 
 
-@contextmanager
-def _span(
-    parent: otel_context.Context | None, name: str, kind: SpanKind, attributes: Attributes | None
-) -> Iterator[Span]:
-    span = _Current.tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
-    token = otel_context.attach(trace.set_span_in_context(span, parent))
-    try:
-        yield span
-    except BaseException as error:
-        # The type only: an exception's text may hold what must not leave the process.
-        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-        raise
-    finally:
-        otel_context.detach(token)
-        span.end()
+class _Spanned:
+    """The block that `continued` and `spanned` open."""
+
+    __slots__ = ("_attributes", "_kind", "_name", "_parent", "_span", "_token")
+
+    def __init__(
+        self, parent: otel_context.Context | None, name: str, kind: SpanKind, attributes: Attributes | None
+    ) -> None:
+        self._parent = parent
+        self._name = name
+        self._kind = kind
+        self._attributes = attributes
+
+    def __enter__(self) -> Span:
+        if _Current.records:
+            self._span = _Current.tracer.start_span(
+                self._name, context=self._parent, kind=self._kind, attributes=self._attributes
+            )
+        else:
+            self._span = _unrecorded(self._parent)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, self._parent))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            # The type only: an exception's text may hold what must not leave the process.
+            self._span.set_status(Status(StatusCode.ERROR, kind.__name__))
+        otel_context.detach(self._token)
+        self._span.end()
+
+
+def _unrecorded(parent: otel_context.Context | None) -> Span:
+    """A span as the SDK makes it where nothing is recorded: ids to be carried on, of the parent's trace if there is one."""
+    above = trace.get_current_span(parent).get_span_context()
+    trace_id = above.trace_id if above.is_valid else _IDS.generate_trace_id()
+    return NonRecordingSpan(SpanContext(trace_id, _IDS.generate_span_id(), is_remote=False))
 
 
 def _parent(carrier: Mapping[str, str]) -> otel_context.Context:

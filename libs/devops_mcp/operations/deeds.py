@@ -1,6 +1,7 @@
 """The audit record of what somebody does besides calling tools: written in the transaction of the change itself."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -36,9 +37,8 @@ async def permit(database: Database, principal: Principal, permission: str, targ
     """Raise `Forbidden`, and leave a record of it, unless the principal has the permission to change something."""
     if principal.may(permission):
         return
-    record = deed(principal, permission.replace(":", "."), target).model_copy(
-        update={"outcome": "denied", "error_code": Forbidden.code}
-    )
+    done = deed(principal, permission.replace(":", "."), target)
+    record = replace(done, outcome="denied", error_code=Forbidden.code)
     async with database.transaction(principal.tenant_id) as tx:
         await tx.audit.append([record])
     raise Forbidden(f"{principal.name} lacks the permission {permission!r}")

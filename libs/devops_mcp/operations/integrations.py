@@ -34,11 +34,18 @@ class Integrations:
 
     def __init__(self, integrations: Sequence[Integration], policies: PolicyTable) -> None:
         self._all = tuple(integrations)
+        self._of: dict[UUID, tuple[Integration, ...]] = {
+            tenant_id: tuple(i for i in integrations if i.tenant_id == tenant_id)
+            for tenant_id in {i.tenant_id for i in integrations}
+        }
+        self._systems = {
+            tenant_id: frozenset(i.adapter.name for i in own) for tenant_id, own in self._of.items()
+        }
         self.policies = policies
         """What stands between us and each, by `<tenant>/<name>`: for the metrics."""
 
     def of(self, tenant_id: UUID) -> tuple[Integration, ...]:
-        return tuple(i for i in self._all if i.tenant_id == tenant_id)
+        return self._of.get(tenant_id, ())
 
     def describe(self, tenant_id: UUID) -> tuple[JsonObject, ...]:
         """The tenant's integrations as everybody in it may know them: nothing of where they are or how we get in."""
@@ -49,7 +56,7 @@ class Integrations:
 
     def systems(self, tenant_id: UUID) -> frozenset[str]:
         """The systems that the tenant has an integration for."""
-        return frozenset(i.adapter.name for i in self.of(tenant_id))
+        return self._systems.get(tenant_id, frozenset())
 
     def resolve(self, tenant_id: UUID, system: str, target: str | None) -> Integration:
         """The tenant's integration of `system` named `target`, or its first. Raises `NotFound` that names those there are."""

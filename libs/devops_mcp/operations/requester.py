@@ -74,3 +74,8 @@ class Requester:
     idempotency_key: str | None = None
     context_id: UUID | None = None
     confirmed: bool = False
+
+    def talking(self, conversation: Conversation) -> "Requester":
+        """The same, who can be talked to in another way."""
+        key, context_id = self.idempotency_key, self.context_id
+        return Requester(self.principal, self.view, conversation, key, context_id, self.confirmed)

@@ -19,27 +19,28 @@ _ALWAYS = frozenset({"items", "next_cursor", "total", "truncated"})
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """`data` is what is shown. `whole` is the full JSON when something was cut, else None; `cut` says what."""
+    """`shown` is what is shown, as JSON. `whole` is the full JSON when something was cut, else None; `cut` says what."""
 
-    data: JsonObject
-    shown_bytes: int
+    shown: bytes
     whole: bytes | None = None
     cut: tuple[str, ...] = ()
 
 
 def shape(result: ToolResult, fields: tuple[str, ...], budget_bytes: int) -> Shaped:
     """The result as JSON of at most `budget_bytes`, with only `fields` where given. Raises `InvalidInput` for a field it lacks."""
+    if not fields:  # once through, which most results are
+        encoded = result.model_dump_json(exclude_none=True).encode()
+        if len(encoded) <= budget_bytes:
+            return Shaped(encoded)
     data: JsonObject = result.model_dump(mode="json", exclude_none=True)
     if fields:
         data = _chosen(result, data, fields)
-    encoded = orjson.dumps(data)
-    if len(encoded) <= budget_bytes:
-        return Shaped(data, len(encoded))
+        encoded = orjson.dumps(data)
+        if len(encoded) <= budget_bytes:
+            return Shaped(encoded)
     cuts: list[str] = []
     fitted = _fit_object(data, budget_bytes, "", cuts)
-    return Shaped(
-        fitted, len(orjson.dumps(fitted)), orjson.dumps(data, option=orjson.OPT_INDENT_2), tuple(cuts)
-    )
+    return Shaped(orjson.dumps(fitted), orjson.dumps(data, option=orjson.OPT_INDENT_2), tuple(cuts))
 
 
 def _chosen(result: ToolResult, data: JsonObject, fields: tuple[str, ...]) -> JsonObject:

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeGuard
 
@@ -57,15 +57,20 @@ class ToolLimits:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """What the caller is shown. `text` is `data` as compact JSON; `blocks` are shown besides it, or where there is no data, instead."""
+    """What the caller is shown. `text` is compact JSON of an object; `blocks` are shown besides it, or where it is empty, instead."""
 
-    data: JsonObject
     text: str
     blocks: tuple[Block, ...] = ()
 
     @classmethod
     def of(cls, data: JsonObject, blocks: tuple[Block, ...] = ()) -> "ToolOutcome":
-        return cls(data, orjson.dumps(data).decode(), blocks)
+        return cls(orjson.dumps(data).decode(), blocks)
+
+    @property
+    def data(self) -> JsonObject:
+        """The object, read anew each time: who only passes the text on does without."""
+        read: JsonObject = orjson.loads(self.text)
+        return read
 
 
 class Relayed(ToolResult):
@@ -209,8 +214,8 @@ class ToolService:
         deadline_s = self.deadline_s(entry)
         try:
             async with asyncio.timeout(deadline_s) as deadline:
-                paced = PacedConversation(requester.conversation, deadline)
-                return await self._checked(replace(requester, conversation=paced), entry, arguments)
+                paced = requester.talking(PacedConversation(requester.conversation, deadline))
+                return await self._checked(paced, entry, arguments)
         except TimeoutError:
             raise DeadlineExceeded(f"{entry.tool.name} took longer than {deadline_s:g} s") from None
         except (PlatformError, InputRequired):
@@ -330,9 +335,10 @@ class ToolService:
     ) -> ToolOutcome:
         shaped = shape(result, fields, self._limits.budget_bytes)
         if shaped.whole is None:
-            return ToolOutcome.of(shaped.data, result.blocks)
+            return ToolOutcome(shaped.shown.decode(), result.blocks)
         truncation = await self._keep(principal, entry, shaped, shaped.whole)
-        return ToolOutcome.of({**shaped.data, "truncated": truncation.model_dump(mode="json")}, result.blocks)
+        shown = {**orjson.loads(shaped.shown), "truncated": truncation.model_dump(mode="json")}
+        return ToolOutcome.of(shown, result.blocks)
 
     async def _keep(
         self, principal: Principal, entry: CatalogueEntry, shaped: Shaped, whole: bytes
@@ -350,7 +356,7 @@ class ToolService:
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.results.keep(kept)
         return Truncation(
-            handle=kept.id, shown_bytes=shaped.shown_bytes, total_bytes=len(whole), cut=shaped.cut
+            handle=kept.id, shown_bytes=len(shaped.shown), total_bytes=len(whole), cut=shaped.cut
         )
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
-from psycopg.types.json import Jsonb
 
 from devops_mcp.models.audit import AuditRecord
 
@@ -15,17 +15,18 @@ class AuditLog:
 
     async def append(self, records: Sequence[AuditRecord]) -> None:
         """Add records of this transaction's tenant; those there already are left as they are."""
-        async with self._connection.cursor() as cursor:
-            await cursor.executemany(
-                """
-                INSERT INTO audit_log
-                    (id, at, actor_id, actor, action, target, outcome, error_code, duration_ms, arguments, trace_id)
-                VALUES (%(id)s, %(at)s, %(actor_id)s, %(actor)s, %(action)s, %(target)s, %(outcome)s, %(error_code)s,
-                        %(duration_ms)s, %(arguments)s, %(trace_id)s)
-                ON CONFLICT DO NOTHING
-                """,
-                [{**record.model_dump(), "arguments": Jsonb(record.arguments)} for record in records],
-            )
+        await self._connection.execute(
+            """
+            INSERT INTO audit_log
+                (id, at, actor_id, actor, action, target, outcome, error_code, duration_ms, arguments, trace_id)
+            SELECT id, at, actor_id, actor, action, target, outcome, error_code, duration_ms, arguments, trace_id
+            FROM jsonb_to_recordset(%s::jsonb) AS given(
+                id uuid, at timestamptz, actor_id uuid, actor text, action text, target text, outcome text, error_code text,
+                duration_ms double precision, arguments jsonb, trace_id text)
+            ON CONFLICT DO NOTHING
+            """,
+            (orjson.dumps(records).decode(),),
+        )
 
     async def latest(self, limit: int) -> list[AuditRecord]:
         """The newest records first."""

@@ -1,5 +1,6 @@
 """The audit log, against PostgreSQL (case L05)."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -41,7 +42,7 @@ async def test_records_come_back_whole_and_newest_first(database):
 async def test_a_record_written_again_stays_as_it_was(database):
     """A batch whose commit was not heard of is written once more."""
     record = a_record("once")
-    altered = record.model_copy(update={"outcome": "ok"})
+    altered = replace(record, outcome="ok")
     async with open_database(database.app_url, pool_size=2, application="test") as opened:
         for batch in ([record], [altered, a_record("new")]):
             async with opened.transaction(TENANT) as tx:

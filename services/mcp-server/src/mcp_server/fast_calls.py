@@ -21,7 +21,7 @@ from devops_mcp.models.errors import NotFound, PlatformError, Unauthenticated
 from devops_mcp.observability.tracing import TRACEPARENT, continued
 from devops_mcp.operations.catalogue import CatalogueEntry
 from devops_mcp.operations.requester import Requester, View
-from devops_mcp.operations.tools import ToolOutcome, ToolService
+from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import SCOPE_KEY, Caller, has_beside, view_of
 from mcp_server.handlers.contents import result_of
 from mcp_server.handlers.tools import ToolHandlers, error_text
@@ -52,6 +52,9 @@ class FastCalls:
         self._tools = tools
         self._lists = lists
         self._stamp = {"io.modelcontextprotocol/serverInfo": server_info}
+        self._ending = (
+            b',"isError":false,"resultType":"complete","_meta":' + orjson.dumps(self._stamp) + b"}}"
+        )
         self._at_once: dict[str, bool] = {}
         self._pages: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
@@ -104,7 +107,10 @@ class FastCalls:
                 outcome = await self._tools.call(requester, entry.tool.name, params.get("arguments") or {})
             except PlatformError as error:
                 return self._written(request_id, _failure(error))
-        return self._written(request_id, _success(outcome))
+        if outcome.blocks:
+            shown = result_of(outcome).model_dump(by_alias=True, mode="json", exclude_none=True)
+            return self._written(request_id, shown)
+        return self._data(request_id, outcome.text)
 
     def _answers_at_once(self, entry: CatalogueEntry) -> bool:
         known = self._at_once.get(entry.tool.name)
@@ -117,6 +123,19 @@ class FastCalls:
             self._at_once[entry.tool.name] = known
         return known
 
+    def _data(self, request_id: str | int, text: str) -> bytes:
+        """As `_written` would have it; what is JSON already is not read and written again."""
+        parts = (
+            b'{"jsonrpc":"2.0","id":',
+            orjson.dumps(request_id),
+            b',"result":{"content":[{"type":"text","text":',
+            orjson.dumps(text),
+            b'}],"structuredContent":',
+            text.encode(),
+            self._ending,
+        )
+        return b"".join(parts)
+
     def _written(self, request_id: str | int, result: dict[str, Any]) -> bytes:
         stamped = {**result, "resultType": "complete", "_meta": self._stamp}
         return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": stamped})
@@ -124,14 +143,6 @@ class FastCalls:
 
 def _failure(error: PlatformError) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": error_text(error)}], "isError": True}
-
-
-def _success(outcome: ToolOutcome) -> dict[str, Any]:
-    if outcome.blocks:
-        shown: dict[str, Any] = result_of(outcome).model_dump(by_alias=True, mode="json", exclude_none=True)
-        return shown
-    content = [{"type": "text", "text": outcome.text}]
-    return {"content": content, "structuredContent": outcome.data, "isError": False}
 
 
 def _is_plain(params: Any, known: frozenset[str]) -> TypeGuard[dict[str, Any]]:
