@@ -261,8 +261,8 @@ class WebhookSource:
     `verify`, `delivery_key` and `parse` do no I/O. `verify` raises `Unauthenticated`; it is given the raw body and every secret in force
     (several during a rotation), and compares in constant time. `delivery_key` is the vendor's id of the delivery; None where it has none.
     `signed_key` says whether that id is covered by the signature: where not, a replay under a new id is found by the body's digest.
-    `parse` raises `InvalidInput` for a body that is not the event it claims to be; it may give no event for what nobody needs to hear
-    of (a ping).
+    `parse` raises `InvalidInput` for a body that is not the event it claims to be, `UnsupportedFormat` for one it cannot read; it may give
+    no event for what nobody needs to hear of (a ping).
 
     What comes after is for systems that ask for more, and is given what the adapter's `connect` gave:
 

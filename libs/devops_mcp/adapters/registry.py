@@ -18,6 +18,8 @@ OWN = (
     "devops_mcp.adapters.xray",
     "devops_mcp.adapters.slack",
     "devops_mcp.adapters.standard",
+    "devops_mcp.adapters.cloudevents",
+    "devops_mcp.adapters.sns",
     "devops_mcp.adapters.prometheus",
     "devops_mcp.adapters.filesystem",
     "devops_mcp.adapters.gitlab",

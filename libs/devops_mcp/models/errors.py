@@ -68,6 +68,12 @@ class PayloadTooLarge(PlatformError):
     code = "payload_too_large"
 
 
+class UnsupportedFormat(PlatformError):
+    """The body is in a format that we do not read, though it may be right."""
+
+    code = "unsupported_format"
+
+
 class Unanswerable(PlatformError):
     """The operation needs an answer from its caller, who cannot be asked over this connection."""
 

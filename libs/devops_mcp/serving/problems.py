@@ -21,6 +21,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "invalid_input": 422,
     "malformed_input": 400,
     "payload_too_large": 413,
+    "unsupported_format": 415,
     "unanswerable": 409,
     "unauthenticated": 401,
     "forbidden": 403,
