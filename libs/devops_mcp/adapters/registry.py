@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from devops_mcp.adapters.base import Adapter, AnyAdapter
+from devops_mcp.models.base import OWN_SYSTEM
 
 ENTRY_POINT_GROUP = "devops_mcp.adapters"
 
@@ -44,6 +45,8 @@ def load_adapters(modules: Iterable[str] = OWN, *, installed: bool = True) -> Ma
     for origin, adapter in found:
         if not isinstance(adapter, Adapter):
             raise ValueError(f"{origin} is not an Adapter")
+        if adapter.name == OWN_SYSTEM:
+            raise ValueError(f"{origin}: {OWN_SYSTEM!r} is the name of what we bring about ourselves")
         if adapter.name in adapters:
             raise ValueError(f"two adapters are named {adapter.name!r}; the second is {origin}")
         names = {tool.name for tool in adapter.tools}

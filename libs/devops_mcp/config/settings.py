@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from devops_mcp.models.base import OWN_SYSTEM
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 
@@ -137,6 +138,8 @@ class Settings(BaseSettings):
         names = [(i.tenant_id, i.name) for i in self.integrations]
         if len(set(names)) != len(names):
             raise ValueError("two integrations of one tenant share a name")
+        if any(i.name == OWN_SYSTEM for i in self.integrations):
+            raise ValueError(f"no integration may be named {OWN_SYSTEM}: it is the source of our own events")
         for key in self.master_keys:
             if len(key.get_secret_value()) < MIN_MASTER_KEY:
                 raise ValueError(f"master_keys: a key is shorter than {MIN_MASTER_KEY} characters")

@@ -120,6 +120,20 @@ class ActivityRecorded(_Event):
     action: str | None = None
 
 
+class ToolCalled(_Event):
+    """Somebody called a tool of a system through us. `subject` is the tool's name, `actor` the caller's; `error_code` is why it failed.
+
+    Arguments and results are not in it: what one may see, another who hears of it may not.
+    """
+
+    type: Literal["tool.called"] = "tool.called"
+    tool_system: str
+    effect: Literal["read", "write", "destructive"]
+    failed: bool = False
+    error_code: str | None = None
+    duration_ms: float
+
+
 Event: TypeAlias = Annotated[
     ChangeEvent
     | CodePushed
@@ -129,7 +143,8 @@ Event: TypeAlias = Annotated[
     | ScanFinished
     | IssueChanged
     | ReleasePublished
-    | ActivityRecorded,
+    | ActivityRecorded
+    | ToolCalled,
     Field(discriminator="type"),
 ]
 

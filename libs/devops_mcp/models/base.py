@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 
+OWN_SYSTEM = "devops-mcp"
+"""System and source of the events that we bring about ourselves; no adapter and no integration may have this name.
+
+Of these hears who names them, by system, source or type. To everybody else an event is what happened in one of their systems.
+"""
+
 Clock = Callable[[], datetime]
 
 

@@ -9,20 +9,25 @@ from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.base import Model
+from devops_mcp.models.base import OWN_SYSTEM, Model
 
 Glob = Annotated[str, Field(min_length=1, max_length=200)]
 """A pattern such as `build.*` or `acme/*`; `*` matches any characters, `?` one, `[ab]` one of these."""
 
 
 class EventFilter(Model):
-    """Which events are meant: of one of these types, from one of these integrations, and about one of these subjects. None named: any."""
+    """Which events are meant: of one of these types, from one of these integrations, and about one of these subjects. None named: any.
+
+    Any but our own, such as calls of tools: who wants these names their type or source.
+    """
 
     types: tuple[Glob, ...] = Field(default=(), max_length=50)
     sources: tuple[Glob, ...] = Field(default=(), max_length=50)
     subjects: tuple[Glob, ...] = Field(default=(), max_length=50)
 
     def matches(self, *, type_: str, source: str, subject: str) -> bool:
+        if source == OWN_SYSTEM and not (self.types or self.sources):
+            return False
         return _any(self.types, type_) and _any(self.sources, source) and _any(self.subjects, subject)
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
+from devops_mcp.events.model import Event
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.repositories.database import Database
@@ -20,19 +22,32 @@ CLOSING_S = 10.0
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    record: AuditRecord
+    event: Event | None
+    trace: str | None
+
+
 class AuditTrail:
-    """Takes records at once and writes them a moment later. When `HELD` wait, `record` writes first: none is dropped."""
+    """Takes records at once and writes them a moment later. When `HELD` wait, `record` writes first: none is dropped.
+
+    What is to be published is so with its record, in one transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: deque[AuditRecord] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._writing = asyncio.Lock()
 
-    async def record(self, record: AuditRecord) -> None:
-        """Keep `record`; raises `Unavailable` only when the database has been away for so long that no more can be held."""
+    async def record(self, record: AuditRecord, event: Event | None = None, trace: str | None = None) -> None:
+        """Keep `record`, and publish `event`, which `trace` led to.
+
+        Raises `Unavailable` only when the database has been away for so long that no more can be held.
+        """
         if len(self._waiting) >= HELD:
             await self.flush()
-        self._waiting.append(record)
+        self._waiting.append(_Waiting(record, event, trace))
 
     async def flush(self) -> None:
         """Write all that waits. What cannot be written stays, in its order."""
@@ -52,13 +67,16 @@ class AuditTrail:
             except PlatformError as error:
                 log.warning("audit records wait", waiting=len(self._waiting), error=error.message)
 
-    async def _store(self, batch: list[AuditRecord]) -> None:
-        by_tenant: defaultdict[UUID, list[AuditRecord]] = defaultdict(list)
-        for record in batch:
-            by_tenant[record.tenant_id].append(record)
-        for tenant_id, records in by_tenant.items():
+    async def _store(self, batch: Sequence[_Waiting]) -> None:
+        by_tenant: defaultdict[UUID, list[_Waiting]] = defaultdict(list)
+        for one in batch:
+            by_tenant[one.record.tenant_id].append(one)
+        for tenant_id, own in by_tenant.items():
+            published = [(one.event, one.trace) for one in own if one.event is not None]
             async with self._database.transaction(tenant_id) as tx:
-                await tx.audit.append(records)
+                await tx.audit.append([one.record for one in own])
+                if published:
+                    await tx.events.publish(*zip(*published, strict=True))
 
 
 @asynccontextmanager

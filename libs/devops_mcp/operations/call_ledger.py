@@ -1,15 +1,19 @@
-"""The account of every call of a tool: measured, logged, audited, and written into the context that it belongs to."""
+"""The account of every call of a tool: measured, logged, audited, published, and written into the context that it belongs to.
+
+What is called of the suite itself is audited and not published: nobody waits to hear that somebody searched.
+"""
 
 from collections.abc import Mapping
 
 import structlog
 from pydantic import JsonValue
 
+from devops_mcp.events.model import ToolCalled
 from devops_mcp.models.audit import AuditRecord
-from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.base import OWN_SYSTEM, Clock, utc_now
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.metrics import Metrics
-from devops_mcp.observability.tracing import current_trace_id
+from devops_mcp.observability.tracing import current_trace_id, current_traceparent
 from devops_mcp.operations.audit import AuditTrail
 from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
 from devops_mcp.operations.context_journal import ContextJournal
@@ -55,24 +59,45 @@ class CallLedger:
         # The audit log has every call; the service's log those that somebody may have to look into.
         say = log.info if code is not None or seconds > SLOW_S else log.debug
         say("tool called", tool=tool, outcome=code or "ok", duration_ms=round(seconds * 1000, 1))
-        await self._audit.record(
-            AuditRecord(
-                id=new_id(),
-                tenant_id=principal.tenant_id,
-                actor_id=principal.id,
-                actor=principal.name,
-                action=f"tool.{entry.tool.effect}",
-                target=tool,
-                outcome=_OUTCOMES.get(code, "failed"),
-                error_code=code,
-                duration_ms=seconds * 1000,
-                arguments=masked(arguments),
-                trace_id=current_trace_id(),
-                at=self._now(),
-            )
+        record = AuditRecord(
+            id=new_id(),
+            tenant_id=principal.tenant_id,
+            actor_id=principal.id,
+            actor=principal.name,
+            action=f"tool.{entry.tool.effect}",
+            target=tool,
+            outcome=_OUTCOMES.get(code, "failed"),
+            error_code=code,
+            duration_ms=seconds * 1000,
+            arguments=masked(arguments),
+            trace_id=current_trace_id(),
+            at=self._now(),
         )
+        if entry.system == SUITE or code == INPUT_REQUIRED:
+            await self._audit.record(record)
+        else:
+            await self._audit.record(record, _event(record, entry), current_traceparent())
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
             await self._journal.record(principal, requester.context_id, tool, arguments, said)
+
+
+def _event(record: AuditRecord, entry: CatalogueEntry) -> ToolCalled:
+    ended = "failed" if record.error_code else "succeeded"
+    return ToolCalled(
+        id=record.id,
+        tenant_id=record.tenant_id,
+        system=OWN_SYSTEM,
+        source=OWN_SYSTEM,
+        subject=record.target,
+        title=f"{record.actor} called {record.target}, which {ended}",
+        actor=record.actor,
+        occurred_at=record.at,
+        tool_system=entry.system,
+        effect=entry.tool.effect.value,
+        failed=record.error_code is not None,
+        error_code=record.error_code,
+        duration_ms=round(record.duration_ms, 3),
+    )
 
 
 def _belongs(requester: Requester, entry: CatalogueEntry) -> bool:

@@ -18,6 +18,7 @@ from devops_mcp.events.model import (
     IssueChanged,
     ReleasePublished,
     ScanFinished,
+    ToolCalled,
 )
 
 _SHORT_COMMIT = 12
@@ -49,8 +50,22 @@ def _lines(event: Event) -> Iterable[str]:
         case ActivityRecorded():
             action = f" ({event.action})" if event.action else ""
             return (f"Activity {event.vendor_type}{action} on {event.subject}.",)
+        case ToolCalled():
+            return _call(event)
         case _:
             assert_never(event)
+
+
+def is_worth_finding(event: Event) -> bool:
+    """Whether a search should know of it. Who only looked would bury what was done."""
+    return not (isinstance(event, ToolCalled) and event.effect == "read")
+
+
+def _call(event: ToolCalled) -> Iterable[str]:
+    ended = f"failed: {event.error_code}" if event.failed else "succeeded"
+    return (
+        f"{event.actor} called {event.subject} of {event.tool_system}, a tool that changes something. It {ended}.",
+    )
 
 
 def _change(event: ChangeEvent) -> Iterable[str]:

@@ -20,7 +20,7 @@ from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, carry
 from devops_mcp.operations.contexts import request_vectors
-from devops_mcp.operations.event_texts import event_text
+from devops_mcp.operations.event_texts import event_text, is_worth_finding
 from devops_mcp.operations.reactions import react
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.events import StoredEvent
@@ -163,7 +163,8 @@ class EventProcessor:
         return fresh
 
     async def _index(self, tx: Transaction, events: Sequence[Event]) -> None:
-        passages = [(new_id(), passage) for event in events for passage in _passages(event)]
+        worth = [event for event in events if is_worth_finding(event)]
+        passages = [(new_id(), passage) for event in worth for passage in _passages(event)]
         added = await tx.passages.add(passages, owner_id=None)
         if added and self._embeds:
             await request_vectors(tx, added)

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from devops_mcp.events.messages import MESSAGE, EventReceived
 from devops_mcp.events.model import EVENT, Event
 from devops_mcp.events.queues import QueueName
+from devops_mcp.models.base import OWN_SYSTEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,38 @@ class Events:
         )
         return await cursor.fetchone() is not None
 
+    async def publish(self, events: Sequence[Event], traces: Sequence[str | None]) -> None:
+        """Store events of our own, and put a message of the same id for each into the outbox. Those there already are left as they are."""
+        messages = [EventReceived(id=e.id, tenant_id=e.tenant_id, event_id=e.id) for e in events]
+        await self._connection.execute(
+            """
+            WITH given AS (
+                SELECT * FROM unnest(%(ids)s::uuid[], %(types)s::text[], %(systems)s::text[], %(sources)s::text[], %(subjects)s::text[],
+                                     %(events)s::jsonb[], %(messages)s::text[], %(traces)s::text[])
+                              AS e (id, type, system, source, subject, event, message, trace)
+            ), stored AS (
+                INSERT INTO events (id, type, system, source, subject, event, delivery_id, trace)
+                SELECT id, type, system, source, subject, event, id, trace FROM given
+                ON CONFLICT DO NOTHING RETURNING id
+            ), queued AS (
+                INSERT INTO outbox (id, queue, message, trace)
+                SELECT id, %(queue)s, message, trace FROM given JOIN stored USING (id)
+            )
+            SELECT pg_notify('outbox', '') FROM (SELECT FROM stored LIMIT 1) AS any_of_them
+            """,
+            {
+                "ids": [event.id for event in events],
+                "types": [event.type for event in events],
+                "systems": [event.system for event in events],
+                "sources": [event.source for event in events],
+                "subjects": [event.subject for event in events],
+                "events": [EVENT.dump_json(event).decode() for event in events],
+                "messages": [MESSAGE.dump_json(message).decode() for message in messages],
+                "traces": list(traces),
+                "queue": QueueName.EVENTS,
+            },
+        )
+
     async def find(self, event_ids: Sequence[UUID]) -> list[StoredEvent]:
         """The events with these ids, oldest first; ids that are not this tenant's are left out."""
         cursor = await self._connection.execute(
@@ -89,26 +122,35 @@ class Events:
         return [_stored(row) for row in await cursor.fetchall()]
 
     async def payload(self, event_id: UUID) -> bytes | None:
-        """The vendor's own bytes that brought this event; None when there is no such event."""
+        """The vendor's own bytes that brought this event; None when there is no such event, or it is one of our own."""
         cursor = await self._connection.execute(
             "SELECT d.payload FROM events AS e JOIN events AS d ON d.id = e.delivery_id WHERE e.id = %s",
             (event_id,),
         )
         row = await cursor.fetchone()
-        return bytes(row[0]) if row else None
+        return bytes(row[0]) if row and row[0] is not None else None
 
     async def page(
         self, *, system: str | None, subject: str | None, type_: str | None, before: UUID | None, limit: int
     ) -> list[StoredEvent]:
-        """Events, newest first, older than `before`, of this system, subject and type; None: any."""
+        """Events, newest first, older than `before`, of this system, subject and type; None: any, of our own only where named."""
         cursor = await self._connection.execute(
             """
             SELECT event, trace, received_at, processed_at FROM events
             WHERE (%(system)s::text IS NULL OR system = %(system)s) AND (%(subject)s::text IS NULL OR subject = %(subject)s)
-                AND (%(type)s::text IS NULL OR type = %(type)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                AND (%(type)s::text IS NULL OR type = %(type)s)
+                AND (%(system)s::text IS NOT NULL OR %(type)s::text IS NOT NULL OR system <> %(own)s)
+                AND (%(before)s::uuid IS NULL OR id < %(before)s)
             ORDER BY id DESC LIMIT %(limit)s
             """,
-            {"system": system, "subject": subject, "type": type_, "before": before, "limit": limit},
+            {
+                "system": system,
+                "subject": subject,
+                "type": type_,
+                "before": before,
+                "limit": limit,
+                "own": OWN_SYSTEM,
+            },
         )
         return [_stored(row) for row in await cursor.fetchall()]
 

@@ -24,7 +24,7 @@ from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import IntegrationSettings
-from devops_mcp.models.base import Model
+from devops_mcp.models.base import OWN_SYSTEM, Model
 from devops_mcp.models.errors import (
     Conflict,
     DeadlineExceeded,
@@ -46,6 +46,7 @@ from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.event_texts import is_worth_finding
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import open_integrations
 from devops_mcp.operations.requester import Requester
@@ -217,6 +218,32 @@ async def test_a_call_answers_and_leaves_one_audit_record_with_its_secrets_maske
     assert (done.target, done.outcome, done.error_code) == ("box_thing_put", "ok", None)
     assert (refused.outcome, refused.error_code) == ("failed", "invalid_input")
     assert refused.arguments == {"name": "x", "api_token": "***"}
+
+
+async def test_a_call_of_a_systems_tool_is_published_once_and_one_of_the_suites_is_not(database):
+    async with a_world(database.app_url) as world:
+        await world.call("box_thing_put", name="x", idempotency_key="hush")
+        world.box.failure = Forbidden("not you")
+        with pytest.raises(Forbidden):
+            await world.call("box_thing_list")
+        await world.call("tools_describe", names=["box_thing_put"])
+    async with open_database(database.worker_url, pool_size=1, application="test") as opened:
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            stored = await tx.events.page(system=OWN_SYSTEM, subject=None, type_=None, before=None, limit=10)
+            unasked = await tx.events.page(system=None, subject=None, type_=None, before=None, limit=10)
+            records = {record.id: record for record in await tx.audit.latest(10)}
+            listed, put = (one.event for one in stored)
+            await tx.events.publish([put], [None])  # as when the commit was not heard of
+        async with opened.relaying() as relay:
+            waiting = [row.id for row in await relay.take(10)]
+    assert unasked == []
+    assert waiting == [put.id, listed.id]
+    assert (put.type, put.subject, put.failed, put.actor) == ("tool.called", "box_thing_put", False, "tester")
+    assert (listed.subject, listed.failed, listed.error_code) == ("box_thing_list", True, "forbidden")
+    assert "hush" not in put.model_dump_json()
+    assert records[put.id].trace_id is None or records[put.id].trace_id in (stored[1].trace or "")
+    assert is_worth_finding(put)
+    assert not is_worth_finding(listed)
 
 
 @pytest.mark.parametrize(

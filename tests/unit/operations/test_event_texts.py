@@ -98,6 +98,21 @@ SAYS: list[tuple[dict[str, Any], list[str]]] = [
         {"type": "release.published", "version": "v2", "body": "Faster."},
         ["Release", "v2", "published", "Faster."],
     ),
+    (
+        {"type": "tool.called", "tool_system": "github", "effect": "write", "duration_ms": 12.5},
+        ["called acme/shop", "succeeded"],
+    ),
+    (
+        {
+            "type": "tool.called",
+            "tool_system": "github",
+            "effect": "write",
+            "failed": True,
+            "error_code": "forbidden",
+            "duration_ms": 12.5,
+        },
+        ["failed", "forbidden"],
+    ),
     ({"type": "activity.recorded", "vendor_type": "star", "action": "created"}, ["star", "created"]),
 ]
 

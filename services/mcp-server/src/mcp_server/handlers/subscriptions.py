@@ -1,8 +1,8 @@
 """Subscriptions to events: resources/subscribe of the handshake era, subscriptions/listen of 2026-07-28.
 
-Either way a subscriber names addresses, and hears of an event that lies under one: `devops://events`, all of them;
-`devops://events/github`, one system's; `devops://events/github/acme/shop`, one repository's. The notification says in
-its `_meta` which event it was and carries the trace of what brought it.
+Either way a subscriber names addresses, and hears of an event that lies under one: `devops://events`, those of all systems;
+`devops://events/github`, one system's; `devops://events/github/acme/shop`, one repository's; `devops://events/devops-mcp`, calls of tools.
+The notification says in its `_meta` which event it was and carries the trace of what brought it.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanKind
 
 from devops_mcp.cache.changes import ListChange
 from devops_mcp.cache.notices import Notice
+from devops_mcp.models.base import OWN_SYSTEM
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.lists import LISTED, Listed
 from devops_mcp.models.principals import Principal
@@ -224,7 +225,8 @@ def _delivering(notice: Notice) -> Any:
 def _addresses(notice: Notice) -> set[str]:
     """The addresses that an event lies under."""
     system = f"{EVENTS}/{notice.system}"
-    return {EVENTS, system, f"{system}/{notice.subject}"}
+    of_all = set() if notice.system == OWN_SYSTEM else {EVENTS}
+    return {system, f"{system}/{notice.subject}", *of_all}
 
 
 def _normal(uri: str) -> str:
