@@ -109,13 +109,15 @@ class ToolResult(BaseModel):
     """The result of a tool. Say in it what a reader needs to go on, and leave out the rest of the vendor's answer.
 
     `truncated` is set by the operation when the result did not fit the reader's budget; a tool leaves it alone. `blocks` is what cannot be
-    said as data, such as a picture; it is shown besides the data, in order, and is no part of the JSON.
+    said as data, such as a picture; it is shown besides the data, in order, and is no part of the JSON. `room_bytes` is what the caller
+    has asked for, and holds where that is more than the reader's budget.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     truncated: Truncation | None = None
     blocks: SkipJsonSchema[tuple[Block, ...]] = Field(default=(), exclude=True)
+    room_bytes: SkipJsonSchema[int] = Field(default=0, exclude=True)
 
 
 ItemT = TypeVar("ItemT")

@@ -38,10 +38,14 @@ class NewItem(Model):
     role: str | None = Field(default=None, max_length=40)
     text: str = Field(min_length=1, max_length=200_000)
     metadata: JsonObject = Field(default_factory=dict)
+    pinned: bool = False
 
 
 class ContextItem(Model):
-    """One item; `position` counts from 1 within its context, without gaps."""
+    """One item; `position` counts from 1 within its context, without gaps.
+
+    What is `pinned` is in every window. A summary stands for the items at the positions `covers_from` to `covers_to`.
+    """
 
     id: UUID
     context_id: UUID
@@ -51,4 +55,7 @@ class ContextItem(Model):
     text: str
     tokens: int
     metadata: JsonObject
+    pinned: bool = False
+    covers_from: int | None = None
+    covers_to: int | None = None
     created_at: datetime

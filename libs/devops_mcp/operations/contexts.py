@@ -9,7 +9,7 @@ from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.events.messages import EmbeddingRequested
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import JsonObject
-from devops_mcp.models.contexts import Context, ContextItem, NewItem
+from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
 from devops_mcp.models.errors import Forbidden, NotFound
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
@@ -42,13 +42,13 @@ class ContextService:
         """Raises `NotFound` when there is none, or it is another's."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            return await _visible(tx, principal, context_id)
+            return await visible(tx, principal, context_id)
 
     async def require_writable(self, principal: Principal, context_id: UUID) -> None:
         """Raise `NotFound` or `Forbidden` unless the principal may append to the context."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await _visible(tx, principal, context_id)
+            await visible(tx, principal, context_id)
 
     async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Context]:
         """The principal's contexts, newest first."""
@@ -72,7 +72,7 @@ class ContextService:
         """A context and a page of its items, from the position behind `after`, as they were at one moment."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            context = await _visible(tx, principal, context_id)
+            context = await visible(tx, principal, context_id)
             found = await tx.contexts.items(context_id, after, limit + 1)
         more = str(found[limit - 1].position) if len(found) > limit else None
         return context, Page(items=tuple(found[:limit]), next_cursor=more)
@@ -84,9 +84,30 @@ class ContextService:
         require(principal, WRITE)
         counted = [CountedItem(new_id(), item, count_tokens(item.text)) for item in items]
         async with self._database.transaction(principal.tenant_id) as tx:
-            context = await _visible(tx, principal, context_id)
+            context = await visible(tx, principal, context_id)
             appended = await tx.contexts.append(context_id, counted)
             await self._index(tx, context, appended)
+        await self._tell(context)
+        return appended
+
+    async def pin(self, principal: Principal, context_id: UUID, position: int, *, pinned: bool) -> None:
+        """Keep an item in every window of the context, or let it go. Raises `NotFound` where there is none at the position."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            context = await visible(tx, principal, context_id)
+            if not await tx.contexts.pin(context_id, position, pinned):
+                raise NotFound(f"there is no item {position} in context {context_id}")
+        await self._tell(context)
+
+    async def summarised(
+        self, principal: Principal, context_id: UUID, text: str, *, covers: tuple[int, int], made_by: str
+    ) -> ContextItem:
+        """Append a summary of the items at the positions `covers`."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            context = await visible(tx, principal, context_id)
+            [appended] = await tx.contexts.append(context_id, [summary_item(text, covers, made_by)])
+            await self._index(tx, context, [appended])
         await self._tell(context)
         return appended
 
@@ -94,7 +115,7 @@ class ContextService:
         """Remove a context with its items and what was indexed of them."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            context = await _visible(tx, principal, context_id)
+            context = await visible(tx, principal, context_id)
             await tx.contexts.delete(context_id)
         await self._tell(context)
 
@@ -107,6 +128,12 @@ class ContextService:
         added = await tx.passages.add(passages, owner_id=context.owner_id)
         if added and self._embeds:
             await request_vectors(tx, added)
+
+
+def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedItem:
+    """A summary of the items at the positions `covers`, to be appended."""
+    item = NewItem(kind=ItemKind.SUMMARY, text=text, metadata={"made_by": made_by})
+    return CountedItem(new_id(), item, count_tokens(text), covers)
 
 
 async def request_vectors(tx: Transaction, passage_ids: Sequence[UUID], batch: int = 100) -> None:
@@ -129,7 +156,8 @@ def context_uri(context_id: UUID) -> str:
     return f"devops://contexts/{context_id}"
 
 
-async def _visible(tx: Transaction, principal: Principal, context_id: UUID) -> Context:
+async def visible(tx: Transaction, principal: Principal, context_id: UUID) -> Context:
+    """The context; raises `NotFound` when there is none, or it is another's."""
     context = await tx.contexts.find(context_id)
     if context is None or (context.owner_id != principal.id and not principal.may(ANY_OWNER)):
         raise NotFound(f"there is no context {context_id}")

@@ -47,6 +47,7 @@ from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
+from devops_mcp.operations.windows import WindowService
 from devops_mcp.outbound.addresses import Network, parse_networks
 from devops_mcp.repositories.database import Database, open_database
 
@@ -122,9 +123,11 @@ async def open_platform(
             _rates(settings, redis),
         )
         # The suite's own tools call tools and start tasks, so the suite comes after both.
+        search = SearchService(database, embedding.provider, metrics)
         suite = Suite(
             contexts=contexts,
-            search=SearchService(database, embedding.provider, metrics),
+            windows=WindowService(database, search),
+            search=search,
             events=EventLog(database),
             results=ResultService(database),
             tool_search=ToolSearch(embedding.provider),

@@ -35,7 +35,7 @@ class SearchService:
         """The passages that answer best, of those the principal may see."""
         require(principal, READ)
         started = self._monotonic()
-        vector = await self._vector(question.query)
+        vector = await self.vector(question.query)
         wanted = SearchFilter(
             owner_id=principal.id,
             any_owner=principal.may(ANY_OWNER),
@@ -50,7 +50,8 @@ class SearchService:
         self._metrics.search(mode, self._monotonic() - started)
         return Answer(hits=tuple(hits), mode=mode, space=vector.space if vector else None)
 
-    async def _vector(self, query: str) -> QueryVector | None:
+    async def vector(self, query: str) -> QueryVector | None:
+        """The question's vector; None where there is no model, or it fails."""
         if self._provider is None:
             return None
         try:

@@ -34,6 +34,7 @@ from devops_mcp.operations.summaries import summary_of
 from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox
+from devops_mcp.operations.windows import WindowService
 
 MAX_PASSAGE = 1_200
 """Characters of a passage that an answer shows; its uri leads to the rest."""
@@ -49,6 +50,7 @@ class Suite:
     results: ResultService
     tool_search: ToolSearch
     tasks: TaskService
+    windows: WindowService
 
     def desk(self, requester: Requester, toolbox: Toolbox) -> "Desk":
         return Desk(self, requester.principal, toolbox)
@@ -249,9 +251,13 @@ async def context_summarize(
     _, page = await desk.suite.contexts.read(
         desk.principal, params.context_id, after=after, limit=params.items
     )
+    if not page.items:
+        raise InvalidInput(f"{context.title!r} has no items to sum up")
     text, made_by = await summary_of(context.title, page.items, conversation)
-    item = NewItem(kind=ItemKind.SUMMARY, text=text, metadata={"made_by": made_by, "after": after})
-    [appended] = await desk.suite.contexts.append(desk.principal, params.context_id, (item,))
+    covers = (page.items[0].position, page.items[-1].position)
+    appended = await desk.suite.contexts.summarised(
+        desk.principal, params.context_id, text, covers=covers, made_by=made_by
+    )
     return WriteResult(
         done=f"summed up {len(page.items)} items",
         data={"summary": text, "made_by": made_by, "position": appended.position},

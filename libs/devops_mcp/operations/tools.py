@@ -333,7 +333,7 @@ class ToolService:
     async def _show(
         self, principal: Principal, entry: CatalogueEntry, result: ToolResult, fields: tuple[str, ...]
     ) -> ToolOutcome:
-        shaped = shape(result, fields, self._limits.budget_bytes)
+        shaped = shape(result, fields, max(self._limits.budget_bytes, result.room_bytes))
         if shaped.whole is None:
             return ToolOutcome(shaped.shown.decode(), result.blocks)
         truncation = await self._keep(principal, entry, shaped, shaped.whole)

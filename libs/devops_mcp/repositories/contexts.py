@@ -14,11 +14,12 @@ from devops_mcp.models.contexts import Context, ContextItem, NewItem
 
 @dataclass(frozen=True, slots=True)
 class CountedItem:
-    """An item with its id and its length in tokens."""
+    """An item with its id and its length in tokens; `covers` are the first and last position that a summary stands for."""
 
     id: UUID
     item: NewItem
     tokens: int
+    covers: tuple[int, int] | None = None
 
 
 class Contexts:
@@ -77,15 +78,14 @@ class Contexts:
         )
         row = await cursor.fetchone()
         assert row is not None
-        first = int(row[0]) - len(items) + 1
-        return [await self._insert(context_id, first + i, counted) for i, counted in enumerate(items)]
+        return await self._insert(context_id, int(row[0]) - len(items) + 1, items)
 
     async def items(self, context_id: UUID, after: int, limit: int) -> list[ContextItem]:
         """Items in order, with a position above `after`."""
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
                 """
-                SELECT id, context_id, position, kind, role, text, tokens, metadata, created_at
+                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, created_at
                 FROM context_items WHERE context_id = %s AND position > %s ORDER BY position LIMIT %s
                 """,
                 (context_id, after, limit),
@@ -97,26 +97,49 @@ class Contexts:
         cursor = await self._connection.execute("DELETE FROM contexts WHERE id = %s", (context_id,))
         return cursor.rowcount == 1
 
-    async def _insert(self, context_id: UUID, position: int, counted: CountedItem) -> ContextItem:
-        item = counted.item
+    async def at(self, context_id: UUID, positions: Sequence[int]) -> list[ContextItem]:
+        """The items at these positions, in order."""
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
                 """
-                INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata)
-                VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-                RETURNING id, context_id, position, kind, role, text, tokens, metadata, created_at
+                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, created_at
+                FROM context_items WHERE context_id = %s AND position = ANY(%s) ORDER BY position
+                """,
+                (context_id, list(positions)),
+            )
+            return await cursor.fetchall()
+
+    async def pin(self, context_id: UUID, position: int, pinned: bool) -> bool:
+        """Pin an item, or let it go; whether there is such an item."""
+        cursor = await self._connection.execute(
+            "UPDATE context_items SET pinned = %s WHERE context_id = %s AND position = %s",
+            (pinned, context_id, position),
+        )
+        return cursor.rowcount == 1
+
+    async def _insert(self, context_id: UUID, first: int, items: Sequence[CountedItem]) -> list[ContextItem]:
+        async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
+            await cursor.execute(
+                """
+                INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to)
+                SELECT %s, i.*
+                FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::jsonb[], %s::bool[], %s::int[],
+                            %s::int[]) AS i
+                RETURNING id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, created_at
                 """,
                 (
                     context_id,
-                    position,
-                    counted.id,
-                    item.kind,
-                    item.role,
-                    item.text,
-                    counted.tokens,
-                    Jsonb(item.metadata),
+                    list(range(first, first + len(items))),
+                    [counted.id for counted in items],
+                    [counted.item.kind.value for counted in items],
+                    [counted.item.role for counted in items],
+                    [counted.item.text for counted in items],
+                    [counted.tokens for counted in items],
+                    [Jsonb(counted.item.metadata) for counted in items],
+                    [counted.item.pinned for counted in items],
+                    [counted.covers[0] if counted.covers else None for counted in items],
+                    [counted.covers[1] if counted.covers else None for counted in items],
                 ),
             )
-            inserted = await cursor.fetchone()
-        assert inserted is not None
-        return inserted
+            inserted = await cursor.fetchall()
+        return sorted(inserted, key=lambda item: item.position)

@@ -56,6 +56,7 @@ from devops_mcp.operations.suite_tools import SUITE_TOOLS, Desk, Suite
 from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
+from devops_mcp.operations.windows import WindowService
 from devops_mcp.repositories.database import Database, open_database
 
 
@@ -189,13 +190,15 @@ async def a_world(
 
         ledger = CallLedger(audit, journal, metrics)
         tools = ToolService(catalogue, integrations, desk, database, ledger, limits, confirmation, rates)
+        search = SearchService(database, None, metrics)
         suite = Suite(
             contexts,
-            SearchService(database, None, metrics),
+            search,
             EventLog(database),
             ResultService(database),
             ToolSearch(None),
             TaskService(database, tools),
+            WindowService(database, search),
         )
         yield World(tools, database, box)
 

@@ -126,7 +126,11 @@ async def test_tools_are_listed_described_and_called(database, settings):
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
 async def test_every_endpoint_refuses_who_has_no_key_and_who_may_nothing(database, settings, endpoint):
-    path = re.sub(r"{\w+_id}", str(uuid4()), endpoint.path).replace("{name}", "fs_read")
+    path = (
+        re.sub(r"{\w+_id}", str(uuid4()), endpoint.path)
+        .replace("{name}", "fs_read")
+        .replace("{position}", "1")
+    )
     bodies = {
         "create_context": {"title": "x"},
         "append_context_items": {"items": [{"text": "x"}]},

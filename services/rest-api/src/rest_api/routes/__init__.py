@@ -4,8 +4,17 @@ from rest_api.endpoint import AnyEndpoint
 from rest_api.routes.contexts import CONTEXTS
 from rest_api.routes.dead_letters import DEAD_LETTERS
 from rest_api.routes.events import EVENTS
+from rest_api.routes.memory import MEMORY
 from rest_api.routes.search import SEARCH
 from rest_api.routes.tools import TOOLS
 from rest_api.routes.webhook_endpoints import WEBHOOK_ENDPOINTS
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (*CONTEXTS, *DEAD_LETTERS, *EVENTS, *SEARCH, *TOOLS, *WEBHOOK_ENDPOINTS)
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    *CONTEXTS,
+    *MEMORY,
+    *DEAD_LETTERS,
+    *EVENTS,
+    *SEARCH,
+    *TOOLS,
+    *WEBHOOK_ENDPOINTS,
+)

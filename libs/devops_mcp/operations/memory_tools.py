@@ -1,0 +1,87 @@
+"""The suite's tools over what is remembered: a context's window."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.adapters.base import Effect, Params, Tool, ToolResult, WriteParams, WriteResult
+from devops_mcp.models.windows import MAX_TOKENS, MIN_TOKENS, WindowItem, WindowRequest
+from devops_mcp.operations.contexts import context_uri
+from devops_mcp.operations.suite_tools import Desk
+
+BYTES_PER_TOKEN = 6
+"""JSON escapes some; a text of four bytes a token seldom grows by half."""
+BYTES_PER_ITEM = 400
+
+
+class ContextWindowParams(Params):
+    context_id: UUID
+    max_tokens: int = Field(default=4_000, ge=MIN_TOKENS, le=MAX_TOKENS, description="Room for the texts.")
+    query: str | None = Field(
+        default=None, min_length=1, max_length=2_000, description="What earlier items are wanted for."
+    )
+
+
+class ContextWindowResult(ToolResult):
+    """Items in order; `why` each is there, and which positions a summary stands for. `item_count` counts all of the context."""
+
+    title: str
+    tokens: int
+    item_count: int
+    mode: str | None
+    items: list[WindowItem]
+
+
+class ContextPinParams(WriteParams):
+    context_id: UUID
+    position: int = Field(ge=1, le=2_147_483_647, description="The item's position.")
+    pinned: bool = Field(default=True, description="False lets it go.")
+
+
+async def context_window(desk: Desk, params: ContextWindowParams) -> ContextWindowResult:
+    """Read what matters of a long context within a budget of tokens: pinned items, the latest, those relevant to a query, and summaries."""
+    wanted = WindowRequest(max_tokens=params.max_tokens, query=params.query)
+    window = await desk.suite.windows.window(desk.principal, params.context_id, wanted)
+    return ContextWindowResult(
+        title=window.title,
+        tokens=window.tokens,
+        item_count=window.item_count,
+        mode=window.mode,
+        items=list(window.items),
+        room_bytes=params.max_tokens * BYTES_PER_TOKEN + len(window.items) * BYTES_PER_ITEM,
+    )
+
+
+async def context_pin(desk: Desk, params: ContextPinParams) -> WriteResult:
+    """Pin an item of a context, so that it is in every window, or let it go."""
+    if params.dry_run:
+        context = await desk.suite.contexts.get(desk.principal, params.context_id)
+        return WriteResult(dry_run=True, done=f"would change item {params.position} of {context.title!r}")
+    await desk.suite.contexts.pin(desk.principal, params.context_id, params.position, pinned=params.pinned)
+    return WriteResult(
+        done=f"{'pinned' if params.pinned else 'let go of'} item {params.position}",
+        url=context_uri(params.context_id),
+    )
+
+
+MEMORY_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
+    Tool(
+        "context_window",
+        "Read what matters of a context",
+        ContextWindowParams,
+        ContextWindowResult,
+        context_window,
+        essential=False,
+    ),
+    Tool(
+        "context_pin",
+        "Pin an item of a context",
+        ContextPinParams,
+        WriteResult,
+        context_pin,
+        Effect.WRITE,
+        idempotent=True,
+        essential=False,
+    ),
+)

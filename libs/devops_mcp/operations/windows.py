@@ -1,0 +1,163 @@
+"""A context as a model with limited room should see it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from devops_mcp.embedding.tokens import CHARS_PER_TOKEN, count_tokens
+from devops_mcp.models.contexts import Context, ContextItem
+from devops_mcp.models.passages import Hit, PassageKind
+from devops_mcp.models.principals import Principal
+from devops_mcp.models.windows import Window, WindowItem, WindowRequest
+from devops_mcp.operations.contexts import ANY_OWNER, READ, require, visible
+from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.window_plan import Candidates, Choice, plan
+from devops_mcp.repositories.context_windows import Mark
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.passages import QueryVector, SearchFilter
+from devops_mcp.repositories.transaction import Transaction
+
+HITS = 40
+_PAGE = 250
+_CUT = "\n[…]\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the query found: the items' positions, best first, and the best passage of each."""
+
+    positions: Sequence[int]
+    passages: Mapping[int, str]
+
+
+class WindowService:
+    """Fills windows. What is relevant is found by words and, where a model is at hand, by meaning."""
+
+    def __init__(self, database: Database, search: SearchService) -> None:
+        self._database = database
+        self._search = search
+
+    async def window(self, principal: Principal, context_id: UUID, wanted: WindowRequest) -> Window:
+        """The items that fit, and why each is there. Raises `NotFound` when there is no such context, or it is another's."""
+        require(principal, READ)
+        vector = await self._search.vector(wanted.query) if wanted.query else None
+        async with self._database.transaction(principal.tenant_id) as tx:
+            context = await visible(tx, principal, context_id)
+            found = await _found(tx, principal, context_id, wanted.query, vector)
+            choices = plan(wanted.max_tokens, await _candidates(tx, context, wanted.max_tokens, found))
+            items = await tx.contexts.at(context_id, [choice.mark.position for choice in choices])
+        shown = _shown(choices, items, found)
+        return Window(
+            context_id=context_id,
+            title=context.title,
+            max_tokens=wanted.max_tokens,
+            tokens=sum(item.tokens for item in shown),
+            item_count=context.item_count,
+            mode=_mode(wanted, vector),
+            items=tuple(shown),
+        )
+
+
+def _mode(wanted: WindowRequest, vector: QueryVector | None) -> str | None:
+    if wanted.query is None:
+        return None
+    return "hybrid" if vector else "lexical"
+
+
+async def _found(
+    tx: Transaction, principal: Principal, context_id: UUID, query: str | None, vector: QueryVector | None
+) -> _Found:
+    if query is None:
+        return _Found((), {})
+    wanted = SearchFilter(
+        owner_id=principal.id,
+        any_owner=principal.may(ANY_OWNER),
+        kinds=(PassageKind.CONTEXT_ITEM,),
+        context_id=context_id,
+    )
+    hits = await tx.passages.search(query, vector, wanted, HITS)
+    passages: dict[int, str] = {}
+    for hit in hits:
+        passages.setdefault(_position(hit), hit.passage.text)
+    return _Found(tuple(passages), passages)
+
+
+def _position(hit: Hit) -> int:
+    position = hit.passage.metadata["position"]
+    assert isinstance(position, int)
+    return position
+
+
+async def _candidates(tx: Transaction, context: Context, budget: int, found: _Found) -> Candidates:
+    marks = tx.context_windows
+    at = (
+        {mark.position: mark for mark in await marks.at(context.id, list(found.positions))}
+        if found.positions
+        else {}
+    )
+    return Candidates(
+        anchors=await marks.anchors(context.id),
+        recent=await _recent(tx, context, budget),
+        summaries=await marks.summaries(context.id),
+        relevant=[
+            at[position] for position in found.positions if position in at and at[position].covers_to is None
+        ],
+        passage_tokens={position: count_tokens(text) for position, text in found.passages.items()},
+    )
+
+
+async def _recent(tx: Transaction, context: Context, budget: int) -> list[Mark]:
+    """The latest items until their tokens fill the budget; pages grow, so that a large window does not take many."""
+    marks: list[Mark] = []
+    before, tokens, page = context.item_count + 1, 0, _PAGE
+    while tokens < budget and before > 1:
+        found = await tx.context_windows.before(context.id, before, page)
+        if not found:
+            break
+        marks += found
+        tokens += sum(mark.tokens for mark in found)
+        before, page = found[-1].position, page * 2
+    return marks
+
+
+def _shown(choices: Sequence[Choice], items: Sequence[ContextItem], found: _Found) -> list[WindowItem]:
+    by_position = {item.position: item for item in items}
+    return [
+        _view(choice, by_position[choice.mark.position], found.passages)
+        for choice in choices
+        if choice.mark.position in by_position
+    ]
+
+
+def _view(choice: Choice, item: ContextItem, passages: Mapping[int, str]) -> WindowItem:
+    text = _part(item, choice, passages) if choice.shortened else item.text
+    return WindowItem(
+        position=item.position,
+        kind=item.kind,
+        role=item.role,
+        why=choice.why,
+        text=text,
+        tokens=count_tokens(text) if choice.shortened else item.tokens,
+        shortened=choice.shortened,
+        covers_from=item.covers_from,
+        covers_to=item.covers_to,
+        created_at=item.created_at,
+    )
+
+
+def _part(item: ContextItem, choice: Choice, passages: Mapping[int, str]) -> str:
+    passage = passages.get(item.position)
+    return shortened(item.text if passage is None else passage, choice.room)
+
+
+def shortened(text: str, tokens: int) -> str:
+    """The text itself, or its beginning and its end around a mark, of at most `tokens` tokens."""
+    room = int(tokens * CHARS_PER_TOKEN)
+    while count_tokens(text) > tokens and room > len(_CUT):
+        head = (room - len(_CUT)) * 2 // 3
+        tail = room - len(_CUT) - head
+        part = text[:head] + _CUT + text[len(text) - tail :]
+        if count_tokens(part) <= tokens:
+            return part
+        room = room * 9 // 10
+    return text if count_tokens(text) <= tokens else ""
