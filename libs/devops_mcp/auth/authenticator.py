@@ -61,6 +61,7 @@ class Authenticator:
                     kind=found.kind,
                     name=found.name,
                     grants=found.grants,
+                    toolsets=found.toolsets,
                 )
         raise Unauthenticated("the API key is not valid")
 

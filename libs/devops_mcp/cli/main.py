@@ -49,12 +49,26 @@ def create_key(
         typer.Option(help="A permission pattern, such as 'tools:read:*' or '*'; repeat for several."),
     ],
     kind: Annotated[PrincipalKind, typer.Option(help="Who uses it.")] = PrincipalKind.SERVICE,
+    toolset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A system whose tools its MCP connections list at once, or 'all'; repeat for several."
+        ),
+    ] = None,
     tenant: Annotated[UUID, typer.Option(help="The tenant's id.")] = DEFAULT_TENANT_ID,
 ) -> None:
     """Create an API key and print it; it is shown this once."""
     key = generate_key()
     if not asyncio.run(
-        add_key(_owner_url(), key, name=name, grants=tuple(grant), kind=kind, tenant_id=tenant)
+        add_key(
+            _owner_url(),
+            key,
+            name=name,
+            grants=tuple(grant),
+            kind=kind,
+            toolsets=tuple(toolset or ()),
+            tenant_id=tenant,
+        )
     ):
         raise Conflict("the tenant has a key of the same prefix; try again")
     typer.echo(key)

@@ -16,13 +16,17 @@ class PrincipalKind(StrEnum):
 
 
 class Principal(Model):
-    """An authenticated caller. `grants` are permission patterns: `tools:read:github_*`, `contexts:*`, `*`."""
+    """An authenticated caller. `grants` are permission patterns: `tools:read:github_*`, `contexts:*`, `*`.
+
+    `toolsets` are the systems whose tools its connections list by themselves, or `all`: a choice, not a right.
+    """
 
     id: UUID
     tenant_id: UUID
     kind: PrincipalKind
     name: str
     grants: tuple[str, ...]
+    toolsets: tuple[str, ...] = ()
 
     def may(self, permission: str) -> bool:
         """Whether one of the grants covers `permission`, such as `tools:write:github_issue_write` or `search:read`."""
@@ -39,6 +43,7 @@ class ApiKey(Model):
     kind: PrincipalKind
     name: str
     grants: tuple[str, ...]
+    toolsets: tuple[str, ...] = ()
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None

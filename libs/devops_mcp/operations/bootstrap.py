@@ -20,6 +20,7 @@ async def add_key(
     name: str,
     grants: tuple[str, ...],
     kind: PrincipalKind,
+    toolsets: tuple[str, ...] = (),
     tenant_id: UUID = DEFAULT_TENANT_ID,
 ) -> bool:
     """Let `key` do what `grants` cover in the tenant; whether it was new. Only its hash is kept.
@@ -37,6 +38,7 @@ async def add_key(
         kind=kind,
         name=name,
         grants=grants,
+        toolsets=toolsets,
         created_at=utc_now(),
     )
     return await insert_as_owner(owner_url, row, _creation(row))

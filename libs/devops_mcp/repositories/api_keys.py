@@ -15,7 +15,7 @@ async def find_by_prefix(connection: AsyncConnection[TupleRow], prefix: str) -> 
     async with connection.cursor(row_factory=class_row(ApiKey)) as cursor:
         await cursor.execute(
             """
-            SELECT id, tenant_id, prefix, secret_hash, kind, name, grants, created_at, expires_at, revoked_at
+            SELECT id, tenant_id, prefix, secret_hash, kind, name, grants, toolsets, created_at, expires_at, revoked_at
             FROM find_api_keys(%s)
             """,
             (prefix,),
@@ -40,11 +40,12 @@ async def _insert(connection: AsyncConnection[TupleRow], key: ApiKey) -> bool:
     try:
         cursor = await connection.execute(
             """
-            INSERT INTO api_keys (tenant_id, id, prefix, secret_hash, kind, name, grants, created_at, expires_at)
-            SELECT %(tenant_id)s, %(id)s, %(prefix)s, %(secret_hash)s, %(kind)s, %(name)s, %(grants)s, %(created_at)s, %(expires_at)s
+            INSERT INTO api_keys (tenant_id, id, prefix, secret_hash, kind, name, grants, toolsets, created_at, expires_at)
+            SELECT %(tenant_id)s, %(id)s, %(prefix)s, %(secret_hash)s, %(kind)s, %(name)s, %(grants)s, %(toolsets)s, %(created_at)s,
+                   %(expires_at)s
             WHERE NOT EXISTS (SELECT FROM api_keys WHERE tenant_id = %(tenant_id)s AND prefix = %(prefix)s)
             """,
-            {**key.model_dump(), "grants": list(key.grants)},
+            {**key.model_dump(), "grants": list(key.grants), "toolsets": list(key.toolsets)},
         )
     except errors.ForeignKeyViolation:
         raise NotFound(f"there is no tenant {key.tenant_id}") from None

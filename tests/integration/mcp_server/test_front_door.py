@@ -77,6 +77,26 @@ async def test_the_list_before_the_first_word_costs_few_tokens(database, setting
 
 
 @pytest.mark.parametrize(("transport", "era"), every_way)
+@pytest.mark.parametrize(
+    ("toolsets", "view", "listed"),
+    [
+        (("fs",), "", MODES["/x/fs"]),
+        (("fs",), "/x/prometheus", MODES["/x/fs,prometheus"]),
+        (("fs",), "/readonly", MODES["/x/fs"] & READS),
+        (("all",), "", MODES["/x/all"]),
+    ],
+)
+async def test_a_credential_may_choose_what_is_listed(
+    database, settings, transport, era, toolsets, view, listed
+):
+    key = await new_key(database.owner_url, toolsets=toolsets)
+    async with running_mcp(settings) as url, agent(transport, url, key, era, view=view) as client:
+        assert await names_of(client) == listed
+        for hidden in sorted(set(TOOLS) - listed)[:3]:
+            assert await refused_as_absent(client, hidden)
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
 @pytest.mark.parametrize("role", ROLES)
 async def test_what_a_list_hides_a_call_refuses(database, settings, transport, era, role):
     """O09: every tool, role and mode."""

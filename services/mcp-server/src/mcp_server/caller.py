@@ -27,6 +27,7 @@ CONTEXT_META_KEY = "io.devops-mcp/contextId"
 CONTEXT_HEADER = "x-mcp-context-id"
 EVERYTHING = "all"
 _MAX_KEY = 200
+_ASKED_KEY = "devops_mcp.view"
 
 
 class Caller:
@@ -73,18 +74,27 @@ async def requester_of(
     scope: Scope = ctx.request.scope
     return Requester(
         principal,
-        view_of(scope),
+        view_of(scope, principal),
         conversation or NobodyToAsk(),
         idempotency_key=_idempotency_key(ctx, scope),
         context_id=_context_id(ctx, scope),
     )
 
 
-def view_of(scope: Scope) -> View:
-    """What the address asks for (`/mcp/x/github,kubernetes`, `/mcp/readonly`), and the headers of clients that can set them.
+def view_of(scope: Scope, principal: Principal) -> View:
+    """What the address asks for (`/mcp/x/github,kubernetes`, `/mcp/readonly`), the headers of clients that set them, and the credential.
 
-    A header adds to what the address lists and never takes a restriction back.
+    The others add to what the address lists and never take a restriction back.
     """
+    asked: View | None = scope.get(_ASKED_KEY)
+    if asked is None:
+        asked = scope[_ASKED_KEY] = _asked(scope)
+    if not principal.toolsets or asked.systems is None:
+        return asked
+    return _view(asked.systems.union(principal.toolsets), asked.read_only)
+
+
+def _asked(scope: Scope) -> View:
     params = scope.get("path_params", {})
     headers = Headers(scope=scope)
     wanted = f"{params.get('systems', '')},{headers.get(TOOLSETS_HEADER, '')}"
@@ -93,6 +103,10 @@ def view_of(scope: Scope) -> View:
         "true",
         "1",
     )
+    return _view(systems, read_only)
+
+
+def _view(systems: frozenset[str], read_only: bool) -> View:
     if EVERYTHING in systems:
         return View(systems=None, read_only=read_only)
     return View(systems=systems, read_only=read_only) if systems or read_only else FRONT_DOOR

@@ -20,7 +20,7 @@ from devops_mcp.adapters.base import Effect, TaskSupport
 from devops_mcp.models.errors import NotFound, PlatformError, Unauthenticated
 from devops_mcp.observability.tracing import TRACEPARENT, continued
 from devops_mcp.operations.catalogue import CatalogueEntry
-from devops_mcp.operations.requester import Requester, View
+from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import SCOPE_KEY, Caller, has_beside, view_of
 from mcp_server.handlers.contents import result_of
@@ -41,7 +41,6 @@ _META = frozenset(
         "tracestate",
     }
 )
-_VIEW_KEY = "devops_mcp.view"
 _BESIDE_KEY = "devops_mcp.beside"
 
 
@@ -70,10 +69,11 @@ class FastCalls:
     async def _page(self, request_id: str | int, params: dict[str, Any], scope: Scope) -> bytes | None:
         """A page as it was written the last time: what is in it depends on rights and view, and on nothing else while we run."""
         caller: Caller = scope[SCOPE_KEY]
-        view, cursor = _view(scope), params.get("cursor")
+        cursor = params.get("cursor")
         version = params["_meta"][types.PROTOCOL_VERSION_META_KEY]
         try:
             principal = await caller.principal()
+            view = view_of(scope, principal)
             key = (principal.tenant_id, principal.grants, view, cursor, version)
             page = self._pages.get(key)
             if page is None:
@@ -94,7 +94,8 @@ class FastCalls:
     async def _call(self, request_id: str | int, params: dict[str, Any], scope: Scope) -> bytes | None:
         caller: Caller = scope[SCOPE_KEY]
         try:
-            requester = Requester(await caller.principal(), _view(scope))
+            principal = await caller.principal()
+            requester = Requester(principal, view_of(scope, principal))
             entry = self._tools.get(requester, params["name"])
         except (NotFound, Unauthenticated):
             return None
@@ -158,14 +159,6 @@ def _is_plain(params: Any, known: frozenset[str]) -> TypeGuard[dict[str, Any]]:
         and isinstance(meta.get(types.CLIENT_CAPABILITIES_META_KEY), dict)
         and all(isinstance(meta[key], str) for key in (TRACEPARENT, "tracestate") if key in meta)
     )
-
-
-def _view(scope: Scope) -> View:
-    """What the address and the headers ask for; a connection's are those of all its calls."""
-    view: View | None = scope.get(_VIEW_KEY)
-    if view is None:
-        view = scope[_VIEW_KEY] = view_of(scope)
-    return view
 
 
 def _has_beside(scope: Scope) -> bool:
