@@ -239,7 +239,7 @@ async def search(world: World) -> list[Row]:
 
         async def as_sql(number: int) -> None:
             async with database.transaction(DEFAULT_TENANT_ID) as tx:
-                assert await tx.passages.search(question, vector, wanted, 10)
+                assert await tx.passages.search(question, [vector], wanted, 10)
 
         await over_http(0), await as_sql(0)  # warm
         first, second = await alternate(

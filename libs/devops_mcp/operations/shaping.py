@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 from pydantic import BaseModel, JsonValue
 
-from devops_mcp.adapters.base import Listing, ToolResult
+from devops_mcp.adapters.base import ToolResult
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import InvalidInput, Violation
 
@@ -45,12 +45,11 @@ def shape(result: ToolResult, fields: tuple[str, ...], budget_bytes: int) -> Sha
 
 def _chosen(result: ToolResult, data: JsonObject, fields: tuple[str, ...]) -> JsonObject:
     wanted = frozenset(fields)
-    if isinstance(result, Listing):
-        first = result.items[0] if result.items else None
-        if isinstance(first, BaseModel):
-            _refuse_unknown(wanted, type(first).model_fields)
-        items = data["items"]
-        assert isinstance(items, list)
+    listed = getattr(result, "items", None)
+    items = data.get("items")
+    if isinstance(listed, list) and isinstance(items, list):
+        if listed and isinstance(listed[0], BaseModel):
+            _refuse_unknown(wanted, type(listed[0]).model_fields)
         return {**data, "items": [_only(item, wanted) for item in items]}
     _refuse_unknown(wanted, type(result).model_fields)
     return {name: value for name, value in data.items() if name in wanted or name in _ALWAYS}

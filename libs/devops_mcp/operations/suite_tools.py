@@ -12,7 +12,6 @@ from devops_mcp.adapters.base import (
     Listing,
     ListParams,
     Params,
-    ReadParams,
     Tool,
     ToolResult,
     WriteParams,
@@ -23,7 +22,6 @@ from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
-from devops_mcp.models.passages import Hit, PassageKind, Question
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import ContextService, context_uri
 from devops_mcp.operations.event_log import EventLog
@@ -35,9 +33,6 @@ from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox
 from devops_mcp.operations.windows import WindowService
-
-MAX_PASSAGE = 1_200
-"""Characters of a passage that an answer shows; its uri leads to the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,35 +104,6 @@ class ContextItems(Listing[ContextItemView]):
     """A context and a page of its items."""
 
     context: ContextView
-
-
-class SearchParams(ReadParams):
-    query: str = Field(min_length=1, max_length=2_000, description="The question, in your own words.")
-    kinds: tuple[PassageKind, ...] = Field(
-        default=(), max_length=3, description="Only these kinds; default all."
-    )
-    context_id: UUID | None = Field(default=None, description="Only this conversation's items.")
-    since: datetime | None = Field(default=None, description="Only what happened at or after this time.")
-    until: datetime | None = Field(default=None, description="Only what happened before this time.")
-    limit: int = Field(default=8, ge=1, le=50)
-
-
-class PassageView(Model):
-    """A passage found; `uri` is a resource to read for the whole."""
-
-    kind: PassageKind
-    title: str
-    text: str
-    uri: str
-    occurred_at: datetime
-    score: float
-
-
-class SearchResult(ToolResult):
-    """`mode` is `hybrid` (words and meaning) or `lexical` (words only: no embedding model is at hand)."""
-
-    items: list[PassageView]
-    mode: str
 
 
 class EventListParams(ListParams):
@@ -226,20 +192,6 @@ async def context_list(desk: Desk, params: ListParams) -> Listing[ContextView]:
     return Listing[ContextView](items=[view_of_context(c) for c in page.items], next_cursor=page.next_cursor)
 
 
-async def context_search(desk: Desk, params: SearchParams) -> SearchResult:
-    """Search everything remembered (conversation contexts, events of all systems, kept results) by a question in your own words."""
-    question = Question(
-        query=params.query,
-        kinds=params.kinds,
-        context_id=params.context_id,
-        since=params.since,
-        until=params.until,
-        limit=params.limit,
-    )
-    answer = await desk.suite.search.ask(desk.principal, question)
-    return SearchResult(items=[_view_of_hit(hit) for hit in answer.hits], mode=answer.mode)
-
-
 async def context_summarize(
     desk: Desk, params: ContextSummarizeParams, conversation: Conversation
 ) -> WriteResult:
@@ -304,7 +256,6 @@ SUITE_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
     ),
     Tool("context_get", "Read a context", ContextGetParams, ContextItems, context_get),
     Tool("context_list", "List contexts", ListParams, Listing[ContextView], context_list),
-    Tool("context_search", "Search what is remembered", SearchParams, SearchResult, context_search),
     Tool(
         "context_summarize",
         "Sum a context up",
@@ -373,16 +324,4 @@ def _bad_cursor() -> InvalidInput:
 def _view_of_item(item: ContextItem) -> ContextItemView:
     return ContextItemView(
         position=item.position, kind=item.kind, role=item.role, text=item.text, created_at=item.created_at
-    )
-
-
-def _view_of_hit(hit: Hit) -> PassageView:
-    passage = hit.passage
-    return PassageView(
-        kind=passage.kind,
-        title=passage.title,
-        text=passage.text[:MAX_PASSAGE],
-        uri=passage.uri,
-        occurred_at=passage.occurred_at,
-        score=round(hit.score, 5),
     )

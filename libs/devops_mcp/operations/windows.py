@@ -40,10 +40,10 @@ class WindowService:
     async def window(self, principal: Principal, context_id: UUID, wanted: WindowRequest) -> Window:
         """The items that fit, and why each is there. Raises `NotFound` when there is no such context, or it is another's."""
         require(principal, READ)
-        vector = await self._search.vector(wanted.query) if wanted.query else None
+        vectors = await self._search.vectors(wanted.query) if wanted.query else ()
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
-            found = await _found(tx, principal, context_id, wanted.query, vector)
+            found = await _found(tx, principal, context_id, wanted.query, vectors)
             choices = plan(wanted.max_tokens, await _candidates(tx, context, wanted.max_tokens, found))
             items = await tx.contexts.at(context_id, [choice.mark.position for choice in choices])
         shown = _shown(choices, items, found)
@@ -53,19 +53,19 @@ class WindowService:
             max_tokens=wanted.max_tokens,
             tokens=sum(item.tokens for item in shown),
             item_count=context.item_count,
-            mode=_mode(wanted, vector),
+            mode=_mode(wanted, vectors),
             items=tuple(shown),
         )
 
 
-def _mode(wanted: WindowRequest, vector: QueryVector | None) -> str | None:
+def _mode(wanted: WindowRequest, vectors: Sequence[QueryVector]) -> str | None:
     if wanted.query is None:
         return None
-    return "hybrid" if vector else "lexical"
+    return "hybrid" if vectors else "lexical"
 
 
 async def _found(
-    tx: Transaction, principal: Principal, context_id: UUID, query: str | None, vector: QueryVector | None
+    tx: Transaction, principal: Principal, context_id: UUID, query: str | None, vectors: Sequence[QueryVector]
 ) -> _Found:
     if query is None:
         return _Found((), {})
@@ -75,7 +75,7 @@ async def _found(
         kinds=(PassageKind.CONTEXT_ITEM,),
         context_id=context_id,
     )
-    hits = await tx.passages.search(query, vector, wanted, HITS)
+    hits = await tx.passages.search(query, vectors, wanted, HITS)
     passages: dict[int, str] = {}
     for hit in hits:
         passages.setdefault(_position(hit), hit.passage.text)

@@ -61,8 +61,14 @@ async def test_a_context_is_kept_and_read_as_a_resource(database, settings, tran
             "context_append", {"context_id": context_id, "items": [{"text": "the cache was cold"}]}
         )
         found = await client.call_tool("context_search", {"query": "why was the cache slow"})
+        briefly = await client.call_tool(
+            "context_search", {"query": "slow cache", "fields": ["uri", "why"], "prefer_recent": True}
+        )
         resources = await client.list_resources()
         read = await client.read_resource(f"devops://contexts/{context_id}")
     assert found.structured_content["items"][0]["text"] == "the cache was cold"
+    [only] = briefly.structured_content["items"]
+    assert set(only) == {"uri", "why"}
+    assert only["why"].startswith("words #1")
     assert f"devops://contexts/{context_id}" in [str(resource.uri) for resource in resources.resources]
     assert "the cache was cold" in read.contents[0].text

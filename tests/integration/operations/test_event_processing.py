@@ -49,7 +49,7 @@ class Bench:
     async def count(self, question: str) -> int:
         wanted = SearchFilter(owner_id=new_id())
         async with self.database.transaction(TENANT) as tx:
-            return len(await tx.passages.search(question, None, wanted, 50))
+            return len(await tx.passages.search(question, [], wanted, 50))
 
     async def processed(self, messages: Sequence[EventReceived]) -> list[bool]:
         async with self.database.transaction(TENANT) as tx:
@@ -165,7 +165,7 @@ async def test_requested_passages_get_their_vectors_once(bench):
     again = await embedder.process(TENANT, requested)
     vector = QueryVector(provider.space, await provider.embed_query("anything"))
     async with bench.database.transaction(TENANT) as tx:
-        hits = await tx.passages.search("zzz", vector, SearchFilter(owner_id=new_id()), 10)
+        hits = await tx.passages.search("zzz", [vector], SearchFilter(owner_id=new_id()), 10)
     assert (first, again) == ({message.id for message in requested}, set())
     assert len(provider.texts) == 2
     assert all("broke" in text for text in provider.texts)

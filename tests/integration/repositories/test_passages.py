@@ -37,25 +37,23 @@ async def index(database: Database, text: str, *, owner: UUID | None = None, axi
 
 
 async def found(
-    database: Database, query: str, vector: QueryVector | None, wanted: SearchFilter
+    database: Database, query: str, vectors: list[QueryVector], wanted: SearchFilter
 ) -> list[UUID]:
     async with database.transaction(TENANT) as tx:
-        return [hit.passage.id for hit in await tx.passages.search(query, vector, wanted, 10)]
+        return [hit.passage.id for hit in await tx.passages.search(query, vectors, wanted, 10)]
 
 
 async def test_any_word_of_the_question_finds_a_passage(database):
     async with open_database(database.app_url, pool_size=2, application="test") as opened:
         wanted = await index(opened, "the deployment of checkout failed with a timeout")
         await index(opened, "nothing to see")
-        assert await found(opened, "why did the timeout of billing happen", None, SearchFilter(ME)) == [
-            wanted
-        ]
+        assert await found(opened, "why did the timeout of billing happen", [], SearchFilter(ME)) == [wanted]
 
 
 async def test_a_question_without_words_finds_nothing(database):
     async with open_database(database.app_url, pool_size=2, application="test") as opened:
         await index(opened, "something")
-        assert await found(opened, "the of ' | & !", None, SearchFilter(ME)) == []
+        assert await found(opened, "the of ' | & !", [], SearchFilter(ME)) == []
 
 
 async def test_meaning_finds_what_words_do_not_and_both_together_come_first(database):
@@ -63,14 +61,14 @@ async def test_meaning_finds_what_words_do_not_and_both_together_come_first(data
         near = await index(opened, "pipeline broke", axis=0)
         both = await index(opened, "build failed", axis=0)
         far = await index(opened, "lunch menu", axis=5)
-        hits = await found(opened, "failed build", QueryVector(SPACE, along(0)), SearchFilter(ME))
+        hits = await found(opened, "failed build", [QueryVector(SPACE, along(0))], SearchFilter(ME))
     assert hits == [both, near, far]
 
 
 async def test_another_owners_passage_is_found_only_by_who_may_see_all(database):
     async with open_database(database.app_url, pool_size=2, application="test") as opened:
         theirs = await index(opened, "secret plan", owner=OTHER, axis=1)
-        vector = QueryVector(SPACE, along(1))
+        vector = [QueryVector(SPACE, along(1))]
         assert await found(opened, "plan", vector, SearchFilter(ME)) == []
         assert await found(opened, "plan", vector, SearchFilter(ME, any_owner=True)) == [theirs]
 

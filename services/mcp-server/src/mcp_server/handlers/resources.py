@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import mcp_types as types
@@ -13,12 +14,14 @@ from pydantic import JsonValue
 from devops_mcp.adapters.base import Resource
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.content import Document
-from devops_mcp.models.errors import NotFound, PlatformError
+from devops_mcp.models.errors import InvalidInput, NotFound, PlatformError
+from devops_mcp.models.passages import MAX_QUERY, Question
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.event_log import READ as READ_EVENTS
 from devops_mcp.operations.integrations import Integrations
+from devops_mcp.operations.search_tools import view_of_hit
 from devops_mcp.operations.skills import SCHEME as SKILL_SCHEME
 from devops_mcp.operations.skills import SkillLibrary
 from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
@@ -50,6 +53,13 @@ TEMPLATES = (
         uri_template=f"{SCHEME}contexts/{{context_id}}",
         name="context",
         title="A conversation context and its first items",
+        mime_type="application/json",
+    ),
+    types.ResourceTemplate(
+        uri_template=f"{SCHEME}search/{{query}}",
+        name="search",
+        title="What is remembered, by a question",
+        description="The passages that answer best, of contexts, events and kept results.",
         mime_type="application/json",
     ),
     types.ResourceTemplate(
@@ -174,6 +184,8 @@ class ResourceHandlers:
                 return await self._events(principal, rest)
             if kind == "contexts" and (context_id := _uuid(rest)):
                 return await self._context(principal, context_id)
+            if kind == "search" and rest:
+                return await self._search(principal, unquote(rest))
             if kind == "results" and (handle := _uuid(rest)):
                 return "\n".join(await self._suite.results.lines(principal, handle, None))
             if kind == "tasks" and (task_id := _uuid(rest)):
@@ -192,6 +204,15 @@ class ResourceHandlers:
             principal, system=system or None, subject=subject or None, limit=LATEST
         )
         return _json({"items": [view_of_event(event).model_dump(mode="json") for event in page.items]})
+
+    async def _search(self, principal: Principal, query: str) -> str:
+        if "\0" in query or len(query) > MAX_QUERY:
+            raise InvalidInput(f"a question has at most {MAX_QUERY} characters, and no NUL")
+        answer = await self._suite.search.ask(principal, Question(query=query))
+        found: list[JsonValue] = [
+            view_of_hit(hit).model_dump(mode="json", exclude_none=True) for hit in answer.hits
+        ]
+        return _json({"items": found, "mode": answer.mode})
 
     async def _context(self, principal: Principal, context_id: UUID) -> str:
         context, page = await self._suite.contexts.read(principal, context_id, after=0, limit=MAX_ITEMS)

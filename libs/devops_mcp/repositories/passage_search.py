@@ -1,0 +1,230 @@
+"""The search over passages: by words and, in each space, by meaning, fused by reciprocal rank.
+
+A space's nearest passages are ranked among those of the other spaces by their rank divided by the space's share of the tenant's vectors:
+the best of a space that holds a tenth counts like the tenth of all. So a space that is being filled neither drowns the others nor drowns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pgvector import HalfVector
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow, dict_row
+from psycopg.types.json import Jsonb
+
+from devops_mcp.models.base import JsonObject, utc_now
+from devops_mcp.models.passages import Explanation, Hit, Passage, PassageKind
+
+CANDIDATES = 60
+"""How many of each ranking are fused."""
+FUSION_K = 60
+"""The constant of reciprocal rank fusion, Cormack et al. 2009."""
+MAX_HALF_LIVES = 60
+"""Older than that is as old: PostgreSQL refuses to compute what rounds to nothing."""
+
+_FILTERS = sql.SQL(
+    """(%(any_owner)s OR owner_id IS NULL OR owner_id = %(principal)s)
+        AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s)
+        AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY(%(kinds)s)) AND (%(context)s::uuid IS NULL OR context_id = %(context)s)
+        AND (cardinality(%(systems)s::text[]) = 0 OR metadata->>'system' = ANY(%(systems)s))
+        AND (cardinality(%(sources)s::text[]) = 0 OR metadata->>'source' = ANY(%(sources)s))
+        AND (%(subject)s::text IS NULL OR metadata->>'subject' = %(subject)s)
+        AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s)
+        AND (%(since)s::timestamptz IS NULL OR occurred_at >= %(since)s)
+        AND (%(until)s::timestamptz IS NULL OR occurred_at < %(until)s)"""
+)
+_LEXICAL = sql.SQL(
+    """asked AS (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words FROM unnest(to_tsvector('english', %(query)s))),
+    lexical AS (
+        SELECT id, relevance, row_number() OVER (ORDER BY relevance DESC, id DESC) AS rank FROM (
+            SELECT id, ts_rank(lexemes, words) AS relevance FROM passages, asked WHERE lexemes @@ words AND {filters}
+            ORDER BY relevance DESC, id DESC LIMIT %(candidates)s) AS found)"""
+)
+# The space is a literal so that the planner sees that the space's partial index applies.
+_OF_SPACE = sql.SQL(
+    """SELECT id, distance, row_number() OVER (ORDER BY distance, id DESC) / {share} AS place FROM (
+            SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
+            FROM {passages} ORDER BY distance LIMIT %(candidates)s) AS found"""
+)
+_INDEXED = sql.SQL("passages WHERE space = {space} AND {filters}")
+# OFFSET 0 keeps the planner from using the index: the distance to every row is computed.
+_EXACT = sql.SQL("(SELECT id, embedding FROM passages WHERE space = {space} AND {filters} OFFSET 0) AS every")
+_NEAREST = sql.SQL(
+    """nearest AS (
+        SELECT id, distance, row_number() OVER (ORDER BY place, distance, id DESC) AS rank FROM ({spaces}) AS placed
+        ORDER BY rank LIMIT %(candidates)s)"""
+)
+_NOTHING = sql.SQL("SELECT NULL::uuid AS id, NULL::float8 AS distance, NULL::float8 AS place WHERE false")
+_FUSED = sql.SQL(
+    """WITH {lexical}, {nearest}, fused AS (
+        SELECT id, lexical.rank AS lexical_rank, nearest.rank AS vector_rank, relevance, distance,
+               (coalesce(%(lexical_weight)s / (%(k)s + lexical.rank), 0)
+                + coalesce(%(vector_weight)s / (%(k)s + nearest.rank), 0))::float8 AS fused
+        FROM lexical FULL JOIN nearest USING (id)),
+    aged AS (
+        SELECT f.*, 1 - %(recency_weight)s::float8 + %(recency_weight)s::float8 * power(0.5::float8,
+                   least(greatest(extract(epoch FROM %(now)s - occurred_at) / %(half_life_s)s, 0), %(max_half_lives)s)::float8) AS recency,
+               p.kind, p.source_id, p.part, p.context_id, p.title, p.text, p.uri, p.occurred_at, p.metadata, p.space
+        FROM fused AS f JOIN passages AS p USING (id)),
+    best AS (SELECT aged.*, fused * recency AS score FROM aged ORDER BY score DESC, id DESC LIMIT %(limit)s)
+    SELECT best.id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata, space,
+           score, fused, recency, lexical_rank, vector_rank, relevance::float8, distance::float8,
+           CASE WHEN %(highlights)s THEN ts_headline('english', text, words, %(headline)s) END AS headline
+    FROM best, asked ORDER BY score DESC, id DESC"""
+)
+MARK = "**"
+_BETWEEN = "\x1e"
+_HEADLINE = (
+    f'StartSel="{MARK}", StopSel="{MARK}", FragmentDelimiter="{_BETWEEN}", '
+    "MaxFragments=2, MaxWords=28, MinWords=10"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFilter:
+    """What may be found. `owner_id`, who asks, sees its own and the tenant's passages; with `any_owner` everybody's."""
+
+    owner_id: UUID
+    any_owner: bool = False
+    kinds: tuple[PassageKind, ...] = ()
+    context_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    belongs_to: UUID | None = None
+    systems: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    subject: str | None = None
+    metadata: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """The question's vector, the space it lies in, and how much of what is searched lies in that space: more than 0, at most 1."""
+
+    space: str
+    values: Sequence[float]
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How the candidates are put in order; `recency_weight` is between 0 and 1."""
+
+    recency_weight: float = 0.0
+    half_life_s: float = 14 * 86_400.0
+    now: datetime | None = None
+    exact: bool = False
+    highlights: bool = False
+    lexical_weight: float = 1.0
+    vector_weight: float = 1.0
+    k: int = FUSION_K
+    candidates: int = CANDIDATES
+
+
+PLAIN = Ranking()
+
+
+async def search(
+    connection: AsyncConnection[TupleRow],
+    query: str,
+    vectors: Sequence[QueryVector],
+    wanted: SearchFilter,
+    limit: int,
+    ranking: Ranking,
+) -> list[Hit]:
+    """The best passages, each with how its score came about."""
+    exact = is_exact(ranking, wanted)
+    if vectors and not exact:
+        # Without it an index scan stops after the nearest rows of all tenants, and a small tenant's are never seen.
+        await connection.execute("SELECT set_config('hnsw.iterative_scan', 'strict_order', true)")
+    arguments = {**_filters(wanted), **_order(ranking), **_vectors(vectors), "query": query, "limit": limit}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_statement(vectors, exact), arguments)
+        return [_hit(row) for row in await cursor.fetchall()]
+
+
+def is_exact(ranking: Ranking, wanted: SearchFilter) -> bool:
+    """Whether every vector that the filters leave is compared.
+
+    One conversation is a small set, found by an index of its own: nothing is gained by the nearest rows of all others.
+    """
+    return ranking.exact or wanted.context_id is not None
+
+
+def _statement(vectors: Sequence[QueryVector], exact: bool) -> sql.Composed:
+    spaces: list[sql.Composable] = [_of_space(*numbered, exact) for numbered in enumerate(vectors)]
+    placed = sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(space) for space in spaces or [_NOTHING])
+    return _FUSED.format(lexical=_LEXICAL.format(filters=_FILTERS), nearest=_NEAREST.format(spaces=placed))
+
+
+def _of_space(number: int, vector: QueryVector, exact: bool) -> sql.Composed:
+    passages = (_EXACT if exact else _INDEXED).format(space=sql.Literal(vector.space), filters=_FILTERS)
+    return _OF_SPACE.format(
+        share=sql.Literal(vector.share),
+        dimensions=sql.Literal(len(vector.values)),
+        vector=sql.Placeholder(f"vector_{number}"),
+        passages=passages,
+    )
+
+
+def _filters(wanted: SearchFilter) -> dict[str, Any]:
+    return {
+        "principal": wanted.owner_id,
+        "any_owner": wanted.any_owner,
+        "owner": wanted.belongs_to,
+        "kinds": [kind.value for kind in wanted.kinds],
+        "context": wanted.context_id,
+        "systems": list(wanted.systems),
+        "sources": list(wanted.sources),
+        "subject": wanted.subject,
+        "metadata": Jsonb(wanted.metadata) if wanted.metadata else None,
+        "since": wanted.since,
+        "until": wanted.until,
+    }
+
+
+def _order(ranking: Ranking) -> dict[str, Any]:
+    return {
+        "candidates": ranking.candidates,
+        "k": ranking.k,
+        "lexical_weight": ranking.lexical_weight,
+        "vector_weight": ranking.vector_weight,
+        "recency_weight": ranking.recency_weight,
+        "half_life_s": ranking.half_life_s,
+        "max_half_lives": MAX_HALF_LIVES,
+        "now": ranking.now or utc_now(),
+        "highlights": ranking.highlights,
+        "headline": _HEADLINE,
+    }
+
+
+def _vectors(vectors: Sequence[QueryVector]) -> dict[str, str]:
+    return {
+        f"vector_{number}": HalfVector(list(vector.values)).to_text() for number, vector in enumerate(vectors)
+    }
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    return Hit(
+        passage=Passage(**{name: row[name] for name in Passage.model_fields}),
+        score=row["score"],
+        lexical_rank=row["lexical_rank"],
+        vector_rank=row["vector_rank"],
+        explanation=Explanation(
+            fused=row["fused"],
+            recency=row["recency"],
+            relevance=row["relevance"],
+            distance=row["distance"],
+            space=row["space"] if row["distance"] is not None else None,
+        ),
+        highlights=_highlights(row["headline"]),
+    )
+
+
+def _highlights(headline: str | None) -> tuple[str, ...]:
+    """The fragments that hold a word of the question; where none does, PostgreSQL gives the text's beginning."""
+    fragments = (fragment.strip() for fragment in (headline or "").split(_BETWEEN))
+    return tuple(fragment for fragment in fragments if MARK in fragment)
