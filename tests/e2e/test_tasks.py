@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
 from support.agents import STATELESS
 from support.fixtures_package import with_fixtures
@@ -166,3 +167,28 @@ async def test_a_client_of_2025_11_25_asks_for_a_task_and_waits_for_its_result(s
     assert started["taskId"] in [task["taskId"] for task in listed]
     assert result["content"][0]["text"] == "computed x in 1 s"
     assert refused["error"]["code"] == -32601
+
+
+async def test_a_connection_of_2025_11_25_is_told_how_its_task_stands(suite):
+    address = f"{suite.addresses['mcp_ws']}/x/conformance"
+    headers = {"Authorization": f"Bearer {suite.addresses['api_key']}"}
+    hello = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    }
+    call = {"name": "slow_compute", "arguments": {"seconds": 1, "label": "x"}, "task": {"ttl": 60_000}}
+    statuses: list[str] = []
+    async with connect(address, additional_headers=headers) as ws, asyncio.timeout(60):
+        for id_, method, params in ((1, "initialize", hello), (2, "tools/call", call)):
+            await ws.send(json.dumps({"jsonrpc": "2.0", "id": id_, "method": method, "params": params}))
+            answer = json.loads(await ws.recv())
+            if id_ == 1:
+                await ws.send('{"jsonrpc":"2.0","method":"notifications/initialized"}')
+        task_id = answer["result"]["task"]["taskId"]
+        while not statuses or statuses[-1] not in ENDED:
+            told = json.loads(await ws.recv())
+            if told.get("method") == "notifications/tasks/status":
+                assert told["params"]["taskId"] == task_id
+                statuses.append(told["params"]["status"])
+    assert statuses[-1] == "completed"

@@ -61,10 +61,10 @@ def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> 
     library = SkillLibrary()
     skills = SkillHandlers(library)
     resources = ResourceHandlers(platform.suite, platform.adapter_resources, library, platform.integrations)
-    subscriptions = SubscriptionHandlers(feed, changes, resources)
+    tasks = TaskHandlers(platform.tasks)
+    subscriptions = SubscriptionHandlers(feed, changes, resources, tasks)
     tools = ToolHandlers(platform.tools, platform.tasks, subscriptions)
     prompts = PromptHandlers(platform.prompts, subscriptions)
-    tasks = TaskHandlers(platform.tasks)
     completion = CompletionHandlers(platform.prompts, platform.adapter_resources, resources)
     server = _Server(
         NAME,
@@ -99,7 +99,7 @@ def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> 
     )
     server.extensions |= {TASKS: {}, SKILLS: SETTINGS}
     server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
-    server.middleware.append(HandshakeTasks(platform.tools, platform.tasks))
+    server.middleware.append(HandshakeTasks(platform.tools, platform.tasks, subscriptions))
     return Protocol(server, FastCalls(platform.tools, tools, server.server_info_stamp))
 
 

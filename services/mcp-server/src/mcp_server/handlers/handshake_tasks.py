@@ -15,6 +15,7 @@ from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import requester_of
 from mcp_server.conversation import conversation_of
+from mcp_server.handlers.subscriptions import SubscriptionHandlers
 from mcp_server.handlers.tasks import HANDSHAKE_TASKS, created_in_handshake_era
 
 _CAPABILITY: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
@@ -23,9 +24,10 @@ _CAPABILITY: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {
 class HandshakeTasks:
     """A middleware of the protocol's server."""
 
-    def __init__(self, tools: ToolService, tasks: TaskService) -> None:
+    def __init__(self, tools: ToolService, tasks: TaskService, subscriptions: SubscriptionHandlers) -> None:
         self._tools = tools
         self._tasks = tasks
+        self._subscriptions = subscriptions
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         if ctx.method == "initialize":
@@ -51,6 +53,7 @@ class HandshakeTasks:
             task = await self._tasks.submit(requester, params.name, params.arguments or {}, asks_later=False)
         except PlatformError as error:
             raise MCPError(types.INVALID_PARAMS, error.message) from None
+        await self._subscriptions.follow_task(ctx, task)
         return created_in_handshake_era(task)
 
 

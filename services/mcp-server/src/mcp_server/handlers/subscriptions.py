@@ -25,11 +25,14 @@ from devops_mcp.models.base import OWN_SYSTEM
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.lists import LISTED, Listed
 from devops_mcp.models.principals import Principal
+from devops_mcp.models.tasks import ENDED, Task
 from devops_mcp.observability.tracing import TRACEPARENT, carry, continued
 from devops_mcp.operations.change_feed import ChangeFeed, ChangeWatch
 from devops_mcp.operations.feed import EventFeed, Subscription
+from devops_mcp.operations.tasks import task_uri
 from mcp_server.caller import principal_of
 from mcp_server.handlers.resources import EVENTS, ResourceHandlers
+from mcp_server.handlers.tasks import TASK_IDS, TaskHandlers
 from mcp_server.transports.ws_resumption import Left
 
 EVENT_META_KEY = "io.devops-mcp/event"
@@ -41,15 +44,19 @@ SUBSCRIBED_KEY = "devops_mcp.subscribed"
 LEFT_KEY = "devops_mcp.left"
 """In the scope of a connection: what its client left when it was here before."""
 _LISTS_KEY = "devops_mcp.lists"
+_FOLLOWED_KEY = "devops_mcp.tasks"
 
 
 class SubscriptionHandlers:
     """Delivers events to subscribers; each hears its own tenant's only."""
 
-    def __init__(self, feed: EventFeed, changes: ChangeFeed, resources: ResourceHandlers) -> None:
+    def __init__(
+        self, feed: EventFeed, changes: ChangeFeed, resources: ResourceHandlers, tasks: TaskHandlers
+    ) -> None:
         self._feed = feed
         self._changes = changes
         self._resources = resources
+        self._tasks = tasks
 
     async def subscribe(
         self, ctx: ServerRequestContext[Any, Any], params: types.SubscribeRequestParams
@@ -82,15 +89,16 @@ class SubscriptionHandlers:
             raise MCPError(types.INVALID_PARAMS, f"a stream may subscribe to at most {MAX_URIS} addresses")
         for uri in uris:
             await self._resources.require_readable(principal, uri)
+        tasks = await self._tasks.followed(ctx, params.notifications)
         lists = _wanted_lists(params.notifications)
         meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         async with (
             self._subscribed(principal, uris.keys()) as subscription,
-            self._changes.watch(principal.tenant_id, lists, uris.keys()) as watch,
+            self._changes.watch(principal.tenant_id, lists, uris.keys() | tasks.keys()) as watch,
         ):
-            acknowledged = _acknowledged(list(uris.values()), lists, meta)
+            acknowledged = _acknowledged(list(uris.values()), lists, list(tasks.values()), meta)
             await ctx.session.send_notification(acknowledged, related_request_id=ctx.request_id)
-            async with _running(_tell_changes(ctx, watch, uris, meta), "changes"):
+            async with _running(self._tell_changes(ctx, watch, uris, tasks, meta), "changes"):
                 async for notice in subscription:
                     with _delivering(notice):
                         for uri in _addresses(notice) & uris.keys():
@@ -99,6 +107,63 @@ class SubscriptionHandlers:
                                 notification, related_request_id=ctx.request_id
                             )
         return types.SubscriptionsListenResult(_meta=meta)
+
+    async def _tell_changes(
+        self,
+        ctx: ServerRequestContext[Any, Any],
+        watch: ChangeWatch,
+        uris: Mapping[str, str],
+        tasks: Mapping[str, str],
+        meta: dict[str, Any],
+    ) -> None:
+        for task_id in tasks.values():  # as it stands: it may have ended before anybody listened
+            await self._tell_task(ctx, task_id, meta)
+        async for change in watch:
+            if isinstance(change, ListChange):
+                told = _list_changed(change.what, types.NotificationParams(_meta=meta))
+                await ctx.session.send_notification(told, related_request_id=ctx.request_id)
+                continue
+            if change.uri in uris:
+                updated = _updated(uris[change.uri], meta)
+                await ctx.session.send_notification(updated, related_request_id=ctx.request_id)
+            if change.uri in tasks:
+                await self._tell_task(ctx, tasks[change.uri], meta)
+
+    async def _tell_task(
+        self, ctx: ServerRequestContext[Any, Any], task_id: str, meta: dict[str, Any]
+    ) -> None:
+        if (notification := await self._tasks.notification(ctx, task_id, meta)) is not None:
+            await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
+
+    async def follow_task(self, ctx: ServerRequestContext[Any, Any], task: Task) -> None:
+        """2025-11-25: send the statuses of a task that this connection started, until it has ended."""
+        connection, uri = ctx.session._connection, task_uri(task.id)
+        following: dict[str, str] | None = connection.state.get(_FOLLOWED_KEY)
+        if following is None:
+            following = connection.state[_FOLLOWED_KEY] = {}
+            watch = await connection.exit_stack.enter_async_context(
+                self._changes.watch(task.tenant_id, (), following)
+            )
+            await connection.exit_stack.enter_async_context(
+                _running(self._push_tasks(ctx, connection, watch, following), "tasks")
+            )
+        following[uri] = str(task.id)
+
+    async def _push_tasks(
+        self,
+        ctx: ServerRequestContext[Any, Any],
+        connection: Connection,
+        watch: ChangeWatch,
+        following: dict[str, str],
+    ) -> None:
+        async for change in watch:
+            if isinstance(change, ListChange) or change.uri not in following:
+                continue
+            status = await self._tasks.handshake_status(ctx, following[change.uri])
+            if status is None or status["status"] in ENDED:
+                del following[change.uri]
+            if status is not None:
+                await connection.notify("notifications/tasks/status", status)
 
     async def watch_lists(self, ctx: ServerRequestContext[Any, Any]) -> None:
         """Tell a connection of the handshake era when what it has listed changes; it need not ask for that."""
@@ -180,20 +245,6 @@ async def _push_changes(connection: Connection, watch: ChangeWatch) -> None:
                 await connection.send_resource_updated(change.uri)
 
 
-async def _tell_changes(
-    ctx: ServerRequestContext[Any, Any],
-    watch: ChangeWatch,
-    uris: Mapping[str, str],
-    meta: dict[str, Any],
-) -> None:
-    async for change in watch:
-        if isinstance(change, ListChange):
-            told: types.ServerNotification = _list_changed(change.what, types.NotificationParams(_meta=meta))
-        else:
-            told = _updated(uris[change.uri], meta)
-        await ctx.session.send_notification(told, related_request_id=ctx.request_id)
-
-
 def _list_changed(
     what: Listed, params: types.NotificationParams
 ) -> (
@@ -253,9 +304,11 @@ def _wanted_lists(wanted: types.SubscriptionFilter) -> frozenset[Listed]:
 
 
 def _acknowledged(
-    uris: list[str], lists: frozenset[Listed], meta: dict[str, Any]
+    uris: list[str], lists: frozenset[Listed], task_ids: list[str], meta: dict[str, Any]
 ) -> types.SubscriptionsAcknowledgedNotification:
+    of_tasks: dict[str, Any] = {TASK_IDS: task_ids} if task_ids else {}
     honored = types.SubscriptionFilter(
+        **of_tasks,
         resource_subscriptions=uris or None,
         tools_list_changed="tools" in lists or None,
         prompts_list_changed="prompts" in lists or None,

@@ -5,7 +5,7 @@ Both show the same rows; the tasks are run by the worker and outlive connection,
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import mcp_types as types
@@ -16,10 +16,10 @@ from pydantic import Field, ValidationError
 
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.conversation import Answer
-from devops_mcp.models.errors import NotFound
+from devops_mcp.models.errors import NotFound, PlatformError
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskStatus
-from devops_mcp.operations.tasks import KEPT_FOR, TaskService
+from devops_mcp.operations.tasks import KEPT_FOR, TaskService, task_uri
 from devops_mcp.operations.tools import ToolOutcome
 from mcp_server.caller import principal_of
 from mcp_server.conversation import MISSING_CAPABILITY, answer_to, input_request
@@ -32,6 +32,9 @@ POLL_MS = 500
 RESULT_WITHIN_S = 30.0
 """How long `tasks/result` of 2025-11-25 waits; the client asks again."""
 _LOOK_EVERY_S = 0.25
+TASK_IDS = "taskIds"
+"""What the extension adds to the filter of `subscriptions/listen`: the tasks whose statuses are to be sent."""
+MAX_FOLLOWED = 100
 
 
 class TaskParams(types.RequestParams):
@@ -44,6 +47,13 @@ class UpdateParams(TaskParams):
     """Answers to its questions, by name."""
 
     input_responses: dict[str, Any] = Field(default_factory=dict, alias="inputResponses")
+
+
+class TaskNotification(types.Notification[dict[str, Any], Literal["notifications/tasks"]]):
+    """How a task stands (2026-07-28)."""
+
+    method: Literal["notifications/tasks"] = "notifications/tasks"
+    params: dict[str, Any]
 
 
 class TaskHandlers:
@@ -104,6 +114,39 @@ class TaskHandlers:
         page: JsonObject = {"tasks": [_handshake_task(task) for task in found.items]}
         return page | ({"nextCursor": found.next_cursor} if found.next_cursor else {})
 
+    async def followed(
+        self, ctx: ServerRequestContext[Any, Any], wanted: types.SubscriptionFilter
+    ) -> dict[str, str]:
+        """The caller's tasks that a filter names, by address; raises for one that there is not."""
+        named = (wanted.model_extra or {}).get(TASK_IDS)
+        if not named:
+            return {}
+        if not isinstance(named, list) or len(named) > MAX_FOLLOWED:
+            raise MCPError(types.INVALID_PARAMS, f"{TASK_IDS} must be a list of at most {MAX_FOLLOWED} ids")
+        if not can_follow(ctx):
+            raise cannot_follow()
+        principal = await principal_of(ctx)
+        tasks = [await self._find(principal, str(task_id)) for task_id in named]
+        return {task_uri(task.id): str(task.id) for task in tasks}
+
+    async def notification(
+        self, ctx: ServerRequestContext[Any, Any], task_id: str, meta: dict[str, Any]
+    ) -> Any:
+        """`notifications/tasks`: what `tasks/get` would answer now; None when the task is gone."""
+        task = await self._still_there(ctx, task_id)
+        return None if task is None else TaskNotification(params={**detailed(task), "_meta": meta})
+
+    async def handshake_status(self, ctx: ServerRequestContext[Any, Any], task_id: str) -> JsonObject | None:
+        """2025-11-25: how the task stands; None when it is gone."""
+        task = await self._still_there(ctx, task_id)
+        return None if task is None else _handshake_task(task)
+
+    async def _still_there(self, ctx: ServerRequestContext[Any, Any], task_id: str) -> Task | None:
+        try:
+            return await self._find(await principal_of(ctx), task_id)
+        except (MCPError, PlatformError):
+            return None
+
     async def _find(self, principal: Principal, task_id: str) -> Task:
         known = _uuid(task_id)
         if known is None:
@@ -125,6 +168,15 @@ def required_but_missing() -> MCPError:
     return MCPError(
         MISSING_CAPABILITY,
         "this tool runs as a task only; declare the tasks extension, or start it with task_start",
+        {"requiredCapabilities": {"extensions": {EXTENSION: {}}}},
+    )
+
+
+def cannot_follow() -> MCPError:
+    """What a client is told that asks for a task without having said that it knows what that is."""
+    return MCPError(
+        MISSING_CAPABILITY,
+        "declare the tasks extension to follow tasks",
         {"requiredCapabilities": {"extensions": {EXTENSION: {}}}},
     )
 
@@ -206,11 +258,7 @@ async def _follower(ctx: ServerRequestContext[Any, Any], params: TaskParams) -> 
     """The caller, who must have declared that it follows tasks, and whose header must name the task it asks for."""
     if _modern(ctx):
         if not can_follow(ctx):
-            raise MCPError(
-                MISSING_CAPABILITY,
-                "declare the tasks extension to follow tasks",
-                {"requiredCapabilities": {"extensions": {EXTENSION: {}}}},
-            )
+            raise cannot_follow()
         _check_name_header(ctx, params)
     return await principal_of(ctx)
 
