@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import parts, protocol
+from benchmarks import memory, parts, protocol
 from benchmarks.measure import Row, table
 from benchmarks.world import World, running_suite, world  # first: it makes tests/support importable
 
@@ -18,6 +18,7 @@ WITH_MODEL = {
     "idle": protocol.idle,
     "notify": parts.notify,
     "search": parts.search,
+    "window": memory.window,
     "embedding": parts.embedding,
 }
 
