@@ -85,6 +85,15 @@ class IntegrationSettings(_Section):
     webhook_secrets: tuple[SecretStr, ...] = ()
 
 
+class SummaryModelSettings(_Section):
+    """A language model that sums contexts up, behind the OpenAI chat completions API: `base_url` ends where `/chat/completions` begins."""
+
+    base_url: str = Field(pattern=r"^https?://")
+    model: str
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(default=60.0, gt=0, le=600)
+
+
 class Settings(BaseSettings):
     """Everything that can be set. A service that lacks one refuses to start and names it."""
 
@@ -121,6 +130,11 @@ class Settings(BaseSettings):
     """`auto` takes the local model if its folder is there, else search is lexical."""
     embedding_model_dir: Path | None = None
     """None: where `python -m devops_mcp.embedding.prepare` puts the model."""
+
+    compact_above_tokens: int = Field(default=20_000, ge=0, le=1_000_000_000)
+    """How many tokens of a context wait before the worker sums them up; 0: only when asked."""
+    summary_model: SummaryModelSettings | None = None
+    """None: summaries are picked from the items' sentences. A model in a private network needs `private_networks`."""
 
     integrations: tuple[IntegrationSettings, ...] = ()
     private_networks: tuple[str, ...] = ()

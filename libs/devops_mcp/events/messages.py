@@ -47,8 +47,19 @@ class NotificationDue(Model):
     delivery_id: UUID
 
 
+class CompactionRequested(Model):
+    """A context is to be summed up, but for the latest items that make up `keep_tokens`."""
+
+    type: Literal["compaction.requested"] = "compaction.requested"
+    id: UUID
+    tenant_id: UUID
+    context_id: UUID
+    keep_tokens: int = Field(ge=0)
+
+
 Message: TypeAlias = Annotated[
-    EventReceived | EmbeddingRequested | TaskReady | NotificationDue, Field(discriminator="type")
+    EventReceived | EmbeddingRequested | TaskReady | NotificationDue | CompactionRequested,
+    Field(discriminator="type"),
 ]
 """`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""
 

@@ -18,7 +18,11 @@ class ItemKind(StrEnum):
 
 
 class Context(Model):
-    """A conversation that outlives its connections. `item_count` is also the position of the last item."""
+    """A conversation that outlives its connections. `item_count` is also the position of the last item.
+
+    It is summed up as far as the position `compacted_to`, once the items behind that have more than `compact_above` tokens (None: as the
+    operator has set); `pending_tokens` counts them, and `compaction_id` is set while it is being done.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -27,6 +31,10 @@ class Context(Model):
     metadata: JsonObject
     item_count: int
     token_count: int
+    pending_tokens: int = 0
+    compacted_to: int = 0
+    compaction_id: UUID | None = None
+    compact_above: int | None = None
     created_at: datetime
     updated_at: datetime
 

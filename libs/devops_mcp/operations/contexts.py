@@ -16,6 +16,7 @@ from devops_mcp.models.pages import Page
 from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import current_traceparent
+from devops_mcp.operations.compaction_requests import request_compaction
 from devops_mcp.repositories.contexts import CountedItem
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
@@ -23,20 +24,39 @@ from devops_mcp.repositories.transaction import Transaction
 READ = "contexts:read"
 WRITE = "contexts:write"
 ANY_OWNER = "contexts:any_owner"
+COMPACT_ABOVE = 20_000
+KEPT_PART = 4
+"""Of the tokens above which a context is summed up, one part in so many stays as it is: the latest."""
 
 
 class ContextService:
     """A context is its owner's; with `contexts:any_owner` a principal reaches those of its whole tenant."""
 
-    def __init__(self, database: Database, *, embeds: bool, changes: Changes | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        embeds: bool,
+        changes: Changes | None = None,
+        compact_above: int = COMPACT_ABOVE,
+    ) -> None:
         self._database = database
         self._embeds = embeds
         self._changes = changes
+        self._compact_above = compact_above
 
-    async def create(self, principal: Principal, title: str, metadata: JsonObject | None = None) -> Context:
+    async def create(
+        self,
+        principal: Principal,
+        title: str,
+        metadata: JsonObject | None = None,
+        *,
+        compact_above: int | None = None,
+    ) -> Context:
+        """A new context of the principal's; it is summed up above so many tokens, or as the operator has set for all."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            return await tx.contexts.create(new_id(), principal.id, title, metadata or {})
+            return await tx.contexts.create(new_id(), principal.id, title, metadata or {}, compact_above)
 
     async def get(self, principal: Principal, context_id: UUID) -> Context:
         """Raises `NotFound` when there is none, or it is another's."""
@@ -86,9 +106,18 @@ class ContextService:
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
             appended = await tx.contexts.append(context_id, counted)
-            await self._index(tx, context, appended)
+            await index_items(tx, context, appended, embeds=self._embeds)
+            await self._sum_up_if_long(tx, context, sum(item.tokens for item in counted))
         await self._tell(context)
         return appended
+
+    async def compact(self, principal: Principal, context_id: UUID, *, keep_tokens: int) -> Context:
+        """Have the context summed up in the background, but for the latest `keep_tokens`; it is, even where it is short."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await visible(tx, principal, context_id)
+            await request_compaction(tx, context_id, keep_tokens=keep_tokens, above=None)
+            return await visible(tx, principal, context_id)
 
     async def pin(self, principal: Principal, context_id: UUID, position: int, *, pinned: bool) -> None:
         """Keep an item in every window of the context, or let it go. Raises `NotFound` where there is none at the position."""
@@ -107,7 +136,7 @@ class ContextService:
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
             [appended] = await tx.contexts.append(context_id, [summary_item(text, covers, made_by)])
-            await self._index(tx, context, [appended])
+            await index_items(tx, context, [appended], embeds=self._embeds)
         await self._tell(context)
         return appended
 
@@ -123,11 +152,21 @@ class ContextService:
         if self._changes is not None:
             await self._changes.of_resource(context.tenant_id, context_uri(context.id))
 
-    async def _index(self, tx: Transaction, context: Context, items: Sequence[ContextItem]) -> None:
-        passages = [(new_id(), passage) for item in items for passage in _passages(context, item)]
-        added = await tx.passages.add(passages, owner_id=context.owner_id)
-        if added and self._embeds:
-            await request_vectors(tx, added)
+    async def _sum_up_if_long(self, tx: Transaction, context: Context, added: int) -> None:
+        """Ask for it where nobody is at it. Tokens that others add meanwhile are seen by the next one who appends."""
+        above = self._compact_above if context.compact_above is None else context.compact_above
+        if above and context.compaction_id is None and context.pending_tokens + added > above:
+            await request_compaction(tx, context.id, keep_tokens=above // KEPT_PART, above=above)
+
+
+async def index_items(
+    tx: Transaction, context: Context, items: Sequence[ContextItem], *, embeds: bool
+) -> None:
+    """Make items searchable: by their words with this transaction, by their meaning when a worker has embedded them."""
+    passages = [(new_id(), passage) for item in items for passage in _passages(context, item)]
+    added = await tx.passages.add(passages, owner_id=context.owner_id)
+    if added and embeds:
+        await request_vectors(tx, added)
 
 
 def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedItem:

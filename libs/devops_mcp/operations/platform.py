@@ -104,7 +104,12 @@ async def open_platform(
         )
         metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
         audit = await stack.enter_async_context(open_audit_trail(database))
-        contexts = ContextService(database, embeds=embedding.provider is not None, changes=changes)
+        contexts = ContextService(
+            database,
+            embeds=embedding.provider is not None,
+            changes=changes,
+            compact_above=settings.compact_above_tokens,
+        )
         journal = await stack.enter_async_context(open_context_journal(contexts))
         catalogue = Catalogue(adapters, OWN_TOOLS)
         keyring = Keyring(settings.master_keys)

@@ -85,7 +85,7 @@ class _Plan:
     def take_summaries(self, marks: Iterable[Mark], room: int) -> None:
         spans: list[range] = []
         for mark in marks:
-            span = _span(mark)
+            span = mark.span
             if self._is_shown(span) or any(span[0] in other and span[-1] in other for other in spans):
                 continue
             if mark.tokens <= room and self._take(mark, Why.SUMMARY, room):
@@ -105,7 +105,7 @@ class _Plan:
     def drop_needless_summaries(self) -> None:
         """Those of which everything is shown itself by now."""
         for choice in list(self._chosen.values()):
-            if choice.why is Why.SUMMARY and self._is_shown(_span(choice.mark)):
+            if choice.why is Why.SUMMARY and self._is_shown(choice.mark.span):
                 self.left += choice.room
                 del self._chosen[choice.mark.position]
 
@@ -124,12 +124,6 @@ class _Plan:
     def _add(self, choice: Choice) -> None:
         self._chosen[choice.mark.position] = choice
         self.left -= choice.room
-
-
-def _span(mark: Mark) -> range:
-    assert mark.covers_from is not None
-    assert mark.covers_to is not None
-    return range(mark.covers_from, mark.covers_to + 1)
 
 
 def _place(choice: Choice) -> tuple[int, int]:

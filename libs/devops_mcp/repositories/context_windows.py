@@ -21,6 +21,13 @@ class Mark:
     covers_from: int | None
     covers_to: int | None
 
+    @property
+    def span(self) -> range:
+        """The positions that a summary stands for; of another item, none."""
+        if self.covers_from is None or self.covers_to is None:
+            return range(0)
+        return range(self.covers_from, self.covers_to + 1)
+
 
 _MARK = sql.SQL(
     "SELECT position, tokens, role IS NOT DISTINCT FROM 'system' AS system, pinned, covers_from, covers_to FROM context_items"

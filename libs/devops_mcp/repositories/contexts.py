@@ -26,14 +26,22 @@ class Contexts:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def create(self, context_id: UUID, owner_id: UUID, title: str, metadata: JsonObject) -> Context:
+    async def create(
+        self,
+        context_id: UUID,
+        owner_id: UUID,
+        title: str,
+        metadata: JsonObject,
+        compact_above: int | None = None,
+    ) -> Context:
         async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
             await cursor.execute(
                 """
-                INSERT INTO contexts (id, owner_id, title, metadata) VALUES (%s, %s, %s, %s)
-                RETURNING id, tenant_id, owner_id, title, metadata, item_count, token_count, created_at, updated_at
+                INSERT INTO contexts (id, owner_id, title, metadata, compact_above) VALUES (%s, %s, %s, %s, %s)
+                RETURNING id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id,
+                       compact_above, created_at, updated_at
                 """,
-                (context_id, owner_id, title, Jsonb(metadata)),
+                (context_id, owner_id, title, Jsonb(metadata), compact_above),
             )
             created = await cursor.fetchone()
         assert created is not None
@@ -43,7 +51,8 @@ class Contexts:
         async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
             await cursor.execute(
                 """
-                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, created_at, updated_at
+                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id,
+                       compact_above, created_at, updated_at
                 FROM contexts WHERE id = %s
                 """,
                 (context_id,),
@@ -55,7 +64,8 @@ class Contexts:
         async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
             await cursor.execute(
                 """
-                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, created_at, updated_at
+                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id,
+                       compact_above, created_at, updated_at
                 FROM contexts
                 WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
                 ORDER BY id DESC LIMIT %(limit)s
@@ -71,10 +81,16 @@ class Contexts:
         """
         cursor = await self._connection.execute(
             """
-            UPDATE contexts SET item_count = item_count + %s, token_count = token_count + %s, updated_at = now()
+            UPDATE contexts SET item_count = item_count + %s, token_count = token_count + %s, pending_tokens = pending_tokens + %s,
+                                updated_at = now()
             WHERE id = %s RETURNING item_count
             """,
-            (len(items), sum(item.tokens for item in items), context_id),
+            (
+                len(items),
+                sum(item.tokens for item in items),
+                sum(item.tokens for item in items if item.covers is None),
+                context_id,
+            ),
         )
         row = await cursor.fetchone()
         assert row is not None

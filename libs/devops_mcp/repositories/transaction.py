@@ -6,6 +6,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from devops_mcp.repositories.audit import AuditLog
+from devops_mcp.repositories.compactions import Compactions
 from devops_mcp.repositories.context_windows import ContextWindows
 from devops_mcp.repositories.contexts import Contexts
 from devops_mcp.repositories.dead_letters import DeadLetters
@@ -27,6 +28,7 @@ class Transaction:
     def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
         self.tenant_id = tenant_id
         self.audit = AuditLog(connection)
+        self.compactions = Compactions(connection)
         self.contexts = Contexts(connection)
         self.context_windows = ContextWindows(connection)
         self.dead_letters = DeadLetters(connection)

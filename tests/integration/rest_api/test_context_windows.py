@@ -84,6 +84,20 @@ async def test_a_summary_stands_for_what_does_not_fit(database, settings):
     assert "summary" not in reasons(whole).values(), "everything it stands for is there itself"
 
 
+async def test_a_context_is_summed_up_when_asked_or_above_its_own_limit(database, settings):
+    async with a_caller(database, settings) as rest:
+        created = await rest("POST", "/api/v1/contexts", json={"title": "own limit", "compact_above": 100})
+        path = f"/api/v1/contexts/{created.json()['id']}"
+        await rest("POST", f"{path}/items", json={"items": [{"text": "one finding of many " * 20}] * 3})
+        by_itself = (await rest("GET", path)).json()
+        short = await a_context(rest, {"text": "short"})
+        asked = await rest("POST", f"{short}/compact", json={"keep_tokens": 0})
+    assert by_itself["compaction_id"]
+    assert by_itself["pending_tokens"] > 100
+    assert (asked.status_code, asked.json()["compacted_to"]) == (202, 0)
+    assert asked.json()["compaction_id"]
+
+
 async def test_of_a_long_item_the_passage_that_was_found_is_shown(database, settings):
     log = "\n".join(f"line {n} of the log says nothing" for n in range(2_000))
     needle = "the disk of the ledger database is full"

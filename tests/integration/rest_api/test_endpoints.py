@@ -135,6 +135,7 @@ async def test_every_endpoint_refuses_who_has_no_key_and_who_may_nothing(databas
         "create_context": {"title": "x"},
         "append_context_items": {"items": [{"text": "x"}]},
         "search": {"query": "x"},
+        "compact_context": {},
         "call_tool": {},
         "redrive_dead_letters": {"queue": "events"},
         "purge_dead_letters": {"queue": "events"},

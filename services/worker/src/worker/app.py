@@ -15,12 +15,15 @@ from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
 from devops_mcp.events.sqs import open_queues
 from devops_mcp.observability.health import Check, Health
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.dead_letters import DeadLetterFiler
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
+from devops_mcp.operations.summaries import Summariser
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.operations.webhook_sending import WebhookSender
+from devops_mcp.outbound.chat import open_chat_model
 from devops_mcp.outbound.posting import open_poster
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
@@ -66,7 +69,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         poster = await stack.enter_async_context(open_poster(platform.private_networks))
         seal = SecretSeal(platform.keyring)
         sender = WebhookSender(database, poster, seal, metrics)
-        handlers = _handlers(platform, Notices(platform.redis, metrics), sender)
+        summariser = await stack.enter_async_context(_open_summariser(settings, platform))
+        handlers = _handlers(platform, Notices(platform.redis, metrics), sender, summariser)
         consumers = [
             Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
             for spec in _consumed(embedding)
@@ -86,13 +90,28 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         yield Surface(Starlette(routes=common_routes(Health(checks), metrics)), settings.worker, metrics)
 
 
-def _handlers(platform: Platform, notices: Notices, sender: WebhookSender) -> Handlers:
+@asynccontextmanager
+async def _open_summariser(settings: Settings, platform: Platform) -> AsyncIterator[Summariser]:
+    model = settings.summary_model
+    if model is None:
+        yield Summariser()
+        return
+    async with open_chat_model(
+        model.base_url, model.model, model.api_key, platform.private_networks, timeout_s=model.timeout_s
+    ) as chat:
+        yield Summariser(chat)
+
+
+def _handlers(
+    platform: Platform, notices: Notices, sender: WebhookSender, summariser: Summariser
+) -> Handlers:
     provider = platform.embedding.provider
     return Handlers(
         EventProcessor(platform.database, notices, embeds=provider is not None),
         PassageEmbedder(platform.database, provider) if provider else None,
         TaskRunner(platform.database, platform.tools, platform.changes),
         sender,
+        Compactor(platform.database, summariser, embeds=provider is not None, changes=platform.changes),
     )
 
 

@@ -31,8 +31,11 @@ class ItemPage(OneContext):
 
 
 class NewContext(Body):
+    """It is summed up once more than `compact_above` tokens wait; left out: as the operator has set, 0: only when asked."""
+
     title: str = Field(min_length=1, max_length=200)
     metadata: JsonObject = Field(default_factory=dict)
+    compact_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
 
 
 class NewItems(Body):
@@ -45,7 +48,10 @@ class AppendedItems(Model):
 
 async def create_context(call: Call[NoParams, NewContext]) -> Context:
     """Create a context; it belongs to the caller."""
-    return await call.platform.suite.contexts.create(call.principal, call.body.title, call.body.metadata)
+    body = call.body
+    return await call.platform.suite.contexts.create(
+        call.principal, body.title, body.metadata, compact_above=body.compact_above
+    )
 
 
 async def list_contexts(call: Call[ContextPage, NoBody]) -> Page[Context]:

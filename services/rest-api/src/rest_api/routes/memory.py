@@ -5,8 +5,10 @@ from uuid import UUID
 from pydantic import Field
 
 from devops_mcp.models.base import Model
+from devops_mcp.models.contexts import Context
 from devops_mcp.models.windows import Window, WindowRequest
-from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, Nothing
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, Nothing
+from rest_api.routes.contexts import OneContext
 
 TAG = "contexts"
 
@@ -20,6 +22,12 @@ class WindowOf(WindowRequest):
 class OneItem(Model):
     context_id: UUID
     position: int = Field(ge=1, le=2_147_483_647)
+
+
+class Compaction(Body):
+    """The latest items that make up `keep_tokens` are left as they are."""
+
+    keep_tokens: int = Field(default=1_000, ge=0, le=1_000_000_000)
 
 
 async def get_context_window(call: Call[WindowOf, NoBody]) -> Window:
@@ -42,10 +50,27 @@ async def unpin_context_item(call: Call[OneItem, NoBody]) -> Nothing:
     return Nothing()
 
 
+async def compact_context(call: Call[OneContext, Compaction]) -> Context:
+    """Have a context summed up in the background. The items stay; summaries say which of them they stand for."""
+    contexts = call.platform.suite.contexts
+    return await contexts.compact(call.principal, call.params.context_id, keep_tokens=call.body.keep_tokens)
+
+
 _CONTEXT = "/api/v1/contexts/{context_id}"
 _PIN = f"{_CONTEXT}/items/{{position}}/pin"
 MEMORY: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", f"{_CONTEXT}/window", TAG, get_context_window, Window, params=WindowOf, errors=(404,)),
+    Endpoint(
+        "POST",
+        f"{_CONTEXT}/compact",
+        TAG,
+        compact_context,
+        Context,
+        params=OneContext,
+        body=Compaction,
+        status=202,
+        errors=(404,),
+    ),
     Endpoint("PUT", _PIN, TAG, pin_context_item, Nothing, params=OneItem, status=204, errors=(404,)),
     Endpoint("DELETE", _PIN, TAG, unpin_context_item, Nothing, params=OneItem, status=204, errors=(404,)),
 )

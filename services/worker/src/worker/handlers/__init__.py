@@ -10,22 +10,32 @@ from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 from devops_mcp.events.messages import (
+    CompactionRequested,
     EmbeddingRequested,
     EventReceived,
     Message,
     NotificationDue,
     TaskReady,
 )
+from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.operations.webhook_sending import WebhookSender
-from worker.handlers import embedding_requested, event_received, notification_due, task_ready
+from worker.handlers import (
+    compaction_requested,
+    embedding_requested,
+    event_received,
+    notification_due,
+    task_ready,
+)
 
 Traces: TypeAlias = Mapping[UUID, str]
 """Traceparents of the messages' processing, by message id."""
 
-MessageT = TypeVar("MessageT", EventReceived, EmbeddingRequested, TaskReady, NotificationDue)
+MessageT = TypeVar(
+    "MessageT", EventReceived, EmbeddingRequested, TaskReady, NotificationDue, CompactionRequested
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Handlers:
     embedder: PassageEmbedder | None
     runner: TaskRunner
     sender: WebhookSender
+    compactor: Compactor
 
     async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
         """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
@@ -53,6 +64,10 @@ class Handlers:
                 return await task_ready.handle(self.runner, tenant_id, _all(TaskReady, messages))
             case NotificationDue():
                 return await notification_due.handle(self.sender, tenant_id, _all(NotificationDue, messages))
+            case CompactionRequested():
+                return await compaction_requested.handle(
+                    self.compactor, tenant_id, _all(CompactionRequested, messages)
+                )
             case _:
                 assert_never(first)
 
