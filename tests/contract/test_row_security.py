@@ -13,7 +13,7 @@ from devops_mcp.models.errors import NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.repositories.database import open_database
 
-DEFINER_FUNCTIONS = {"find_api_keys", "ensure_partitions"}
+DEFINER_FUNCTIONS = {"find_api_keys", "find_credentials", "find_tenant", "list_tenants", "ensure_partitions"}
 """What runs with the owner's rights, each for a reason given in its migration."""
 WITHOUT_TENANT = {"schema_migrations"}
 
@@ -68,7 +68,10 @@ def test_what_crosses_tenants_is_listed(owner):
     assert sorted(row for row in policies if row[1:] != ("{public}", "ALL", own, own)) == [
         ("api_keys.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("outbox.relay", "{devops_mcp_worker}", "ALL", "true", own),
+        ("roles.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
+        ("tenants.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("tenants.upkeep", "{devops_mcp_worker}", "SELECT", "true", None),
+        ("users.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
     ]
     assert {name.rsplit("_", 2)[0] for name in partitions} == {"events", "audit_log"}
 

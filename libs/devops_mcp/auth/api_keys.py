@@ -34,6 +34,12 @@ def generate_key() -> str:
     return f"dm_{prefix}_{secrets.token_urlsafe(32)}"
 
 
+def with_new_secret(prefix: str) -> tuple[str, bytes]:
+    """A key of this prefix with another secret, and the hash to keep of it."""
+    secret = secrets.token_urlsafe(32)
+    return f"dm_{prefix}_{secret}", hash_secret(secret)
+
+
 def parse_key(key: str) -> KeyParts | None:
     """The key's parts; None when it is not of the form."""
     match = _FORM.fullmatch(key)
@@ -46,5 +52,9 @@ def hash_secret(secret: str) -> bytes:
 
 def is_valid(key: ApiKey, secret: str, now: datetime) -> bool:
     """Whether `secret` is the key's, and the key still in force; the comparison takes the same time wherever they differ."""
-    matches = hmac.compare_digest(key.secret_hash, hash_secret(secret))
-    return matches and key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
+    hashed = hash_secret(secret)
+    matches = hmac.compare_digest(key.secret_hash, hashed)
+    matched_before = hmac.compare_digest(key.previous_hash or bytes(32), hashed)
+    overlaps = key.previous_until is not None and now < key.previous_until
+    good = matches or (matched_before and overlaps)
+    return good and key.revoked_at is None and (key.expires_at is None or now < key.expires_at)

@@ -1,13 +1,19 @@
 """From a request's headers to its principal."""
 
+import base64
+import binascii
+import hmac
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 
+from pydantic import SecretStr
+
 from devops_mcp.auth.api_keys import hash_secret, is_valid, parse_key
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import Unauthenticated
-from devops_mcp.models.principals import ApiKey, Principal
+from devops_mcp.models.principals import FoundKey, Principal
 
 REMEMBERED_S = 3.0
 """How long a key found is believed without looking again; revocation takes effect within it."""
@@ -24,19 +30,25 @@ class Authenticator:
 
     def __init__(
         self,
-        find_keys: Callable[[str], Awaitable[list[ApiKey]]],
+        find_keys: Callable[[str], Awaitable[list[FoundKey]]],
         *,
+        basic: Callable[[str, SecretStr], Awaitable[Principal]] | None = None,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find_keys = find_keys
+        self._basic = basic
+        self._memory_key = secrets.token_bytes(32)
         self._now = now
         self._monotonic = monotonic
         self._remembered: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """The caller; `headers` has lower-case names. Raises `Unauthenticated`, or `Unavailable` when keys cannot be looked up."""
-        return await self.principal_of(_credential(headers))
+        credential = _credential(headers, basic=self._basic is not None)
+        if isinstance(credential, str):
+            return await self.principal_of(credential)
+        return await self._of_password(*credential)
 
     async def principal_of(self, key: str) -> Principal:
         """The owner of an API key; raises as `authenticate` does."""
@@ -48,6 +60,16 @@ class Authenticator:
         self._remember(digest, principal)
         return principal
 
+    async def _of_password(self, username: str, password: str) -> Principal:
+        assert self._basic is not None
+        digest = hmac.digest(self._memory_key, f"{username}\0{password}".encode("utf-8", "replace"), "sha256")
+        known = self._remembered.get(digest)
+        if known is not None and self._monotonic() < known[0]:
+            return known[1]
+        principal = await self._basic(username, SecretStr(password))
+        self._remember(digest, principal)
+        return principal
+
     async def _look_up(self, key: str) -> Principal:
         parts = parse_key(key)
         if parts is None:
@@ -55,14 +77,7 @@ class Authenticator:
         now = self._now()
         for found in await self._find_keys(parts.prefix):
             if is_valid(found, parts.secret, now):
-                return Principal(
-                    id=found.id,
-                    tenant_id=found.tenant_id,
-                    kind=found.kind,
-                    name=found.name,
-                    grants=found.grants,
-                    toolsets=found.toolsets,
-                )
+                return found.principal()
         raise Unauthenticated("the API key is not valid")
 
     def _remember(self, digest: bytes, principal: Principal) -> None:
@@ -72,10 +87,24 @@ class Authenticator:
             self._remembered.popitem(last=False)
 
 
-def _credential(headers: Mapping[str, str]) -> str:
+def _credential(headers: Mapping[str, str], *, basic: bool) -> str | tuple[str, str]:
+    """An API key, or a username and its password where these are taken."""
     if key := headers.get("x-api-key"):
         return key
     scheme, _, credential = headers.get("authorization", "").partition(" ")
+    if basic and scheme.lower() == "basic":
+        return _username_and_password(credential.strip())
     if scheme.lower() != "bearer" or not credential:
         raise Unauthenticated(f"this needs an API key; {_HINT}")
     return credential.strip()
+
+
+def _username_and_password(encoded: str) -> tuple[str, str]:
+    """RFC 7617, in UTF-8."""
+    try:
+        username, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        raise Unauthenticated("the Basic credential is not base64 of 'username:password'") from None
+    if not colon:
+        raise Unauthenticated("the Basic credential is not base64 of 'username:password'")
+    return username, password

@@ -17,6 +17,7 @@ from devops_mcp.config.settings import PREFIX
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.models.errors import ConfigurationError, Conflict, PlatformError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import PrincipalKind
 from devops_mcp.operations.bootstrap import add_key
 from devops_mcp.repositories.migrate import migrate
@@ -45,9 +46,13 @@ def migrate_database() -> None:
 def create_key(
     name: Annotated[str, typer.Option(help="Whose key it is; it stands in the audit log.")],
     grant: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(help="A permission pattern, such as 'tools:read:*' or '*'; repeat for several."),
-    ],
+    ] = None,
+    role: Annotated[
+        list[BuiltInRole] | None,
+        typer.Option(help="A built-in role; repeat for several."),
+    ] = None,
     kind: Annotated[PrincipalKind, typer.Option(help="Who uses it.")] = PrincipalKind.SERVICE,
     toolset: Annotated[
         list[str] | None,
@@ -64,7 +69,8 @@ def create_key(
             _owner_url(),
             key,
             name=name,
-            grants=tuple(grant),
+            grants=tuple(grant or ()),
+            roles=tuple(role or ()),
             kind=kind,
             toolsets=tuple(toolset or ()),
             tenant_id=tenant,

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     mcp: McpServerSettings = McpServerSettings()
     worker: WorkerServerSettings = WorkerServerSettings()
 
+    basic_authentication: bool = False
+    """Whether a username and its password are taken in every request (`Authorization: Basic`), for callers that can do nothing else."""
+
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: LogFormat = LogFormat.JSON
     otlp_endpoint: str | None = None

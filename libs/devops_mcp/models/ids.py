@@ -6,6 +6,8 @@ from uuid_utils.compat import uuid7
 
 DEFAULT_TENANT_ID = UUID("00000000-0000-7000-8000-000000000001")
 """The tenant that the first migration creates; installations with one tenant use no other."""
+OPERATOR_TENANT_ID = DEFAULT_TENANT_ID
+"""The tenant of who runs the platform: only there can somebody be allowed to create and suspend tenants."""
 
 
 def new_id() -> UUID:

@@ -6,6 +6,7 @@ from devops_mcp.auth.api_keys import hash_secret, parse_key
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.permissions import BuiltInRole, require_grants
 from devops_mcp.models.principals import ApiKey, PrincipalKind
 from devops_mcp.repositories.api_keys import insert_as_owner
 
@@ -19,14 +20,17 @@ async def add_key(
     *,
     name: str,
     grants: tuple[str, ...],
+    roles: tuple[BuiltInRole, ...] = (),
     kind: PrincipalKind,
     toolsets: tuple[str, ...] = (),
     tenant_id: UUID = DEFAULT_TENANT_ID,
 ) -> bool:
-    """Let `key` do what `grants` cover in the tenant; whether it was new. Only its hash is kept.
+    """Let `key` do what `roles` and `grants` cover in the tenant; whether it was new. Only its hash is kept.
 
-    Raises `NotFound` for a tenant that does not exist, `Unavailable` when the owner gets no connection.
+    Raises `InvalidInput` for a text that is no grant, `NotFound` for a tenant that does not exist,
+    `Unavailable` when the owner gets no connection.
     """
+    require_grants(grants)
     parts = parse_key(key)
     if parts is None:
         raise ValueError("the key is not of the form dm_<prefix>_<secret>")
@@ -37,6 +41,7 @@ async def add_key(
         secret_hash=hash_secret(parts.secret),
         kind=kind,
         name=name,
+        roles=roles,
         grants=grants,
         toolsets=toolsets,
         created_at=utc_now(),
@@ -54,7 +59,7 @@ def _creation(key: ApiKey) -> AuditRecord:
         target=f"key:{key.prefix}",
         outcome="ok",
         duration_ms=0.0,
-        arguments={"name": key.name, "kind": key.kind, "grants": list(key.grants)},
+        arguments={"name": key.name, "kind": key.kind, "roles": list(key.roles), "grants": list(key.grants)},
         at=key.created_at,
     )
 

@@ -10,6 +10,8 @@ from devops_mcp.models.errors import NotFound
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.schemas import brief
 
+Systems = Mapping[str, tuple[str, ...]]
+"""The systems that a tenant has, and the names of its integrations of each."""
 SUITE = "suite"
 """The system of the tools that are the suite's own."""
 
@@ -21,10 +23,19 @@ class CatalogueEntry:
     tool: AnyTool
     system: str
 
-    @property
-    def permission(self) -> str:
-        """What a principal needs: `tools:<effect>:<name>`."""
-        return f"tools:{self.tool.effect}:{self.tool.name}"
+    @cached_property
+    def permissions(self) -> tuple[str, str]:
+        """What a principal needs, one of them: `tools:<effect>:<name>` or `tools:<risk>:<name>`."""
+        return f"tools:{self.tool.effect}:{self.tool.name}", f"tools:{self.tool.risk}:{self.tool.name}"
+
+    def allows(self, principal: Principal, integrations: Iterable[str]) -> bool:
+        """Whether the principal may call it, on one of these integrations at least.
+
+        A grant that ends in `@<integration>` holds for that one only; any other for all of them.
+        """
+        if not self.tool.needs_grant or principal.may(*self.permissions):
+            return True
+        return any(principal.may(*(f"{p}@{name}" for p in self.permissions)) for name in integrations)
 
     @cached_property
     def input_schema(self) -> JsonObject:
@@ -56,8 +67,8 @@ class Catalogue:
         if len(self._entries) != len(entries):
             raise ValueError("two tools share a name")
 
-    def visible(self, principal: Principal, systems: frozenset[str]) -> tuple[CatalogueEntry, ...]:
-        """The tools of the suite and of `systems` that the principal may call."""
+    def visible(self, principal: Principal, systems: Systems) -> tuple[CatalogueEntry, ...]:
+        """The tools of the suite and of `systems`, with the names of their integrations, that the principal may call."""
         return tuple(e for e in self._entries.values() if _allowed(e, principal, systems))
 
     def input_schema(self, name: str) -> JsonObject | None:
@@ -65,7 +76,7 @@ class Catalogue:
         entry = self._entries.get(name)
         return entry.input_schema if entry else None
 
-    def get(self, name: str, principal: Principal, systems: frozenset[str]) -> CatalogueEntry:
+    def get(self, name: str, principal: Principal, systems: Systems) -> CatalogueEntry:
         """The tool, if it is visible. Raises `NotFound`, the same whether it is hidden or absent."""
         entry = self._entries.get(name)
         if entry is None or not _allowed(entry, principal, systems):
@@ -78,9 +89,10 @@ class Catalogue:
         return NotFound(f"there is no tool {name!r}; find tools with tools_search")
 
 
-def _allowed(entry: CatalogueEntry, principal: Principal, systems: frozenset[str]) -> bool:
-    there = entry.system == SUITE or entry.system in systems
-    return there and (not entry.tool.needs_grant or principal.may(entry.permission))
+def _allowed(entry: CatalogueEntry, principal: Principal, systems: Systems) -> bool:
+    if entry.system == SUITE:
+        return entry.allows(principal, ())
+    return entry.system in systems and entry.allows(principal, systems[entry.system])
 
 
 def _properties(schema: JsonObject) -> JsonObject:

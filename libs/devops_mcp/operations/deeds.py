@@ -35,13 +35,17 @@ def deed_of_ours(
 
 async def permit(database: Database, principal: Principal, permission: str, target: str) -> None:
     """Raise `Forbidden`, and leave a record of it, unless the principal has the permission to change something."""
-    if principal.may(permission):
-        return
-    done = deed(principal, permission.replace(":", "."), target)
-    record = replace(done, outcome="denied", error_code=Forbidden.code)
+    if not principal.may(permission):
+        action = permission.replace(":", ".")
+        raise await denial(database, principal, action, target, f"lacks the permission {permission!r}")
+
+
+async def denial(database: Database, principal: Principal, action: str, target: str, why: str) -> Forbidden:
+    """The error to raise, once a record is left of what the principal was refused."""
+    record = replace(deed(principal, action, target), outcome="denied", error_code=Forbidden.code)
     async with database.transaction(principal.tenant_id) as tx:
         await tx.audit.append([record])
-    raise Forbidden(f"{principal.name} lacks the permission {permission!r}")
+    return Forbidden(f"{principal.name} {why}")
 
 
 def _record(

@@ -38,9 +38,7 @@ class Integrations:
             tenant_id: tuple(i for i in integrations if i.tenant_id == tenant_id)
             for tenant_id in {i.tenant_id for i in integrations}
         }
-        self._systems = {
-            tenant_id: frozenset(i.adapter.name for i in own) for tenant_id, own in self._of.items()
-        }
+        self._systems = {tenant_id: _by_system(own) for tenant_id, own in self._of.items()}
         self.policies = policies
         """What stands between us and each, by `<tenant>/<name>`: for the metrics."""
 
@@ -54,9 +52,9 @@ class Integrations:
             for i in self.of(tenant_id)
         )
 
-    def systems(self, tenant_id: UUID) -> frozenset[str]:
-        """The systems that the tenant has an integration for."""
-        return self._systems.get(tenant_id, frozenset())
+    def systems(self, tenant_id: UUID) -> Mapping[str, tuple[str, ...]]:
+        """The systems that the tenant has an integration for, and the names of these."""
+        return self._systems.get(tenant_id, {})
 
     def resolve(self, tenant_id: UUID, system: str, target: str | None) -> Integration:
         """The tenant's integration of `system` named `target`, or its first. Raises `NotFound` that names those there are."""
@@ -107,6 +105,11 @@ async def open_integrations(
             for settings in configured
         ]
         yield Integrations(opened, policies)
+
+
+def _by_system(integrations: Sequence[Integration]) -> dict[str, tuple[str, ...]]:
+    systems = dict.fromkeys(i.adapter.name for i in integrations)
+    return {system: tuple(i.name for i in integrations if i.adapter.name == system) for system in systems}
 
 
 def _given(

@@ -25,6 +25,7 @@ from devops_mcp.embedding.choose import open_provider
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.accounts import Accounts, open_accounts
 from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.audit import open_audit_trail
 from devops_mcp.operations.call_ledger import CallLedger
@@ -59,6 +60,7 @@ class Platform:
     database: Database
     redis: Redis
     authenticator: Authenticator
+    accounts: Accounts
     adapters: Mapping[str, AnyAdapter]
     integrations: Integrations
     catalogue: Catalogue
@@ -98,6 +100,7 @@ async def open_platform(
         embedding = await stack.enter_async_context(
             open_provider(settings.embedding_provider, settings.embedding_model_dir)
         )
+        accounts = stack.enter_context(open_accounts(database, redis))
         changes = Changes(redis)
         integrations = await stack.enter_async_context(
             open_integrations(settings.integrations, adapters, outside, changes.of_list)
@@ -144,7 +147,11 @@ async def open_platform(
         yield Platform(
             database=database,
             redis=redis,
-            authenticator=Authenticator(database.find_api_keys),
+            authenticator=Authenticator(
+                database.find_api_keys,
+                basic=accounts.login.verify_password if settings.basic_authentication else None,
+            ),
+            accounts=accounts,
             adapters=adapters,
             integrations=integrations,
             catalogue=catalogue,

@@ -35,7 +35,7 @@ from devops_mcp.operations.arguments import validate
 from devops_mcp.operations.call_ledger import INPUT_REQUIRED, CallLedger
 from devops_mcp.operations.catalogue import SUITE, Catalogue, CatalogueEntry
 from devops_mcp.operations.confirmation import Confirmation
-from devops_mcp.operations.integrations import Integrations
+from devops_mcp.operations.integrations import Integration, Integrations
 from devops_mcp.operations.pacing import PacedConversation
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.shaping import Shaped, shape
@@ -247,6 +247,7 @@ class ToolService:
     async def _read(self, requester: Requester, entry: CatalogueEntry, params: Params) -> ToolOutcome:
         if not entry.tool.cache_for:
             return await self._run(requester, entry, params)
+        self._client(requester, entry, params)  # what may no longer be asked is not answered from memory
         # Kept per principal: what one may see, another may not; and a handle in the answer is its owner's.
         principal = requester.principal
         key = (principal.tenant_id, principal.id, entry.tool.name, params.model_dump_json())
@@ -321,10 +322,22 @@ class ToolService:
     def _client(self, requester: Requester, entry: CatalogueEntry, params: Params) -> Any:
         if entry.system == SUITE:
             return self.desk_of(requester)
-        integration = self._integrations.resolve(requester.principal.tenant_id, entry.system, params.target)
+        integration = self._integration(requester.principal, entry, params.target)
         if integration.read_only and entry.tool.effect is not Effect.READ:
             raise Forbidden(f"integration {integration.name} is read-only")
         return integration.client
+
+    def _integration(self, principal: Principal, entry: CatalogueEntry, target: str | None) -> Integration:
+        """The one that is named, or the first that the principal may use. Raises `NotFound` or `Forbidden`."""
+        if target is None:
+            names = self._integrations.systems(principal.tenant_id).get(entry.system, ())
+            target = next((name for name in names if entry.allows(principal, (name,))), None)
+        integration = self._integrations.resolve(principal.tenant_id, entry.system, target)
+        if not entry.allows(principal, (integration.name,)):
+            raise Forbidden(
+                f"{principal.name} lacks the permission '{entry.permissions[0]}@{integration.name}'"
+            )
+        return integration
 
     def desk_of(self, requester: Requester) -> Any:
         """What the suite's own tools and prompts work with, for this requester."""

@@ -1,22 +1,78 @@
 """API keys."""
 
+from datetime import datetime
+from uuid import UUID
+
 from psycopg import AsyncConnection, errors
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.errors import NotFound
-from devops_mcp.models.principals import ApiKey
+from devops_mcp.models.principals import ApiKey, FoundKey
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.owner import connect_as_owner
 
 
-async def find_by_prefix(connection: AsyncConnection[TupleRow], prefix: str) -> list[ApiKey]:
-    """Keys with this prefix, of any tenant; the caller compares the hash."""
-    async with connection.cursor(row_factory=class_row(ApiKey)) as cursor:
+class ApiKeys:
+    """The keys of one tenant."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def add(self, key: ApiKey) -> bool:
+        """False when the tenant has a key of this prefix."""
+        return await _insert(self._connection, key)
+
+    async def find(self, key_id: UUID) -> ApiKey | None:
+        """The key, which nobody else changes until the transaction ends."""
+        async with self._connection.cursor(row_factory=class_row(ApiKey)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, tenant_id, prefix, secret_hash, kind, name, roles, grants, toolsets, user_id, created_at, expires_at, revoked_at,
+                    previous_hash, previous_until
+                FROM api_keys WHERE id = %s FOR UPDATE
+                """,
+                (key_id,),
+            )
+            return await cursor.fetchone()
+
+    async def page(self, user_id: UUID | None, before: UUID | None, limit: int) -> list[ApiKey]:
+        """Newest first, revoked and expired ones too; all of them, or one user's."""
+        async with self._connection.cursor(row_factory=class_row(ApiKey)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, tenant_id, prefix, secret_hash, kind, name, roles, grants, toolsets, user_id, created_at, expires_at, revoked_at,
+                    previous_hash, previous_until
+                FROM api_keys
+                WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                ORDER BY id DESC LIMIT %(limit)s
+                """,
+                {"user_id": user_id, "before": before, "limit": limit},
+            )
+            return await cursor.fetchall()
+
+    async def put_secret(self, key: ApiKey) -> None:
+        """Write the secret's hash, and that of the one before."""
+        await self._connection.execute(
+            "UPDATE api_keys SET secret_hash = %s, previous_hash = %s, previous_until = %s WHERE id = %s",
+            (key.secret_hash, key.previous_hash, key.previous_until, key.id),
+        )
+
+    async def revoke(self, key_id: UUID, now: datetime) -> None:
+        await self._connection.execute(
+            "UPDATE api_keys SET revoked_at = %s, previous_hash = NULL, previous_until = NULL WHERE id = %s",
+            (now, key_id),
+        )
+
+
+async def find_by_prefix(connection: AsyncConnection[TupleRow], prefix: str) -> list[FoundKey]:
+    """Keys with this prefix, of any tenant, with what their roles and users may; the caller compares the hash."""
+    async with connection.cursor(row_factory=class_row(FoundKey)) as cursor:
         await cursor.execute(
             """
-            SELECT id, tenant_id, prefix, secret_hash, kind, name, grants, toolsets, created_at, expires_at, revoked_at
-            FROM find_api_keys(%s)
+            SELECT id, tenant_id, prefix, secret_hash, kind, name, roles, grants, toolsets, user_id, created_at, expires_at, revoked_at,
+                previous_hash, previous_until, role_grants, user_roles, user_grants
+            FROM find_credentials(%s)
             """,
             (prefix,),
         )
@@ -40,12 +96,17 @@ async def _insert(connection: AsyncConnection[TupleRow], key: ApiKey) -> bool:
     try:
         cursor = await connection.execute(
             """
-            INSERT INTO api_keys (tenant_id, id, prefix, secret_hash, kind, name, grants, toolsets, created_at, expires_at)
-            SELECT %(tenant_id)s, %(id)s, %(prefix)s, %(secret_hash)s, %(kind)s, %(name)s, %(grants)s, %(toolsets)s, %(created_at)s,
-                   %(expires_at)s
+            INSERT INTO api_keys (tenant_id, id, prefix, secret_hash, kind, name, roles, grants, toolsets, user_id, created_at, expires_at)
+            SELECT %(tenant_id)s, %(id)s, %(prefix)s, %(secret_hash)s, %(kind)s, %(name)s, %(roles)s, %(grants)s, %(toolsets)s, %(user_id)s,
+                %(created_at)s, %(expires_at)s
             WHERE NOT EXISTS (SELECT FROM api_keys WHERE tenant_id = %(tenant_id)s AND prefix = %(prefix)s)
             """,
-            {**key.model_dump(), "grants": list(key.grants), "toolsets": list(key.toolsets)},
+            {
+                **key.model_dump(),
+                "roles": list(key.roles),
+                "grants": list(key.grants),
+                "toolsets": list(key.toolsets),
+            },
         )
     except errors.ForeignKeyViolation:
         raise NotFound(f"there is no tenant {key.tenant_id}") from None

@@ -10,9 +10,10 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from devops_mcp.models.errors import DeadlineExceeded, Unavailable
-from devops_mcp.models.principals import ApiKey
+from devops_mcp.models.principals import FoundKey
 from devops_mcp.repositories.api_keys import find_by_prefix
 from devops_mcp.repositories.outbox import Relay
+from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
 
 Connection = AsyncConnection[TupleRow]
@@ -46,11 +47,17 @@ class Database:
         async with self._begun(sql.SQL("BEGIN")) as connection:
             yield Relay(connection)
 
-    async def find_api_keys(self, prefix: str) -> list[ApiKey]:
+    async def find_api_keys(self, prefix: str) -> list[FoundKey]:
         """The keys of whatever tenant that have this prefix: the one look-up that precedes knowing the tenant."""
         with _translated():
             async with self._connection(_ALIVE) as connection:
                 return await find_by_prefix(connection, prefix)
+
+    async def find_tenant(self, named: str) -> UUID | None:
+        """The tenant of this slug or id, for a login that names it."""
+        with _translated():
+            async with self._connection(_ALIVE) as connection:
+                return await find_tenant(connection, named)
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
         """Create the partitions of the coming months; return how many were new. Only the worker's role may."""

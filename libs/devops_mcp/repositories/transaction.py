@@ -5,6 +5,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from devops_mcp.repositories.api_keys import ApiKeys
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.compactions import Compactions
 from devops_mcp.repositories.context_windows import ContextWindows
@@ -17,7 +18,10 @@ from devops_mcp.repositories.passages import Passages
 from devops_mcp.repositories.principals import Principals
 from devops_mcp.repositories.processed import ProcessedMessages
 from devops_mcp.repositories.results import KeptResults
+from devops_mcp.repositories.roles import Roles
 from devops_mcp.repositories.tasks import Tasks
+from devops_mcp.repositories.tenants import Tenants
+from devops_mcp.repositories.users import Users
 from devops_mcp.repositories.webhook_deliveries import WebhookDeliveries
 from devops_mcp.repositories.webhook_endpoints import WebhookEndpoints
 
@@ -27,6 +31,7 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
         self.tenant_id = tenant_id
+        self.api_keys = ApiKeys(connection)
         self.audit = AuditLog(connection)
         self.compactions = Compactions(connection)
         self.contexts = Contexts(connection)
@@ -39,6 +44,9 @@ class Transaction:
         self.processed = ProcessedMessages(connection)
         self.principals = Principals(connection)
         self.results = KeptResults(connection)
+        self.roles = Roles(connection)
         self.tasks = Tasks(connection)
+        self.tenants = Tenants(connection)
+        self.users = Users(connection)
         self.webhook_deliveries = WebhookDeliveries(connection)
         self.webhook_endpoints = WebhookEndpoints(connection)

@@ -18,6 +18,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from devops_mcp.config import ServerSettings
 from devops_mcp.models.errors import PayloadTooLarge, PlatformError
 from devops_mcp.models.ids import new_id
+from devops_mcp.observability.caller import set_address
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, continued
 from devops_mcp.serving import cors, problems
@@ -237,6 +238,8 @@ def _identify(scope: Scope, head: _Head) -> str:
     scope.setdefault("state", {})["request_id"] = request_id
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
+    client = scope.get("client")
+    set_address(client[0] if client else None)
     return request_id
 
 

@@ -8,16 +8,16 @@ from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key
 from devops_mcp.auth.authenticator import REMEMBERED_S, Authenticator
 from devops_mcp.models.errors import Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
-from devops_mcp.models.principals import ApiKey, PrincipalKind
+from devops_mcp.models.principals import FoundKey, PrincipalKind
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 KEY = generate_key()
 
 
-def row(key: str, **changes: object) -> ApiKey:
+def row(key: str, **changes: object) -> FoundKey:
     parts = parse_key(key)
     assert parts is not None
-    return ApiKey(
+    return FoundKey(
         id=new_id(),
         tenant_id=DEFAULT_TENANT_ID,
         prefix=parts.prefix,
@@ -32,12 +32,12 @@ def row(key: str, **changes: object) -> ApiKey:
 class Keys:
     """The rows there are, how often they were asked for, and a clock to move."""
 
-    def __init__(self, *rows: ApiKey) -> None:
+    def __init__(self, *rows: FoundKey) -> None:
         self.rows = list(rows)
         self.asked = 0
         self.time_s = 0.0
 
-    async def find(self, prefix: str) -> list[ApiKey]:
+    async def find(self, prefix: str) -> list[FoundKey]:
         self.asked += 1
         return [row for row in self.rows if row.prefix == prefix]
 

@@ -74,7 +74,7 @@ class FastCalls:
         try:
             principal = await caller.principal()
             view = view_of(scope, principal)
-            key = (principal.tenant_id, principal.grants, view, cursor, version)
+            key = (principal.tenant_id, principal.grants, principal.limits, view, cursor, version)
             page = self._pages.get(key)
             if page is None:
                 page = self._pages[key] = self._made(Requester(principal, view), cursor, version)

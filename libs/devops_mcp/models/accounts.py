@@ -1,0 +1,94 @@
+"""People with a password or an identity from outside, the roles that are made for a tenant, and tenants."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
+
+from devops_mcp.models.base import Model
+from devops_mcp.models.permissions import GRANT_PATTERN, MAX_GRANTS
+from devops_mcp.models.principals import Account
+
+MIN_PASSWORD = 12
+MAX_PASSWORD = 256
+"""Characters."""
+
+
+def _lowered(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _long_enough(password: SecretStr) -> SecretStr:
+    if not MIN_PASSWORD <= len(password.get_secret_value()) <= MAX_PASSWORD:
+        raise ValueError(f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    return password
+
+
+Username = Annotated[
+    str, BeforeValidator(_lowered), StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+]
+Email = Annotated[
+    str,
+    BeforeValidator(_lowered),
+    StringConstraints(pattern=r"^[^\s@/]{1,64}@[^\s@/]{1,190}$", max_length=254),
+]
+Slug = Annotated[str, BeforeValidator(_lowered), StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,62}$")]
+Password = Annotated[SecretStr, AfterValidator(_long_enough)]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Grant = Annotated[str, StringConstraints(pattern=GRANT_PATTERN)]
+RoleNames = Annotated[tuple[RoleName, ...], Field(max_length=20)]
+Grants = Annotated[tuple[Grant, ...], Field(max_length=MAX_GRANTS)]
+
+
+class UserStatus(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+class User(Model):
+    """A person of a tenant. Its grants are its own and those of its roles together."""
+
+    id: UUID
+    username: str
+    email: str | None = None
+    name: str
+    status: UserStatus
+    roles: tuple[str, ...]
+    grants: tuple[str, ...]
+    has_password: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserCredentials(Account):
+    """What decides whether somebody may log in, and as whom."""
+
+    username: str
+    status: UserStatus
+    password_hash: str | None
+
+
+class Role(Model):
+    """A set of grants under a name. The built-in ones are the same in every tenant."""
+
+    name: str
+    description: str = ""
+    grants: tuple[str, ...]
+    built_in: bool = False
+
+
+class TenantStatus(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+class Tenant(Model):
+    """`slug` stands for the tenant in a login, as in `acme/alice`; a tenant without one is named by its id."""
+
+    id: UUID
+    name: str
+    slug: str | None
+    status: TenantStatus
+    created_at: datetime

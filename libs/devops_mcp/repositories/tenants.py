@@ -1,0 +1,68 @@
+"""Tenants: one's own, and for who runs the platform all of them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from devops_mcp.models.accounts import Tenant
+from devops_mcp.models.errors import Conflict
+
+
+class Tenants:
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def own(self) -> Tenant | None:
+        """The transaction's tenant, which nobody else changes until it ends."""
+        async with self._connection.cursor(row_factory=class_row(Tenant)) as cursor:
+            await cursor.execute(
+                """
+                SELECT tenant_id AS id, name, slug, CASE WHEN suspended_at IS NULL THEN 'active' ELSE 'suspended' END AS status, created_at
+                FROM tenants WHERE tenant_id = current_tenant() FOR UPDATE
+                """
+            )
+            return await cursor.fetchone()
+
+    async def add(self, tenant: Tenant) -> None:
+        """Create the transaction's tenant. Raises `Conflict` when its slug names another one."""
+        await self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('devops_mcp.tenants'))")
+        cursor = await self._connection.execute("SELECT find_tenant(%s)", (tenant.slug,))
+        row = await cursor.fetchone()
+        if row is not None and row[0] is not None:
+            raise Conflict(f"there is a tenant {tenant.slug!r} already")
+        await self._connection.execute(
+            "INSERT INTO tenants (tenant_id, name, slug, created_at) VALUES (%s, %s, %s, %s)",
+            (tenant.id, tenant.name, tenant.slug, tenant.created_at),
+        )
+
+    async def rename(self, name: str) -> None:
+        await self._connection.execute(
+            "UPDATE tenants SET name = %s WHERE tenant_id = current_tenant()", (name,)
+        )
+
+    async def put_suspended(self, since: datetime | None) -> None:
+        await self._connection.execute(
+            "UPDATE tenants SET suspended_at = %s WHERE tenant_id = current_tenant()", (since,)
+        )
+
+    async def page_of_all(self, after: UUID | None, limit: int) -> list[Tenant]:
+        """By id; nothing unless the transaction is of the operator's tenant."""
+        async with self._connection.cursor(row_factory=class_row(Tenant)) as cursor:
+            await cursor.execute(
+                """
+                SELECT tenant_id AS id, name, slug, CASE WHEN suspended_at IS NULL THEN 'active' ELSE 'suspended' END AS status, created_at
+                FROM list_tenants(%s, %s)
+                """,
+                (after, limit),
+            )
+            return await cursor.fetchall()
+
+
+async def find_tenant(connection: AsyncConnection[TupleRow], named: str) -> UUID | None:
+    """The tenant of this slug or id."""
+    cursor = await connection.execute("SELECT find_tenant(%s)", (named,))
+    row = await cursor.fetchone()
+    found: UUID | None = row[0] if row else None
+    return found
