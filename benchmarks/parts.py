@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks.measure import Row, Series, alternate, cpu_seconds, latency, throughput, timed_calls
 from benchmarks.world import World, connected, request, spread
+from devops_mcp.embedding.base import Purpose
 from devops_mcp.embedding.local import Model, default_folder, open_local
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName
@@ -323,7 +324,7 @@ async def embedding(world: World) -> list[Row]:
         async def provided() -> tuple[float, list[float]]:
             rate, _ = await timed_calls(1, lambda _: _ignore(provider.embed(texts)))
             _, seconds = await timed_calls(
-                30, lambda _: _ignore(provider.embed_query("why did the build fail?"))
+                30, lambda _: _ignore(provider.embed(["why did the build fail?"], Purpose.QUESTION))
             )
             return rate * len(texts), seconds
 

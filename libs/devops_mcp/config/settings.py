@@ -94,6 +94,49 @@ class SummaryModelSettings(_Section):
     timeout_s: float = Field(default=60.0, gt=0, le=600)
 
 
+class EmbeddingVendor(StrEnum):
+    """Whose interface an embedding model is asked by; vLLM, Ollama and Text Embeddings Inference speak OpenAI's."""
+
+    OPENAI = "openai"
+    AZURE = "azure"
+    BEDROCK = "bedrock"
+    GOOGLE = "google"
+    LOCAL = "local"
+
+
+class EmbeddingModelSettings(_Section):
+    """A model that embeds. Those of one `space` stand in for each other, so give two the same only where their vectors are the same."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,79}$")
+    provider: EmbeddingVendor
+    model: str | None = None
+    """What the service calls it, with Azure the deployment; None: `name`."""
+    base_url: str | None = None
+    """Where `/embeddings` begins, as `http://localhost:11434/v1`; needed where the service is not the vendor's own."""
+    api_key: SecretStr | None = None
+    region: str | None = None
+    """Of Bedrock; None: `aws_region`."""
+    dimensions: int | None = Field(default=None, ge=1, le=4_000)
+    space: str | None = Field(default=None, min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")
+    """None: the model and its dimensions."""
+    shortens: bool = False
+    """Asks an OpenAI-compatible service for vectors of `dimensions`, where the model knows several."""
+    passage_prefix: str = ""
+    query_prefix: str = ""
+    """What a model wants before a passage or a question, as `search_query: `."""
+    price_per_million_tokens: float = Field(default=0.0, ge=0)
+    """US dollars."""
+    max_tokens: int = Field(default=8_191, ge=1)
+    max_batch: int = Field(default=64, ge=1, le=2_048)
+    timeout_s: float = Field(default=20.0, gt=0, le=120)
+
+    @model_validator(mode="after")
+    def _refuse_without_dimensions(self) -> "EmbeddingModelSettings":
+        if self.dimensions is None and self.provider is not EmbeddingVendor.LOCAL:
+            raise ValueError("dimensions is missing")
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that can be set. A service that lacks one refuses to start and names it."""
 
@@ -130,7 +173,8 @@ class Settings(BaseSettings):
     """Base address of an OTLP/HTTP collector; None: traces are propagated, not exported."""
 
     embedding_provider: str = Field(default="auto", pattern="^(auto|local|lexical)$")
-    """`auto` takes the local model if its folder is there, else search is lexical."""
+    """`auto` takes the first of `embedding_models`, else the local model if its folder is there, else search is lexical."""
+    embedding_models: tuple[EmbeddingModelSettings, ...] = ()
     embedding_model_dir: Path | None = None
     """None: where `python -m devops_mcp.embedding.prepare` puts the model."""
 
@@ -157,6 +201,8 @@ class Settings(BaseSettings):
             raise ValueError("two integrations of one tenant share a name")
         if any(i.name == OWN_SYSTEM for i in self.integrations):
             raise ValueError(f"no integration may be named {OWN_SYSTEM}: it is the source of our own events")
+        if len({model.name for model in self.embedding_models}) != len(self.embedding_models):
+            raise ValueError("two embedding_models share a name")
         for key in self.master_keys:
             if len(key.get_secret_value()) < MIN_MASTER_KEY:
                 raise ValueError(f"master_keys: a key is shorter than {MIN_MASTER_KEY} characters")

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from devops_mcp.embedding.base import Vector
+from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose, Vector
+from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.models.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -127,10 +128,8 @@ class LocalProvider:
     Open it with `open_local`.
     """
 
-    space = SPACE
-    dimensions = DIMENSIONS
-
-    def __init__(self, load: Callable[[], Model]) -> None:
+    def __init__(self, load: Callable[[], Model], *, name: str = "local") -> None:
+        self.model = EmbeddingModel(name, "local", SPACE, DIMENSIONS, max_tokens=MAX_TOKENS, max_batch=BATCH)
         self._load = load
         self._loop = asyncio.get_running_loop()
         self._jobs: list[_Job] = []
@@ -141,14 +140,12 @@ class LocalProvider:
         self._thread = threading.Thread(target=self._work, name="local embeddings", daemon=True)
         self._thread.start()
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Unit vectors, one a text, in order; batch by batch, so that questions come in between."""
+    async def embed(self, texts: Sequence[str], purpose: Purpose = Purpose.PASSAGE) -> Embedded:
+        """Batch by batch, so that questions come in between."""
+        rank = _QUESTION if purpose is Purpose.QUESTION else _PASSAGE
         batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-        return list(itertools.chain.from_iterable([await self._ask(_PASSAGE, batch) for batch in batches]))
-
-    async def embed_query(self, text: str) -> Vector:
-        [vector] = await self._ask(_QUESTION, [text])
-        return vector
+        vectors = itertools.chain.from_iterable([await self._ask(rank, batch) for batch in batches])
+        return Embedded(list(vectors), self.model, sum(map(count_tokens, texts)))
 
     async def close(self) -> None:
         """Finish the batch under way; what waits is answered with `Unavailable`."""
@@ -219,9 +216,9 @@ def _fail(future: "asyncio.Future[Any]", reason: str) -> None:
 
 
 @asynccontextmanager
-async def open_local(folder: Path, *, threads: int = 1) -> AsyncIterator[LocalProvider]:
+async def open_local(folder: Path, *, threads: int = 1, name: str = "local") -> AsyncIterator[LocalProvider]:
     """Begin to load the model that `folder` holds, and close it at the end."""
-    provider = LocalProvider(partial(Model, folder, threads=threads))
+    provider = LocalProvider(partial(Model, folder, threads=threads), name=name)
     try:
         yield provider
     finally:

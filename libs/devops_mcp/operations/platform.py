@@ -20,8 +20,7 @@ from devops_mcp.cache.changes import Changes
 from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
 from devops_mcp.config import Settings
-from devops_mcp.embedding.base import OpenedProvider
-from devops_mcp.embedding.choose import open_provider
+from devops_mcp.embedding.choose import Environs, OpenedModels, open_models
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
@@ -70,7 +69,7 @@ class Platform:
     dead_letters: DeadLetterService
     webhook_endpoints: WebhookEndpointService
     private_networks: tuple[Network, ...]
-    embedding: OpenedProvider
+    embedding: OpenedModels
     prompts: PromptService
     adapter_resources: AdapterResources
     keyring: Keyring
@@ -98,7 +97,12 @@ async def open_platform(
             open_redis(settings.redis_url.get_secret_value(), command_timeout_s=redis_command_s)
         )
         embedding = await stack.enter_async_context(
-            open_provider(settings.embedding_provider, settings.embedding_model_dir)
+            open_models(
+                settings.embedding_provider,
+                settings.embedding_model_dir,
+                settings.embedding_models,
+                Environs(private_networks, settings.aws_region),
+            )
         )
         accounts = stack.enter_context(open_accounts(database, redis))
         changes = Changes(redis)
@@ -171,7 +175,7 @@ async def open_platform(
 
 
 def _checks(
-    database: Database, redis: Redis, embedding: OpenedProvider, integrations: Integrations
+    database: Database, redis: Redis, embedding: OpenedModels, integrations: Integrations
 ) -> tuple[Check, ...]:
     """Only the database is required: without Redis we are slower, without a model lexical, and a vendor's outage is not ours."""
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from devops_mcp.embedding.base import EmbeddingProvider
+from devops_mcp.embedding.base import EmbeddingProvider, Purpose
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.passages import Answer, Hit, Neighbour, Question
@@ -57,10 +57,10 @@ class SearchService:
         if self._provider is None:
             return ()
         try:
-            values = await self._provider.embed_query(query)
+            embedded = await self._provider.embed([query], Purpose.QUESTION)
         except PlatformError:
             return ()
-        return (QueryVector(self._provider.space, values),)
+        return (QueryVector(embedded.model.space, embedded.vectors[0]),)
 
     def _ranking(self, question: Question) -> Ranking:
         return Ranking(

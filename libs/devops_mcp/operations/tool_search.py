@@ -9,7 +9,7 @@ from operator import mul
 
 import structlog
 
-from devops_mcp.embedding.base import EmbeddingProvider, Vector
+from devops_mcp.embedding.base import EmbeddingProvider, Purpose, Vector
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.catalogue import CatalogueEntry
 
@@ -62,7 +62,7 @@ class ToolSearch:
             return []
         try:
             await self._embed(entries)
-            asked = await self._provider.embed_query(query)
+            [asked] = (await self._provider.embed([query], Purpose.QUESTION)).vectors
         except PlatformError as error:
             log.warning("tools searched by words only", code=error.code, reason=error.message)
             return []
@@ -75,8 +75,8 @@ class ToolSearch:
         async with self._embedding:
             new = [entry for entry in entries if entry.tool.name not in self._vectors]
             if new:
-                vectors = await self._provider.embed([_said(entry) for entry in new])
-                self._vectors |= zip((entry.tool.name for entry in new), vectors, strict=True)
+                embedded = await self._provider.embed([_said(entry) for entry in new])
+                self._vectors |= zip((entry.tool.name for entry in new), embedded.vectors, strict=True)
 
 
 def _said(entry: CatalogueEntry) -> str:

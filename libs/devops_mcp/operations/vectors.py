@@ -25,13 +25,15 @@ class PassageEmbedder:
         """
         wanted = {passage_id for message in messages for passage_id in message.passage_ids}
         async with self._database.transaction(tenant_id) as tx:
-            lacking = await tx.passages.lacking_vectors(list(wanted), self._provider.space)
-        vectors = await self._provider.embed([_text(passage) for passage in lacking]) if lacking else []
+            lacking = await tx.passages.lacking_vectors(list(wanted), self._provider.model.space)
+        embedded = await self._provider.embed([_text(passage) for passage in lacking]) if lacking else None
         async with self._database.transaction(tenant_id) as tx:
             fresh = await tx.processed.claim(CONSUMER, [message.id for message in messages])
-            if fresh and vectors:
-                pairs = [(passage.id, vector) for passage, vector in zip(lacking, vectors, strict=True)]
-                await tx.passages.set_vectors(self._provider.space, pairs)
+            if fresh and embedded:
+                pairs = [
+                    (passage.id, vector) for passage, vector in zip(lacking, embedded.vectors, strict=True)
+                ]
+                await tx.passages.set_vectors(embedded.model.space, pairs)
         return fresh
 
 

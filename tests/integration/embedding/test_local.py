@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
-from devops_mcp.embedding.choose import open_provider
+from devops_mcp.embedding.base import Purpose
+from devops_mcp.embedding.choose import open_models
 from devops_mcp.embedding.local import SPACE, TOKENIZER, LocalProvider, Model, open_local
 from devops_mcp.embedding.minilm import Weights, build_graph, read_weights
 from devops_mcp.embedding.prepare import is_prepared, prepare
@@ -172,7 +173,7 @@ async def test_a_question_goes_ahead_of_passages_that_wait():
     passages = asyncio.create_task(provider.embed([f"passage {i}" for i in range(64)]))
     others = asyncio.create_task(provider.embed([f"other {i}" for i in range(16)]))
     await asyncio.sleep(0)
-    question = asyncio.create_task(provider.embed_query("question"))
+    question = asyncio.create_task(provider.embed(["question"], Purpose.QUESTION))
     await asyncio.sleep(0)
     model.may_go.set()
     async with asyncio.timeout(5):
@@ -187,37 +188,37 @@ async def test_a_closed_provider_says_so():
     provider = LocalProvider(lambda: model)
     await provider.close()
     with pytest.raises(Unavailable):
-        await provider.embed_query("anybody there?")
+        await provider.embed(["anybody there?"])
 
 
 async def test_a_model_that_cannot_be_loaded_is_said_at_each_call(tmp_path):
     (tmp_path / "model.int8.onnx").write_bytes(b"no graph")
     (tmp_path / TOKENIZER).write_text("{}")
-    async with open_provider("auto", tmp_path) as opened:
+    async with open_models("auto", tmp_path) as opened:
         assert opened.provider is not None
         with pytest.raises(Unavailable, match="not loaded"):
-            await opened.provider.embed_query("anybody there?")
+            await opened.provider.embed(["anybody there?"])
 
 
 async def test_the_choice_is_said(folder, tmp_path):
-    async with open_provider("auto", folder) as opened:
+    async with open_models("auto", folder) as opened:
         assert (opened.state.mode, opened.state.space) == ("hybrid", SPACE)
-    async with open_provider("auto", tmp_path) as opened:
+    async with open_models("auto", tmp_path) as opened:
         assert opened.provider is None
         assert (
             await opened.state.describe()
             == "lexical: no local model is prepared; run 'python -m devops_mcp.embedding.prepare'"
         )
-    async with open_provider("lexical", folder) as opened:
+    async with open_models("lexical", folder) as opened:
         assert opened.provider is None
     with pytest.raises(ConfigurationError):
-        async with open_provider("local", tmp_path):
+        async with open_models("local", tmp_path):
             pass
 
 
 async def test_many_texts_come_back_in_order(folder):
     texts = [f"event number {number}" for number in range(40)]
     async with open_local(folder) as provider:
-        together = await provider.embed(texts)
-        one = await provider.embed_query(texts[17])
+        together = (await provider.embed(texts)).vectors
+        [one] = (await provider.embed([texts[17]], Purpose.QUESTION)).vectors
     assert int((np.array(together) @ np.array(one)).argmax()) == 17

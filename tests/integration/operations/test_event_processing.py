@@ -18,6 +18,7 @@ from devops_mcp.operations.events import EventIntake, EventProcessor
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import QueryVector, SearchFilter
+from support.embedding import FakeProvider, vector_of
 from support.webhooks import ORIGIN, SECRET, SOURCE, delivery, failed_build
 
 TENANT = DEFAULT_TENANT_ID
@@ -139,31 +140,14 @@ async def test_without_redis_events_are_processed_all_the_same(bench):
     assert await bench.drain_outbox() == []
 
 
-class Directions:
-    """Embeds every text as the same unit vector, and counts the texts."""
-
-    space = "all-MiniLM-L6-v2/int8/384"
-    dimensions = 384
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        self.texts += texts
-        return [[1.0] + [0.0] * 383 for _ in texts]
-
-    async def embed_query(self, text: str) -> list[float]:
-        return [1.0] + [0.0] * 383
-
-
 async def test_requested_passages_get_their_vectors_once(bench):
     await bench.processor.process(TENANT, await bench.take_in(1, 2))
     requested = [m for m in await bench.drain_outbox() if isinstance(m, EmbeddingRequested)]
-    provider = Directions()
+    provider = FakeProvider(alike=True)
     embedder = PassageEmbedder(bench.database, provider)
     first = await embedder.process(TENANT, requested)
     again = await embedder.process(TENANT, requested)
-    vector = QueryVector(provider.space, await provider.embed_query("anything"))
+    vector = QueryVector(provider.model.space, vector_of(""))
     async with bench.database.transaction(TENANT) as tx:
         hits = await tx.passages.search("zzz", [vector], SearchFilter(owner_id=new_id()), 10)
     assert (first, again) == ({message.id for message in requested}, set())

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-from devops_mcp.embedding.base import Vector
 from devops_mcp.models.contexts import NewItem
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.passages import NewPassage, PassageKind, Question
@@ -18,26 +17,12 @@ from devops_mcp.operations.search import SearchService
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import SearchFilter
 from support.agents import STATELESS, agent
+from support.embedding import LOCAL_SPACE, FakeProvider, vector_of
 from support.services import new_key, running_mcp, settings_for
 from support.tenants import add_tenant
 
 ANOTHER_TENANT = UUID("00000000-0000-7000-8000-000000000002")
 WORDS = ("vault", "green", "password", "rotation", "checkout", "failed", "canary")
-SPACE = "all-MiniLM-L6-v2/int8/384"
-UNIT = [1.0] + [0.0] * 383
-
-
-class Same:
-    """Everything means the same, so that meaning finds all there is."""
-
-    space = SPACE
-    dimensions = 384
-
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        return [UNIT for _ in texts]
-
-    async def embed_query(self, text: str) -> Vector:
-        return UNIT
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ async def plant(database: Database, held: Holder) -> UUID:
     async with database.transaction(held.principal.tenant_id) as tx:
         await tx.passages.add([(new_id(), event)], owner_id=None)
         hits = await tx.passages.search(WORDS[0], [], SearchFilter(held.principal.id), 50)
-        await tx.passages.set_vectors(SPACE, [(hit.passage.id, UNIT) for hit in hits])
+        await tx.passages.set_vectors(LOCAL_SPACE, [(hit.passage.id, vector_of("")) for hit in hits])
     return context.id
 
 
@@ -112,7 +97,7 @@ async def test_no_question_brings_up_anothers_text(database):
     add_tenant(database, ANOTHER_TENANT)
     async with open_database(database.app_url, pool_size=2, application="test") as opened:
         contexts = [await plant(opened, held) for held in HOLDERS]
-        service = SearchService(opened, Same(), Metrics())
+        service = SearchService(opened, FakeProvider(alike=True), Metrics())
         found = 0
         for _ in range(80):
             question = a_question(chance, contexts)

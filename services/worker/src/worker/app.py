@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.notices import Notices
 from devops_mcp.config import Settings
-from devops_mcp.embedding.choose import OpenedProvider
+from devops_mcp.embedding.choose import OpenedModels
 from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
 from devops_mcp.events.sqs import open_queues
 from devops_mcp.observability.health import Check, Health
@@ -115,7 +115,7 @@ def _handlers(
     )
 
 
-def _consumed(embedding: OpenedProvider) -> list[QueueSpec]:
+def _consumed(embedding: OpenedModels) -> list[QueueSpec]:
     """A worker without a model leaves the embeddings to those that have one."""
     return [
         spec for spec in QUEUES if embedding.provider is not None or spec.name is not QueueName.EMBEDDINGS
