@@ -21,9 +21,10 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, carry
 from devops_mcp.operations.contexts import request_vectors
 from devops_mcp.operations.event_texts import event_text, is_worth_finding
+from devops_mcp.operations.group_commit import GroupCommit
 from devops_mcp.operations.reactions import react
 from devops_mcp.repositories.database import Database
-from devops_mcp.repositories.events import StoredEvent
+from devops_mcp.repositories.events import Acceptance, StoredEvent
 from devops_mcp.repositories.transaction import Transaction
 
 CONSUMER = "events"
@@ -54,6 +55,7 @@ class EventIntake:
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
         self._metrics = metrics
+        self._commits: GroupCommit[Acceptance, bool] = GroupCommit(self._store)
 
     async def receive(
         self,
@@ -91,27 +93,23 @@ class EventIntake:
             raise Unauthenticated(f"integration {origin.integration!r} has no webhook secret; configure one")
         source.verify(delivery, keys)
         events = source.parse(delivery, origin)
-        for event in events:
-            _refuse_nul(event)
+        documents = [_document(event) for event in events]
         answer = None if source.respond is None else await source.respond(client, delivery)
         if not events:
             return Receipt(DeliveryOutcome.IGNORED, answer=answer)
-        if not await self._store(events, delivery_keys(source, delivery, events), delivery, origin):
+        keys_of_it = delivery_keys(source, delivery, events)
+        taken = Acceptance(events, documents, keys_of_it, delivery.body, carry().get(TRACEPARENT))
+        if not await self._commits.submit(origin.tenant_id, taken, len(delivery.body)):
             return Receipt(DeliveryOutcome.DUPLICATE, answer=answer)
         return Receipt(DeliveryOutcome.ACCEPTED, tuple(event.id for event in events), answer)
 
-    async def _store(
-        self, events: Sequence[Event], keys: Sequence[str], delivery: Delivery, origin: Origin
-    ) -> bool:
-        messages = [EventReceived(id=new_id(), tenant_id=e.tenant_id, event_id=e.id) for e in events]
-        async with self._database.transaction(origin.tenant_id) as tx:
-            return await tx.events.accept(
-                events,
-                keys=keys,
-                payload=delivery.body,
-                messages=messages,
-                trace=carry().get(TRACEPARENT),
-            )
+    async def _store(self, tenant_id: UUID, group: Sequence[Acceptance]) -> list[bool]:
+        """Whether each was new. Of those that repeat one of the same group, the first is."""
+        first = _without_repetitions(group)
+        async with self._database.transaction(tenant_id) as tx:
+            stored = await tx.events.accept_all([group[position] for position in first])
+        new = {first[n] for n in stored}
+        return [position in new for position in range(len(group))]
 
 
 def delivery_keys(source: WebhookSource, delivery: Delivery, events: Sequence[Event]) -> list[str]:
@@ -224,10 +222,25 @@ def _passages(event: Event) -> list[NewPassage]:
     ]
 
 
-def _refuse_nul(event: Event) -> None:
-    # PostgreSQL holds no NUL in text or jsonb. The first look is cheap; it also finds an innocent backslash before "u0000".
-    if b"\\u0000" in EVENT.dump_json(event) and _holds_nul(event.model_dump(mode="json")):
+def _without_repetitions(group: Sequence[Acceptance]) -> list[int]:
+    """The positions of those that share no key with an earlier one."""
+    known: set[tuple[str, str]] = set()
+    first: list[int] = []
+    for position, delivery in enumerate(group):
+        keys = {(delivery.events[0].source, key) for key in delivery.keys}
+        if known.isdisjoint(keys):
+            first.append(position)
+        known |= keys
+    return first
+
+
+def _document(event: Event) -> bytes:
+    """The event as JSON that PostgreSQL can hold: it has no NUL in text or jsonb."""
+    document = EVENT.dump_json(event)
+    # The first look is cheap; it also finds an innocent backslash before "u0000".
+    if b"\\u0000" in document and _holds_nul(event.model_dump(mode="json")):
         raise InvalidInput("the delivery holds a NUL character, which cannot be stored")
+    return document
 
 
 def _holds_nul(value: object) -> bool:

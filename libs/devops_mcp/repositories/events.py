@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
@@ -13,6 +14,7 @@ from devops_mcp.events.messages import MESSAGE, EventReceived
 from devops_mcp.events.model import EVENT, Event
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import OWN_SYSTEM
+from devops_mcp.models.ids import new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,61 +27,79 @@ class StoredEvent:
     processed_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A delivery to be stored. Its events have the same source; `keys`, one at least, are what a repetition of it is told by.
+
+    `documents` are the events as JSON; `trace` is the traceparent of its request.
+    """
+
+    events: Sequence[Event]
+    documents: Sequence[bytes]
+    keys: Sequence[str]
+    payload: bytes
+    trace: str | None
+
+    @classmethod
+    def of(
+        cls, events: Sequence[Event], keys: Sequence[str], payload: bytes, trace: str | None = None
+    ) -> "Acceptance":
+        return cls(events, [EVENT.dump_json(event) for event in events], keys, payload, trace)
+
+
 class Events:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def accept(
-        self,
-        events: Sequence[Event],
-        *,
-        keys: Sequence[str],
-        payload: bytes,
-        messages: Sequence[EventReceived],
-        trace: str | None,
-    ) -> bool:
-        """Store the events of one delivery and put their messages into the outbox, in one statement.
+    async def accept(self, delivery: Acceptance) -> bool:
+        """Accept one delivery; whether it was new."""
+        return bool(await self.accept_all([delivery]))
 
-        False, and nothing is stored, when the source has delivered one of `keys` before; a delivery under way elsewhere is waited for.
-        All events have the same source; `messages` are one for each event.
+    async def accept_all(self, deliveries: Sequence[Acceptance]) -> set[int]:
+        """Store the events of deliveries and put their messages into the outbox, in one statement; the positions of those stored.
+
+        Of a delivery whose source has delivered one of its keys before, nothing is stored; one under way elsewhere is waited for. No two
+        of the given ones share a key.
         """
         cursor = await self._connection.execute(
             """
-            WITH fresh AS (
-                INSERT INTO delivery_keys (source, key) SELECT %(source)s, key FROM unnest(%(keys)s::text[]) AS key ORDER BY key
-                ON CONFLICT DO NOTHING RETURNING key
+            WITH given AS MATERIALIZED (
+                SELECT %(given)s::jsonb AS given
+            ), keys AS (
+                SELECT k.* FROM given, jsonb_to_recordset(given -> 'keys') AS k (n integer, source text, key text)
+            ), fresh AS (
+                INSERT INTO delivery_keys (source, key) SELECT source, key FROM keys ORDER BY source, key
+                ON CONFLICT DO NOTHING RETURNING source, key
             ), accepted AS (
-                SELECT FROM fresh HAVING count(*) = cardinality(%(keys)s::text[])
+                SELECT n FROM keys LEFT JOIN fresh USING (source, key) GROUP BY n HAVING count(*) = count(fresh.key)
+            ), deliveries AS (
+                SELECT d.* FROM accepted JOIN (
+                    SELECT r.* FROM given, jsonb_to_recordset(given -> 'deliveries')
+                                           AS r (n integer, id uuid, trace text, "start" integer, "size" integer)
+                ) AS d USING (n)
             ), stored AS (
                 INSERT INTO events (id, type, system, source, subject, event, delivery_id, payload, trace)
-                SELECT e.id, e.type, e.system, %(source)s, e.subject, e.event, %(delivery_id)s,
-                       CASE WHEN e.id = %(delivery_id)s THEN %(payload)s::bytea END, %(trace)s
-                FROM accepted, unnest(%(ids)s::uuid[], %(types)s::text[], %(systems)s::text[], %(subjects)s::text[], %(events)s::jsonb[])
-                     AS e (id, type, system, subject, event)
+                SELECT e.id, e.type, e.system, e.source, e.subject, e.event, d.id,
+                       CASE WHEN e.id = d.id THEN substring(%(payloads)b::bytea FROM d.start FOR d.size) END, d.trace
+                FROM given, deliveries AS d,
+                     jsonb_to_recordset(given -> 'events')
+                     AS e (n integer, id uuid, type text, system text, source text, subject text, event jsonb)
+                WHERE e.n = d.n
             ), queued AS (
                 INSERT INTO outbox (id, queue, message, trace)
-                SELECT m.id, %(queue)s, m.message, %(trace)s
-                FROM accepted, unnest(%(message_ids)s::uuid[], %(messages)s::text[]) AS m (id, message)
+                SELECT m.id, %(queue)s, m.message, d.trace
+                FROM given, deliveries AS d, jsonb_to_recordset(given -> 'messages') AS m (n integer, id uuid, message text)
+                WHERE m.n = d.n
             )
-            SELECT pg_notify('outbox', '') FROM accepted
+            SELECT n, pg_notify('outbox', '') FROM accepted
             """,
             {
-                "source": events[0].source,
-                "keys": list(keys),
-                "delivery_id": events[0].id,
-                "payload": payload,
-                "trace": trace,
-                "ids": [event.id for event in events],
-                "types": [event.type for event in events],
-                "systems": [event.system for event in events],
-                "subjects": [event.subject for event in events],
-                "events": [EVENT.dump_json(event).decode() for event in events],
+                "given": _written(deliveries),
+                "payloads": b"".join(delivery.payload for delivery in deliveries),
                 "queue": QueueName.EVENTS,
-                "message_ids": [message.id for message in messages],
-                "messages": [MESSAGE.dump_json(message).decode() for message in messages],
             },
         )
-        return await cursor.fetchone() is not None
+        return {row[0] for row in await cursor.fetchall()}
 
     async def publish(self, events: Sequence[Event], traces: Sequence[str | None]) -> None:
         """Store events of our own, and put a message of the same id for each into the outbox. Those there already are left as they are."""
@@ -173,6 +193,26 @@ class Events:
         await self._connection.execute(
             "UPDATE events SET processed_at = clock_timestamp() WHERE id = ANY(%s)", (list(event_ids),)
         )
+
+
+def _written(deliveries: Sequence[Acceptance]) -> str:
+    """The deliveries without their payloads, as JSON: one parameter, where a list for each column costs ten times as much to encode."""
+    parts: dict[str, list[dict[str, Any]]] = {"keys": [], "deliveries": [], "events": [], "messages": []}
+    start = 1
+    for n, delivery in enumerate(deliveries):
+        size, id_, source = len(delivery.payload), delivery.events[0].id, delivery.events[0].source
+        told = {"n": n, "id": id_, "trace": delivery.trace, "start": start, "size": size}
+        parts["deliveries"].append(told)
+        parts["keys"] += [{"n": n, "source": source, "key": key} for key in delivery.keys]
+        for event, document in zip(delivery.events, delivery.documents, strict=True):
+            columns = {"type": event.type, "system": event.system, "source": source, "subject": event.subject}
+            parts["events"].append({"n": n, "id": event.id, **columns, "event": orjson.Fragment(document)})
+            message = EventReceived(id=new_id(), tenant_id=event.tenant_id, event_id=event.id)
+            parts["messages"].append(
+                {"n": n, "id": message.id, "message": MESSAGE.dump_json(message).decode()}
+            )
+        start += size
+    return orjson.dumps(parts).decode()
 
 
 def _stored(row: TupleRow) -> StoredEvent:

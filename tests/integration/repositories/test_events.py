@@ -3,10 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 
-from devops_mcp.events.messages import EventReceived
 from devops_mcp.events.model import ActivityRecorded
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.repositories.events import Acceptance
 
 TENANT = DEFAULT_TENANT_ID
 
@@ -25,9 +25,8 @@ def an_event(subject: str = "acme/shop") -> ActivityRecorded:
 
 
 async def accept(database: Database, event: ActivityRecorded, *keys: str) -> bool:
-    message = EventReceived(id=new_id(), tenant_id=TENANT, event_id=event.id)
     async with database.transaction(TENANT) as tx:
-        return await tx.events.accept([event], keys=keys, payload=b"{}", messages=[message], trace=None)
+        return await tx.events.accept(Acceptance.of([event], keys, b"{}"))
 
 
 async def test_a_delivery_is_stored_with_its_payload_and_queued(database):
@@ -72,3 +71,25 @@ async def test_events_of_a_subject_come_newest_first(database):
                 system="github", subject="acme/shop", type_=None, before=None, limit=10
             )
     assert [stored.event.id for stored in page] == [events[2].id, events[0].id]
+
+
+async def test_deliveries_stored_together_keep_their_own_bytes_and_fates(database):
+    """D03"""
+    known, *fresh = [an_event() for _ in range(4)]
+    payloads = ["première".encode(), b"", b"\x00\xff\\x41'"]
+    async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+        assert await accept(opened, known, "id:known")
+        together = [
+            Acceptance.of([event], [f"id:{n}"], payload, trace=f"trace-{n}")
+            for n, (event, payload) in enumerate(zip(fresh, payloads, strict=True))
+        ]
+        together.insert(1, Acceptance.of([an_event()], ["id:9", "id:known"], b"again"))
+        async with opened.transaction(TENANT) as tx:
+            assert await tx.events.accept_all(together) == {0, 2, 3}
+        async with opened.transaction(TENANT) as tx:
+            stored = await tx.events.find([event.id for event in fresh])
+            kept = [await tx.events.payload(event.id) for event in fresh]
+        async with opened.relaying() as relay:
+            assert await relay.pending() == 4
+    assert [(one.event, one.trace) for one in stored] == [(e, f"trace-{n}") for n, e in enumerate(fresh)]
+    assert kept == payloads
