@@ -1,4 +1,4 @@
-"""Who there is and what they may: users, roles and API keys, put together for a service that answers callers."""
+"""Who there is and what they may: tenants, users, roles and API keys, put together for a service that answers callers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from devops_mcp.cache.attempts import Attempts
 from devops_mcp.operations.api_keys import ApiKeyService
 from devops_mcp.operations.login import LoginService
 from devops_mcp.operations.roles import RoleService
+from devops_mcp.operations.tenants import TenantService
 from devops_mcp.operations.users import UserService
 from devops_mcp.repositories.database import Database
 
@@ -20,6 +21,7 @@ class Accounts:
     users: UserService
     roles: RoleService
     api_keys: ApiKeyService
+    tenants: TenantService
     login: LoginService
 
 
@@ -32,6 +34,7 @@ def open_accounts(database: Database, redis: Redis) -> Iterator[Accounts]:
             users=UserService(database, passwords),
             roles=RoleService(database),
             api_keys=ApiKeyService(database),
+            tenants=TenantService(database, passwords),
             login=LoginService(database, passwords, Attempts(redis)),
         )
     finally:

@@ -26,6 +26,17 @@ def deed(
     return _record(principal.tenant_id, principal.id, principal.name, action, target, arguments or {})
 
 
+def deed_in(
+    tenant_id: UUID,
+    principal: Principal,
+    action: str,
+    target: str,
+    arguments: Mapping[str, JsonValue] | None = None,
+) -> AuditRecord:
+    """That the operator's `principal` did it to another tenant, for that one's log."""
+    return _record(tenant_id, principal.id, principal.name, action, target, arguments or {})
+
+
 def deed_of_ours(
     tenant_id: UUID, action: str, target: str, arguments: Mapping[str, JsonValue]
 ) -> AuditRecord:

@@ -13,7 +13,7 @@ from devops_mcp.auth.authenticator import REMEMBERED_S
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.cache.attempts import Allowance, Attempts
 from devops_mcp.models.accounts import MAX_PASSWORD, UserCredentials, UserStatus
-from devops_mcp.models.errors import Unauthenticated
+from devops_mcp.models.errors import Forbidden, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.caller import current_address
@@ -68,6 +68,27 @@ class LoginService:
         if found.status is not UserStatus.ACTIVE:
             raise Unauthenticated(_WRONG)
         return found.principal()
+
+    async def change_password(self, principal: Principal, current: SecretStr, new: SecretStr) -> None:
+        """Of the user that `principal` is, or acts for. Raises `Forbidden` for who is none, or `current` that is not right."""
+        tenant_id, user_id = principal.tenant_id, principal.user_id
+        async with self._database.transaction(tenant_id) as tx:
+            found = await tx.users.credentials(user_id=user_id) if user_id else None
+        if found is None or found.password_hash is None:
+            raise Forbidden("only a user who has a password changes it")
+        allowances = _allowances(_Named(tenant_id, found.username))
+        await self._attempts.begin(allowances)
+        right = await self._passwords.matches(found.password_hash, current)
+        record = deed(principal, "users.password", f"user:{found.id}")
+        if not right:
+            async with self._database.transaction(tenant_id) as tx:
+                await tx.audit.append([replace(record, outcome="denied", error_code=Forbidden.code)])
+            raise Forbidden("the current password is not right")
+        await self._attempts.succeeded(allowances)
+        hashed = await self._passwords.hash(new)
+        async with self._database.transaction(tenant_id) as tx:
+            await tx.users.put_password(found.id, hashed)
+            await tx.audit.append([record])
 
     async def principal_of_user(self, tenant_id: UUID, user_id: UUID) -> Principal | None:
         """The user with the rights it has now; None when it, or its tenant, is suspended or gone.

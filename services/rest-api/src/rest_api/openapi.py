@@ -45,13 +45,18 @@ def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
             "version": version("devops-mcp"),
             "description": "The platform that connects AI agents to the systems that run software.",
         },
-        "security": [{"bearer": []}, {"apiKey": []}],
+        "security": [{"bearer": []}, {"apiKey": []}, {"basic": []}],
         "paths": paths,
         "components": {
             "schemas": definitions,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "`username` or `tenant/username`, and password; where the operator has switched it on.",
+                },
             },
         },
     }

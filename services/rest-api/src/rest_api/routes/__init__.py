@@ -1,12 +1,17 @@
 """The endpoints, one file a resource."""
 
 from rest_api.endpoint import AnyEndpoint
+from rest_api.routes.api_keys import API_KEYS
 from rest_api.routes.contexts import CONTEXTS
 from rest_api.routes.dead_letters import DEAD_LETTERS
 from rest_api.routes.events import EVENTS
+from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
+from rest_api.routes.roles import ROLES
 from rest_api.routes.search import SEARCH
+from rest_api.routes.tenants import TENANTS
 from rest_api.routes.tools import TOOLS
+from rest_api.routes.users import USERS
 from rest_api.routes.webhook_endpoints import WEBHOOK_ENDPOINTS
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
@@ -17,4 +22,9 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *SEARCH,
     *TOOLS,
     *WEBHOOK_ENDPOINTS,
+    *ME,
+    *USERS,
+    *ROLES,
+    *API_KEYS,
+    *TENANTS,
 )

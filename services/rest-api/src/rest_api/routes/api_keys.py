@@ -1,0 +1,78 @@
+"""API keys."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.models.base import Model
+from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.operations.api_keys import ApiKeyView, ApiKeyWithSecret, NewApiKey
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+
+TAG = "API keys"
+
+
+class OneApiKey(Model):
+    key_id: UUID
+
+
+class ApiKeyPage(Model):
+    """A page of keys, newest first. `cursor` is `next_cursor` of the page before."""
+
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+class KeyRotation(Body):
+    """How long the secret before stays good besides the new one; 0 where it has become known to others."""
+
+    grace_minutes: int = Field(default=0, ge=0, le=7 * 24 * 60)
+
+
+async def create_api_key(call: Call[NoParams, NewApiKey]) -> ApiKeyWithSecret:
+    """Create a key with roles and grants that the caller holds as well; it is shown this once."""
+    return await call.platform.accounts.api_keys.create(call.principal, call.body)
+
+
+async def list_api_keys(call: Call[ApiKeyPage, NoBody]) -> Page[ApiKeyView]:
+    """List the tenant's keys, newest first, those too that are good no more; who may not read all sees their own."""
+    keys, params = call.platform.accounts.api_keys, call.params
+    return await keys.page(call.principal, cursor=params.cursor, limit=params.limit)
+
+
+async def get_api_key(call: Call[OneApiKey, NoBody]) -> ApiKeyView:
+    """Get one key, without its secret."""
+    return await call.platform.accounts.api_keys.get(call.principal, call.params.key_id)
+
+
+async def rotate_api_key(call: Call[OneApiKey, KeyRotation]) -> ApiKeyWithSecret:
+    """Give a key a new secret, shown this once; it stays the same key, with what it has and made."""
+    grace = timedelta(minutes=call.body.grace_minutes)
+    return await call.platform.accounts.api_keys.rotate(call.principal, call.params.key_id, grace)
+
+
+async def revoke_api_key(call: Call[OneApiKey, NoBody]) -> Nothing:
+    """Revoke a key; it stops within seconds, on open connections too, and stays in the list."""
+    await call.platform.accounts.api_keys.revoke(call.principal, call.params.key_id)
+    return Nothing()
+
+
+_ALL = "/api/v1/api-keys"
+_ONE = f"{_ALL}/{{key_id}}"
+API_KEYS: tuple[AnyEndpoint, ...] = (
+    Endpoint("POST", _ALL, TAG, create_api_key, ApiKeyWithSecret, body=NewApiKey, status=201, errors=(409,)),
+    Endpoint("GET", _ALL, TAG, list_api_keys, Page[ApiKeyView], params=ApiKeyPage),
+    Endpoint("GET", _ONE, TAG, get_api_key, ApiKeyView, params=OneApiKey, errors=(404,)),
+    Endpoint(
+        "POST",
+        f"{_ONE}/rotate",
+        TAG,
+        rotate_api_key,
+        ApiKeyWithSecret,
+        params=OneApiKey,
+        body=KeyRotation,
+        errors=(404, 409),
+    ),
+    Endpoint("DELETE", _ONE, TAG, revoke_api_key, Nothing, params=OneApiKey, status=204, errors=(404,)),
+)

@@ -1,0 +1,74 @@
+"""Tenants: one's own, and for who runs the platform all of them."""
+
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.models.accounts import Tenant
+from devops_mcp.models.base import Model
+from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.operations.tenants import NewTenant, TenantDraft
+from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams
+
+TAG = "tenants"
+
+
+class OneTenant(Model):
+    tenant_id: UUID
+
+
+class TenantPage(Model):
+    """A page of tenants, oldest first. `cursor` is `next_cursor` of the page before."""
+
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+async def get_own_tenant(call: Call[NoParams, NoBody]) -> Tenant:
+    """Get the caller's tenant."""
+    return await call.platform.accounts.tenants.own(call.principal)
+
+
+async def rename_own_tenant(call: Call[NoParams, TenantDraft]) -> Tenant:
+    """Give the caller's tenant another name."""
+    return await call.platform.accounts.tenants.rename(call.principal, call.body)
+
+
+async def create_tenant(call: Call[NoParams, NewTenant]) -> Tenant:
+    """Create a tenant with its first owner; for who runs the platform."""
+    return await call.platform.accounts.tenants.create(call.principal, call.body)
+
+
+async def list_tenants(call: Call[TenantPage, NoBody]) -> Page[Tenant]:
+    """List all tenants, oldest first; for who runs the platform."""
+    tenants, params = call.platform.accounts.tenants, call.params
+    return await tenants.page(call.principal, cursor=params.cursor, limit=params.limit)
+
+
+async def get_tenant(call: Call[OneTenant, NoBody]) -> Tenant:
+    """Get one tenant; for who runs the platform."""
+    return await call.platform.accounts.tenants.get(call.principal, call.params.tenant_id)
+
+
+async def suspend_tenant(call: Call[OneTenant, NoBody]) -> Tenant:
+    """Keep a tenant's users and keys out, within seconds; what it has stays. For who runs the platform."""
+    return await call.platform.accounts.tenants.suspend(call.principal, call.params.tenant_id)
+
+
+async def resume_tenant(call: Call[OneTenant, NoBody]) -> Tenant:
+    """Let a suspended tenant in again; for who runs the platform."""
+    return await call.platform.accounts.tenants.resume(call.principal, call.params.tenant_id)
+
+
+_ALL = "/api/v1/tenants"
+_OWN = f"{_ALL}/current"
+_ONE = f"{_ALL}/{{tenant_id}}"
+TENANTS: tuple[AnyEndpoint, ...] = (
+    Endpoint("GET", _OWN, TAG, get_own_tenant, Tenant),
+    Endpoint("PUT", _OWN, TAG, rename_own_tenant, Tenant, body=TenantDraft),
+    Endpoint("POST", _ALL, TAG, create_tenant, Tenant, body=NewTenant, status=201, errors=(409,)),
+    Endpoint("GET", _ALL, TAG, list_tenants, Page[Tenant], params=TenantPage),
+    Endpoint("GET", _ONE, TAG, get_tenant, Tenant, params=OneTenant, errors=(404,)),
+    Endpoint("POST", f"{_ONE}/suspend", TAG, suspend_tenant, Tenant, params=OneTenant, errors=(404, 409)),
+    Endpoint("POST", f"{_ONE}/resume", TAG, resume_tenant, Tenant, params=OneTenant, errors=(404, 409)),
+)
