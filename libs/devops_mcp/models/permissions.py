@@ -72,7 +72,6 @@ PERMISSIONS: tuple[Permission, ...] = (
     _p("platform:write", "create and suspend tenants", *_OWNER),
     _p("prompts:read:<prompt>", "use a prompt", *_VIEWER, _AGENT),
     _p("resources:read:<system>", "read what a system offers as resources", *_VIEWER, _AGENT),
-    _p("results:read", "read what was cut from one's results", *_VIEWER, _AGENT),
     _p("roles:read", "list the tenant's roles", *_VIEWER),
     _p("roles:write", "make, change and delete roles, within one's own grants", *_ADMIN),
     _p("search:read", "search contexts, events and results", *_VIEWER, _AGENT),
@@ -91,10 +90,17 @@ PERMISSIONS: tuple[Permission, ...] = (
 )
 
 
+_MORE: Mapping[BuiltInRole, tuple[str, ...]] = {_AGENT: ("tools:write:context_*",)}
+"""What a role holds of permissions down to a name."""
+
+
 def _built_in(role: BuiltInRole) -> tuple[str, ...]:
     if role is BuiltInRole.OWNER:
         return ("*",)
-    return tuple(permission.grant for permission in PERMISSIONS if role in permission.roles)
+    return (
+        *(permission.grant for permission in PERMISSIONS if role in permission.roles),
+        *_MORE.get(role, ()),
+    )
 
 
 BUILT_IN: Mapping[str, tuple[str, ...]] = {role.value: _built_in(role) for role in BuiltInRole}

@@ -13,7 +13,7 @@ from devops_mcp.auth.authenticator import REMEMBERED_S
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.cache.attempts import Allowance, Attempts
 from devops_mcp.models.accounts import MAX_PASSWORD, UserCredentials, UserStatus
-from devops_mcp.models.errors import Forbidden, Unauthenticated
+from devops_mcp.models.errors import Conflict, Forbidden, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.caller import current_address
@@ -70,12 +70,12 @@ class LoginService:
         return found.principal()
 
     async def change_password(self, principal: Principal, current: SecretStr, new: SecretStr) -> None:
-        """Of the user that `principal` is, or acts for. Raises `Forbidden` for who is none, or `current` that is not right."""
+        """Of the user that `principal` is, or acts for. Raises `Conflict` for who is none, `Forbidden` for a wrong one."""
         tenant_id, user_id = principal.tenant_id, principal.user_id
         async with self._database.transaction(tenant_id) as tx:
             found = await tx.users.credentials(user_id=user_id) if user_id else None
         if found is None or found.password_hash is None:
-            raise Forbidden("only a user who has a password changes it")
+            raise Conflict("only a user who has a password changes it")
         allowances = _allowances(_Named(tenant_id, found.username))
         await self._attempts.begin(allowances)
         right = await self._passwords.matches(found.password_hash, current)

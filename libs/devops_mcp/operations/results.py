@@ -10,7 +10,6 @@ from devops_mcp.models.errors import InvalidInput, NotFound, Violation
 from devops_mcp.models.principals import Principal
 from devops_mcp.repositories.database import Database
 
-READ = "results:read"
 MAX_LINE = 2_000
 
 

@@ -54,6 +54,6 @@ ME: tuple[AnyEndpoint, ...] = (
         Nothing,
         body=PasswordChange,
         status=204,
-        errors=(429,),
+        errors=(409, 429),
     ),
 )

@@ -1,0 +1,415 @@
+"""Every route and every tool, as everybody: each built-in role, another tenant, and nobody (cases A18, T01, O09).
+
+The routes come from the OpenAPI document and from the services' own tables, the tools from the catalogue. A new one without an entry here
+fails.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+from psycopg import sql
+from starlette.routing import Route, WebSocketRoute
+
+from devops_mcp.adapters.base import Effect
+from devops_mcp.adapters.registry import load_adapters
+from devops_mcp.models.base import utc_now
+from devops_mcp.models.dead_letters import DeadLetter
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.permissions import BUILT_IN, BuiltInRole, covers
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.own_tools import OWN_TOOLS
+from devops_mcp.repositories.database import open_database
+from mcp_server.app import open_app as open_mcp_app
+from rest_api.app import open_app as open_rest_app
+from rest_api.routes import ENDPOINTS
+from support.happenings import happen
+from support.rest import DOCUMENT
+from support.schema_examples import example
+from support.services import new_key, running_rest, settings_for
+from support.tenants import add_tenant
+
+ANYBODY = ""
+"""Whoever is known may call it; what it leads to has rights of its own."""
+CONTEXTS, LETTERS, HOOKS = "/api/v1/contexts", "/api/v1/dead-letters", "/api/v1/webhook-endpoints"
+USERS, ROLES, KEYS, TENANTS = "/api/v1/users", "/api/v1/roles", "/api/v1/api-keys", "/api/v1/tenants"
+MATRIX: Mapping[str, str] = {
+    f"POST {CONTEXTS}": "contexts:write",
+    f"GET {CONTEXTS}": "contexts:read",
+    f"GET {CONTEXTS}/{{context_id}}": "contexts:read",
+    f"DELETE {CONTEXTS}/{{context_id}}": "contexts:write",
+    f"GET {CONTEXTS}/{{context_id}}/items": "contexts:read",
+    f"POST {CONTEXTS}/{{context_id}}/items": "contexts:write",
+    f"GET {CONTEXTS}/{{context_id}}/window": "contexts:read",
+    f"POST {CONTEXTS}/{{context_id}}/compact": "contexts:write",
+    f"PUT {CONTEXTS}/{{context_id}}/items/{{position}}/pin": "contexts:write",
+    f"DELETE {CONTEXTS}/{{context_id}}/items/{{position}}/pin": "contexts:write",
+    f"GET {LETTERS}": "dead_letters:read",
+    f"POST {LETTERS}/redrive": "dead_letters:redrive",
+    f"POST {LETTERS}/purge": "dead_letters:purge",
+    f"GET {LETTERS}/{{dead_letter_id}}": "dead_letters:read",
+    f"POST {LETTERS}/{{dead_letter_id}}/redrive": "dead_letters:redrive",
+    f"DELETE {LETTERS}/{{dead_letter_id}}": "dead_letters:purge",
+    "GET /api/v1/events": "events:read",
+    "GET /api/v1/events/{event_id}": "events:read",
+    "POST /api/v1/search": "search:read",
+    "GET /api/v1/tools": ANYBODY,
+    "GET /api/v1/tools/{name}": ANYBODY,
+    "POST /api/v1/tools/{name}/call": ANYBODY,
+    f"POST {HOOKS}": "webhooks:write + events:read",
+    f"GET {HOOKS}": "webhooks:read",
+    f"GET {HOOKS}/{{endpoint_id}}": "webhooks:read",
+    f"PUT {HOOKS}/{{endpoint_id}}": "webhooks:write + events:read",
+    f"DELETE {HOOKS}/{{endpoint_id}}": "webhooks:write",
+    f"POST {HOOKS}/{{endpoint_id}}/rotate-secret": "webhooks:write + events:read",
+    f"GET {HOOKS}/{{endpoint_id}}/deliveries": "webhooks:read",
+    f"POST {HOOKS}/{{endpoint_id}}/deliveries/{{delivery_id}}/resend": "webhooks:write + events:read",
+    "GET /api/v1/me": ANYBODY,
+    "PUT /api/v1/me/password": ANYBODY,
+    f"POST {USERS}": "users:write",
+    f"GET {USERS}": "users:read",
+    f"GET {USERS}/{{user_id}}": "users:read",
+    f"PUT {USERS}/{{user_id}}": "users:write",
+    f"DELETE {USERS}/{{user_id}}": "users:write",
+    f"PUT {USERS}/{{user_id}}/password": "users:write",
+    f"POST {ROLES}": "roles:write",
+    f"GET {ROLES}": "roles:read",
+    f"GET {ROLES}/{{role}}": "roles:read",
+    f"PUT {ROLES}/{{role}}": "roles:write",
+    f"DELETE {ROLES}/{{role}}": "roles:write",
+    "GET /api/v1/permissions": "roles:read",
+    f"POST {KEYS}": "api_keys:write",
+    f"GET {KEYS}": "api_keys:read | api_keys:own",
+    f"GET {KEYS}/{{key_id}}": "api_keys:read | api_keys:own",
+    f"POST {KEYS}/{{key_id}}/rotate": "api_keys:write | api_keys:own",
+    f"DELETE {KEYS}/{{key_id}}": "api_keys:write | api_keys:own",
+    f"GET {TENANTS}/current": "tenant:read",
+    f"PUT {TENANTS}/current": "tenant:write",
+    f"POST {TENANTS}": "platform:write",
+    f"GET {TENANTS}": "platform:read",
+    f"GET {TENANTS}/{{tenant_id}}": "platform:read",
+    f"POST {TENANTS}/{{tenant_id}}/suspend": "platform:write",
+    f"POST {TENANTS}/{{tenant_id}}/resume": "platform:write",
+}
+"""What a caller needs: `a + b` both, `a | b` one of them."""
+
+OPEN_ROUTES = {
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/webhooks/{system}",
+    "/webhooks/{system}/{integration}",
+}
+"""Routes that take no credential of ours: probes, documents, and webhooks, which are signed by their senders."""
+
+TOOLS_BY_EFFECT: Mapping[Effect, frozenset[str]] = {
+    Effect.READ: frozenset({"owner", "admin", "operator", "developer", "viewer", "agent"}),
+    Effect.WRITE: frozenset({"owner", "admin", "operator", "developer"}),
+    Effect.DESTRUCTIVE: frozenset({"owner", "admin", "operator"}),
+}
+TOOLS_OF_AGENTS = {"context_create", "context_append", "context_summarize", "context_pin"}
+"""Tools that change something and that agents may call nevertheless."""
+TOOLS_OF_ALL = {
+    "tools_search",
+    "tools_describe",
+    "tools_read",
+    "tools_call",
+    "task_start",
+    "task_get",
+    "task_list",
+    "task_cancel",
+}
+"""Tools that need no grant: what they lead to has rights of its own."""
+
+BODIES: Mapping[str, Any] = {
+    "create_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
+    "replace_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
+    "create_role": {"name": "new-role", "grants": ["search:read"]},
+    "replace_role": {"grants": ["search:read"]},
+    "create_tenant": {
+        "name": "x",
+        "slug": "new-tenant",
+        "owner": {"username": "x", "name": "x", "password": "correct horse battery staple"},
+    },
+}
+"""Where the document's schema is not enough to make a body of."""
+
+CANARY = "canary-of-the-first-tenant"
+NOT_COMPARED = {"date", "x-request-id", "server-timing", "content-length"}
+POWERLESS = "nothing"
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+def allowed(needed: str, role: str) -> bool:
+    grants = BUILT_IN.get(role, ("nothing:at:all",))
+    return any(all(covers(grants, one) for one in way.split(" + ") if one) for way in needed.split(" | "))
+
+
+def route_name(endpoint) -> str:
+    return f"{endpoint.method} {endpoint.path}"
+
+
+def body_of(endpoint) -> Any:
+    operation = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]
+    if "requestBody" not in operation:
+        return None
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return BODIES.get(endpoint.handle.__name__, example(schema, DOCUMENT))
+
+
+def filled(path: str, ids: Mapping[str, str]) -> str:
+    return re.sub(r"{(\w+)}", lambda hole: ids[hole[1]], path)
+
+
+ABSENT = {
+    "name": "task_list",
+    "position": "1",
+    "role": "no-such-role",
+}
+
+
+def absent_ids() -> dict[str, str]:
+    """For every hole of every path something that there is not, or that everybody has."""
+    holes = {hole for endpoint in ENDPOINTS for hole in re.findall(r"{(\w+)}", endpoint.path)}
+    return {hole: ABSENT.get(hole, str(new_id())) for hole in holes}
+
+
+@dataclass
+class Front:
+    """rest-api, and callers by name: the built-in roles and a powerless one in the first tenant, and the owner of another."""
+
+    http: httpx2.AsyncClient
+    keys: dict[str, str]
+
+    async def __call__(self, who: str | None, method: str, path: str, body: Any = None) -> httpx2.Response:
+        headers = {"X-API-Key": self.keys[who]} if who else {}
+        return await self.http.request(method, path, json=body, headers=headers)
+
+
+@asynccontextmanager
+async def a_front(database, settings) -> AsyncIterator[Front]:
+    other = new_id()
+    add_tenant(database, other)
+    keys = {
+        role.value: await new_key(database.owner_url, "search:read", grants=(), roles=(role.value,))
+        for role in BuiltInRole
+    }
+    keys[POWERLESS] = await new_key(database.owner_url, "nothing:at:all")
+    keys["stranger"] = await new_key(database.owner_url, tenant_id=other)
+    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
+        yield Front(http, keys)
+
+
+@pytest.fixture
+def settings(database, redis_url, tmp_path):
+    files = {"name": "files", "system": "fs", "options": {"roots": {"work": str(tmp_path)}}}
+    metrics = {"name": "metrics", "system": "prometheus", "options": {"base_url": "http://127.0.0.1:9"}}
+    github = {"name": "github", "system": "github"}
+    return settings_for(database.app_url, redis_url, [files, metrics, github], tool_calls_per_s=0)
+
+
+def test_every_route_of_the_document_has_an_entry_and_no_other():
+    """A18: a new route without an entry fails here."""
+    assert {route_name(endpoint) for endpoint in ENDPOINTS} == set(MATRIX)
+
+
+async def test_every_route_lets_in_exactly_the_roles_that_it_is_meant_for(database, settings):
+    """A18"""
+    wrong = []
+    async with a_front(database, settings) as front:
+        for endpoint in ENDPOINTS:
+            path, body = filled(endpoint.path, absent_ids()), body_of(endpoint)
+            for who in (POWERLESS, *BUILT_IN):
+                answer = await front(who, endpoint.method, path, body)
+                expected = allowed(MATRIX[route_name(endpoint)], who)
+                if (
+                    (answer.status_code != 403) is not expected
+                    or answer.status_code in (401, 422)
+                    or answer.status_code >= 500
+                ):
+                    wrong.append((who, route_name(endpoint), answer.status_code, answer.text[:200]))
+            nobody = await front(None, endpoint.method, path, body)
+            by_url = await front(None, endpoint.method, f"{path}?api_key={front.keys['owner']}", body)
+            if (nobody.status_code, by_url.status_code) != (401, 401):
+                wrong.append(("nobody", route_name(endpoint), nobody.status_code, by_url.status_code))
+    assert wrong == []
+
+
+async def test_every_tool_is_for_exactly_the_roles_that_it_is_meant_for(database, settings):
+    """A18, O09: what is not for a role is not in its list, and is called like a tool that does not exist."""
+    tools = [
+        *OWN_TOOLS,
+        *(tool for name in ("fs", "prometheus", "github") for tool in load_adapters()[name].tools),
+    ]
+    assert {tool.name for tool in OWN_TOOLS if not tool.needs_grant} == TOOLS_OF_ALL
+    wrong = []
+    async with a_front(database, settings) as front:
+        for who in (POWERLESS, *BUILT_IN):
+            listed = {tool["name"] for tool in (await front(who, "GET", "/api/v1/tools")).json()["items"]}
+            for tool in tools:
+                expected = tool.name in TOOLS_OF_ALL or who in TOOLS_BY_EFFECT[tool.effect]
+                expected = expected or (who == "agent" and tool.name in TOOLS_OF_AGENTS)
+                call = await front(
+                    who, "POST", f"/api/v1/tools/{tool.name}/call", {"arguments": {"no such": 1}}
+                )
+                if call.status_code != (422 if expected else 404) or (tool.name in listed) is not expected:
+                    wrong.append((who, tool.name, call.status_code))
+    assert wrong == []
+
+
+async def make_everything(database, settings, front: Front) -> dict[str, str]:
+    """One thing of each kind in the first tenant, by the hole that it fills in a path."""
+
+    async def made(path: str, body: Any) -> dict[str, Any]:
+        answer = await front("owner", "POST", path, body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    context = (await made(CONTEXTS, {"title": CANARY}))["id"]
+    await made(f"{CONTEXTS}/{context}/items", {"items": [{"text": CANARY}]})
+    user = (await made(USERS, {"username": CANARY, "name": CANARY}))["id"]
+    key = (await made(KEYS, {"name": CANARY}))["id"]
+    await made(ROLES, {"name": CANARY, "grants": ["search:read"]})
+    hook = (await made(HOOKS, {"name": CANARY, "url": "https://example.com/"}))["id"]
+    letter = new_id()
+    [event] = await happen(database.worker_url, settings.redis_url.get_secret_value(), 7)
+    row = DeadLetter(
+        id=letter,
+        queue="events",
+        message_id=str(letter),
+        type=None,
+        trace=None,
+        body=CANARY,
+        reason=CANARY,
+        attempts=1,
+        died_at=utc_now(),
+    )
+    async with (
+        open_database(database.worker_url, pool_size=1, application="test") as worker,
+        worker.transaction(DEFAULT_TENANT_ID) as tx,
+    ):
+        await tx.dead_letters.add([row])
+    with psycopg.connect(database.superuser_url) as connection:
+        [(delivery,)] = connection.execute("SELECT id FROM webhook_deliveries").fetchall()
+    return {
+        "context_id": context,
+        "position": "1",
+        "user_id": user,
+        "key_id": key,
+        "role": CANARY,
+        "endpoint_id": hook,
+        "delivery_id": str(delivery),
+        "dead_letter_id": str(letter),
+        "event_id": str(event),
+        "tenant_id": str(DEFAULT_TENANT_ID),
+        "name": "task_list",
+    }
+
+
+def belongings(database) -> dict[str, list[tuple]]:
+    """All rows of the first tenant, but for the audit log."""
+    with psycopg.connect(database.superuser_url) as connection:
+        tables = connection.execute(
+            """
+            SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attname = 'tenant_id'
+                AND NOT c.relispartition AND c.relname NOT LIKE 'audit%'
+            """
+        ).fetchall()
+        select = sql.SQL("SELECT t::text FROM {} AS t WHERE tenant_id = %s ORDER BY 1")
+        return {
+            name: connection.execute(select.format(sql.Identifier(name)), (DEFAULT_TENANT_ID,)).fetchall()
+            for (name,) in tables
+        }
+
+
+def as_seen(answer: httpx2.Response, ids: Mapping[str, str]) -> tuple[int, dict[str, str], str]:
+    text = re.sub(UUID, "ID", answer.text.replace(ids["role"], "ID"))
+    headers = {name: value for name, value in answer.headers.items() if name not in NOT_COMPARED}
+    return answer.status_code, headers, re.sub(r'"request_id":"\w+"', "", text)
+
+
+async def test_what_is_anothers_is_answered_like_what_does_not_exist_on_every_route(database, settings):
+    """T01, T02, I9"""
+    wrong = []
+    async with a_front(database, settings) as front:
+        ids = await make_everything(database, settings, front)
+        missing = {
+            hole for endpoint in ENDPOINTS for hole in re.findall(r"{(\w+)}", endpoint.path)
+        } - ids.keys()
+        assert missing == set(), "say how one of these is made, so that it can be tried as another tenant"
+        before = belongings(database)
+        for endpoint in ENDPOINTS:
+            body, absent = body_of(endpoint), {**absent_ids(), "position": "1", "name": "task_list"}
+            if endpoint.method == "GET" and "{" in endpoint.path:
+                own = await front("owner", "GET", filled(endpoint.path, ids))
+                if own.status_code != 200:
+                    wrong.append(("its own", route_name(endpoint), own.status_code))
+            theirs = await front("stranger", endpoint.method, filled(endpoint.path, ids), body)
+            if CANARY in theirs.text.replace(ids["role"], "", 1 if "{role}" in endpoint.path else 0):
+                wrong.append(("shows it", route_name(endpoint), theirs.text[:200]))
+            if "{" in endpoint.path:
+                nothing = await front("stranger", endpoint.method, filled(endpoint.path, absent), body)
+                if as_seen(theirs, ids) != as_seen(nothing, absent):
+                    wrong.append(("differs", route_name(endpoint), theirs.text[:200], nothing.text[:200]))
+        assert belongings(database) == before
+    assert wrong == []
+
+
+async def test_what_is_anothers_is_answered_like_what_does_not_exist_by_every_tool(database, settings):
+    """T01, through the suite's own tools; those of systems are not there without an integration."""
+    wrong = []
+    async with a_front(database, settings) as front:
+        ids = await make_everything(database, settings, front)
+        before = belongings(database)
+        for tool in (*OWN_TOOLS, *load_adapters()["fs"].tools):
+            schema = tool.params.model_json_schema()
+            said = []
+            for known in (ids, absent_ids()):
+                arguments = example(schema, schema) if tool.name not in TOOLS_OF_ALL else {}
+                arguments |= {hole: known[hole] for hole in ("context_id",) if hole in schema["properties"]}
+                arguments |= {
+                    hole: ids["context_id"] for hole in ("task_id", "handle") if hole in schema["properties"]
+                }
+                path = f"/api/v1/tools/{tool.name}/call"
+                answer = await front("stranger", "POST", path, {"arguments": arguments})
+                said.append(as_seen(answer, known))
+                if CANARY in answer.text or (
+                    known is ids and "_id" in str(arguments) and answer.status_code < 400
+                ):
+                    wrong.append(("shows it", tool.name, answer.text[:200]))
+            if "context_id" in schema["properties"] and said[0] != said[1]:
+                wrong.append(("differs", tool.name, *said))
+        assert belongings(database) == before
+    assert wrong == []
+
+
+async def test_no_route_of_a_service_is_open_that_is_not_meant_to_be(database, settings):
+    """S01, A18: the routes as they are served, also those that are not in the document."""
+    stop = asyncio.Event()
+    async with (
+        open_rest_app(settings, Metrics(), stop) as rest,
+        open_mcp_app(settings, Metrics(), stop) as mcp,
+    ):
+        documented = {endpoint.path for endpoint in ENDPOINTS}
+        for surface in (rest, mcp):
+            transport = httpx2.ASGITransport(app=surface)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+                for route in surface._app.routes:  # type: ignore[attr-defined]
+                    if route.path in OPEN_ROUTES | documented:
+                        continue
+                    assert isinstance(route, Route | WebSocketRoute)
+                    if isinstance(route, WebSocketRoute):
+                        continue  # tests/integration/mcp_server/test_websocket_access.py
+                    for method in route.methods or ():
+                        path = re.sub(r"{\w+(:\w+)?}", "x", route.path)
+                        answer = await http.request(method, path, json={})
+                        assert answer.status_code == 401, (method, route.path, answer.status_code)
