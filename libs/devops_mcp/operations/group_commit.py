@@ -62,14 +62,17 @@ class GroupCommit(Generic[ItemT, ResultT]):
     def _see_to(self, tenant_id: UUID, line: _Line[ItemT, ResultT]) -> None:
         """Let somebody work on what waits, unless somebody does who is not held up."""
         if line.waiting and line.held_up == len(line.workers) < AT_ONCE:
-            worker = asyncio.create_task(self._work_off(tenant_id, line), name="group commit")
-            line.workers.add(worker)
-            worker.add_done_callback(line.workers.discard)
+            line.workers.add(asyncio.create_task(self._work_off(tenant_id, line), name="group commit"))
 
     async def _work_off(self, tenant_id: UUID, line: _Line[ItemT, ResultT]) -> None:
-        while line.waiting:
-            with self._watched(tenant_id, line):
-                await self._settle(tenant_id, _group(line.waiting))
+        worker = asyncio.current_task()
+        assert worker is not None
+        try:
+            while line.waiting:
+                with self._watched(tenant_id, line):
+                    await self._settle(tenant_id, _group(line.waiting))
+        finally:  # before anything else runs: who submits next must not count on one that has looked for the last time
+            line.workers.discard(worker)
 
     @contextmanager
     def _watched(self, tenant_id: UUID, line: _Line[ItemT, ResultT]) -> Iterator[None]:

@@ -55,6 +55,15 @@ async def test_one_alone_does_not_wait_for_company():
     assert store.sizes() == [1]
 
 
+async def test_one_after_the_other_is_each_seen_to():
+    store = Store()
+    commits = GroupCommit(store)
+    async with asyncio.timeout(5):
+        for n in range(1, 20):
+            assert await commits.submit(TENANT, n, 1) == 2 * n
+    assert store.sizes() == [1] * 19
+
+
 async def test_only_who_submitted_what_is_wrong_hears_of_it():
     store = Store()
     commits = GroupCommit(store)
