@@ -59,6 +59,10 @@ MATRIX: Mapping[str, str] = {
     "GET /api/v1/events": "events:read",
     "GET /api/v1/events/{event_id}": "events:read",
     "POST /api/v1/search": "search:read",
+    "GET /api/v1/models": "search:read",
+    "PUT /api/v1/models/choice": "embeddings:choose",
+    "POST /api/v1/embeddings": "embeddings:create",
+    "GET /api/v1/usage": "usage:read",
     "GET /api/v1/tools": ANYBODY,
     "GET /api/v1/tools/{name}": ANYBODY,
     "POST /api/v1/tools/{name}/call": ANYBODY,
@@ -132,6 +136,8 @@ TOOLS_OF_ALL = {
 BODIES: Mapping[str, Any] = {
     "create_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
     "replace_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
+    "choose_model": {"model": None},
+    "create_embeddings": {"input": ["x"]},
     "create_role": {"name": "new-role", "grants": ["search:read"]},
     "replace_role": {"grants": ["search:read"]},
     "create_tenant": {

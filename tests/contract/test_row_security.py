@@ -13,7 +13,14 @@ from devops_mcp.models.errors import NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.repositories.database import open_database
 
-DEFINER_FUNCTIONS = {"find_api_keys", "find_credentials", "find_tenant", "list_tenants", "ensure_partitions"}
+DEFINER_FUNCTIONS = {
+    "find_api_keys",
+    "find_credentials",
+    "find_tenant",
+    "list_tenants",
+    "ensure_partitions",
+    "ensure_space_index",
+}
 """What runs with the owner's rights, each for a reason given in its migration."""
 WITHOUT_TENANT = {"schema_migrations"}
 
@@ -186,6 +193,8 @@ def _example(type_: str, udt: str) -> object:
             return True
         case "timestamp with time zone":
             return "2026-11-01T00:00:00Z"
+        case "USER-DEFINED" if udt == "vector":
+            return "[1]"
         case "ARRAY":
             return []
     raise AssertionError(f"no example for {type_} {udt}")
@@ -241,6 +250,7 @@ def test_a_tenant_sees_its_rows_and_nobody_without_a_tenant_sees_any(database, o
         "CREATE TABLE mine ()",
         "COPY contexts TO PROGRAM 'true'",
         "SELECT ensure_partitions(1)",
+        "SELECT ensure_space_index('x', 8)",
         "INSERT INTO contexts (tenant_id, id, owner_id, title) VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'x')",
     ],
 )

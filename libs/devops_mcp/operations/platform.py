@@ -33,6 +33,7 @@ from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.dead_letters import DeadLetterService
+from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.own_tools import OWN_TOOLS
@@ -70,6 +71,7 @@ class Platform:
     webhook_endpoints: WebhookEndpointService
     private_networks: tuple[Network, ...]
     embedding: OpenedModels
+    embeddings: EmbeddingService
     prompts: PromptService
     adapter_resources: AdapterResources
     keyring: Keyring
@@ -135,7 +137,7 @@ async def open_platform(
             _rates(settings, redis),
         )
         # The suite's own tools call tools and start tasks, so the suite comes after both.
-        search = SearchService(database, embedding.provider, metrics)
+        search = SearchService(database, embedding.models, metrics)
         suite = Suite(
             contexts=contexts,
             windows=WindowService(database, search),
@@ -166,6 +168,7 @@ async def open_platform(
             webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
             private_networks=private_networks,
             embedding=embedding,
+            embeddings=EmbeddingService(database, embedding.models),
             prompts=prompts,
             adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),
             keyring=keyring,

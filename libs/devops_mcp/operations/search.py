@@ -1,48 +1,64 @@
 """Search over contexts, events and kept results: by words and, where a model is at hand, by meaning."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from devops_mcp.embedding.base import EmbeddingProvider, Purpose
+import structlog
+
+from devops_mcp.embedding.base import Purpose
+from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.passages import Answer, Hit, Neighbour, Question
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.metrics import Metrics
-from devops_mcp.operations.contexts import ANY_OWNER, require
+from devops_mcp.operations.contexts import ANY_OWNER, require, visible
+from devops_mcp.operations.embedding_meter import EmbeddingMeter
+from devops_mcp.operations.ttl_cache import TtlCache
+from devops_mcp.operations.vectors import chosen
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.passage_search import is_exact
 from devops_mcp.repositories.passages import QueryVector, Ranking, SearchFilter
 
 READ = "search:read"
+MAX_SPACES = 4
+"""Each is a vector more to compute for every question."""
+MIN_SHARE = 0.001
+SHARES_KNOWN_S = 10.0
+log = structlog.get_logger()
 
 
 class SearchService:
-    """Answers questions with ranked passages. Without a provider the answer says `lexical`, and is."""
+    """Answers questions with ranked passages. Without a model the answer says `lexical`, and is."""
 
     def __init__(
         self,
         database: Database,
-        provider: EmbeddingProvider | None,
+        models: EmbeddingModels,
         metrics: Metrics,
         *,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._provider = provider
+        self._models = models
+        self._meter = EmbeddingMeter(database, now=now)
+        self._known: TtlCache[dict[str, float]] = TtlCache(monotonic=monotonic)
         self._metrics = metrics
         self._now = now
         self._monotonic = monotonic
 
     async def ask(self, principal: Principal, question: Question) -> Answer:
-        """The passages that answer best, of those the principal may see."""
+        """The passages that answer best, of those the principal may see. Raises `NotFound` for a context that it may not."""
         require(principal, READ)
         started = self._monotonic()
-        vectors = await self.vectors(question.query)
+        vectors = await self.vectors(principal, question.query)
         wanted = _filter(principal, question)
         ranking = self._ranking(question)
         async with self._database.transaction(principal.tenant_id) as tx:
+            if question.context_id is not None:
+                await visible(tx, principal, question.context_id)
             hits = await tx.passages.search(question.query, vectors, wanted, question.limit, ranking)
             if question.neighbours:
                 beside = await tx.passages.neighbours(hits, question.neighbours, wanted)
@@ -52,15 +68,43 @@ class SearchService:
         spaces = tuple(vector.space for vector in vectors)
         return Answer(hits=tuple(hits), mode=mode, spaces=spaces, exact=is_exact(ranking, wanted))
 
-    async def vectors(self, query: str) -> tuple[QueryVector, ...]:
-        """The question's vectors, one a space; none where there is no model, or it fails: the answer says that it is lexical."""
-        if self._provider is None:
+    async def vectors(self, principal: Principal, query: str) -> tuple[QueryVector, ...]:
+        """The question's vectors, one for each space that the principal's passages lie in.
+
+        None where there is no model, or none answers: then the answer says that it is lexical.
+        """
+        if self._models.default is None:
             return ()
+        shares = await self._shares(principal)
+        asked = [self._vector(principal, query, space, share) for space, share in shares.items()]
+        found = await asyncio.gather(*asked)
+        return tuple(vector for vector in found if vector is not None)
+
+    async def _vector(self, principal: Principal, query: str, space: str, share: float) -> QueryVector | None:
+        provider = self._models.of_space(space)
+        if provider is None:
+            return None
         try:
-            embedded = await self._provider.embed([query], Purpose.QUESTION)
-        except PlatformError:
-            return ()
-        return (QueryVector(embedded.model.space, embedded.vectors[0]),)
+            embedded = await self._meter.embed(
+                provider, principal.tenant_id, principal.id, [query], Purpose.QUESTION
+            )
+        except PlatformError as error:
+            log.warning("question not embedded", space=space, code=error.code, reason=error.message)
+            return None
+        return QueryVector(space, embedded.vectors[0], share)
+
+    async def _shares(self, principal: Principal) -> dict[str, float]:
+        """The spaces to ask, each with how much of what the principal sees lies in it; known for a moment."""
+        any_owner = principal.may(ANY_OWNER)
+        key = (principal.tenant_id, principal.id, any_owner)
+        known = self._known.get(key)
+        if known is None:
+            async with self._database.transaction(principal.tenant_id) as tx:
+                choices = await chosen(tx, self._models)
+                counts = await tx.passages.spaces(principal.id, any_owner=any_owner)
+            known = _as_shares(counts, {choices.space(principal.id), choices.space(None)})
+            self._known.put(key, known, SHARES_KNOWN_S)
+        return known
 
     def _ranking(self, question: Question) -> Ranking:
         return Ranking(
@@ -70,6 +114,14 @@ class SearchService:
             exact=question.exact,
             highlights=True,
         )
+
+
+def _as_shares(counts: Mapping[str, int], wanted: Collection[str]) -> dict[str, float]:
+    """Shares of the spaces that passages lie in, the largest first, and of those that they are to lie in."""
+    total = sum(counts.values()) or 1
+    largest = sorted(counts, key=lambda space: -counts[space])[:MAX_SPACES]
+    shares = {space: max(counts[space] / total, MIN_SHARE) for space in largest if counts[space]}
+    return {**dict.fromkeys(wanted, MIN_SHARE if shares else 1.0), **shares}
 
 
 def _filter(principal: Principal, question: Question) -> SearchFilter:

@@ -40,7 +40,7 @@ class WindowService:
     async def window(self, principal: Principal, context_id: UUID, wanted: WindowRequest) -> Window:
         """The items that fit, and why each is there. Raises `NotFound` when there is no such context, or it is another's."""
         require(principal, READ)
-        vectors = await self._search.vectors(wanted.query) if wanted.query else ()
+        vectors = await self._search.vectors(principal, wanted.query) if wanted.query else ()
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
             found = await _found(tx, principal, context_id, wanted.query, vectors)

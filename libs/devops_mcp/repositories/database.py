@@ -21,6 +21,7 @@ Connection = AsyncConnection[TupleRow]
 _BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
 _SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c timezone=UTC"
 _ALIVE = sql.SQL("SELECT 1")
+_PATIENT = sql.SQL("SET statement_timeout = 120000")
 _CHECKOUT_S = 5.0
 
 
@@ -66,6 +67,22 @@ class Database:
                 cursor = await connection.execute("SELECT ensure_partitions(%s)", (months_ahead,))
                 row = await cursor.fetchone()
                 return int(row[0]) if row else 0
+
+    async def ensure_space_index(self, space: str, dimensions: int) -> bool:
+        """Create the index of a space that has none; whether it was. Only the worker's role may, before the space's first vector.
+
+        Raises `Unavailable` when writers do not make way within 3 s.
+        """
+        with _translated():
+            async with self._connection(_PATIENT) as connection:
+                try:
+                    cursor = await connection.execute(
+                        "SELECT ensure_space_index(%s, %s)", (space, dimensions)
+                    )
+                    row = await cursor.fetchone()
+                finally:
+                    await connection.execute("RESET statement_timeout")
+                return bool(row and row[0])
 
     async def tenant_ids(self) -> list[UUID]:
         """Every tenant, for upkeep; only the worker's role may."""

@@ -1,7 +1,7 @@
 """The search over passages: by words and, in each space, by meaning, fused by reciprocal rank.
 
-A space's nearest passages are ranked among those of the other spaces by their rank divided by the space's share of the tenant's vectors:
-the best of a space that holds a tenth counts like the tenth of all. So a space that is being filled neither drowns the others nor drowns.
+A space's nearest passages are placed among those of the other spaces by their rank, less a half, divided by its share of all vectors:
+the best of a space that holds a tenth counts like the fifth of all. So a space that is being filled neither drowns the others nor drowns.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ _LEXICAL = sql.SQL(
 )
 # The space is a literal so that the planner sees that the space's partial index applies.
 _OF_SPACE = sql.SQL(
-    """SELECT id, distance, row_number() OVER (ORDER BY distance, id DESC) / {share} AS place FROM (
+    """SELECT id, distance, (row_number() OVER (ORDER BY distance, id DESC) - 0.5) / {share} AS place FROM (
             SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
             FROM {passages} ORDER BY distance LIMIT %(candidates)s) AS found"""
 )

@@ -13,16 +13,26 @@ from devops_mcp.models.passages import Hit, Neighbour, NewPassage
 from devops_mcp.repositories.passage_neighbours import neighbours
 from devops_mcp.repositories.passage_search import PLAIN, QueryVector, Ranking, SearchFilter, search
 
-__all__ = ["Passages", "QueryVector", "Ranking", "SearchFilter", "Unembedded"]
+__all__ = ["Passages", "QueryVector", "Ranking", "SearchFilter", "Unembedded", "Whose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """One owner's passages; with None those that are the tenant's, and those of all owners but `others`."""
+
+    owner_id: UUID | None
+    others: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Unembedded:
-    """A passage's text, for its vector."""
+    """A passage's text, for its vector; whose it is, and the space of the vector that it has."""
 
     id: UUID
+    owner_id: UUID | None
     title: str
     text: str
+    space: str | None
 
 
 class Passages:
@@ -56,14 +66,64 @@ class Passages:
         )
         return [row[0] for row in await cursor.fetchall()]
 
-    async def lacking_vectors(self, passage_ids: Sequence[UUID], space: str) -> list[Unembedded]:
-        """Those of the passages that have no vector of `space` yet."""
+    async def texts(self, passage_ids: Sequence[UUID]) -> list[Unembedded]:
+        """The passages' texts; those deleted meanwhile are left out."""
         async with self._connection.cursor(row_factory=class_row(Unembedded)) as cursor:
             await cursor.execute(
-                "SELECT id, title, text FROM passages WHERE id = ANY(%s) AND space IS DISTINCT FROM %s ORDER BY id",
-                (list(passage_ids), space),
+                "SELECT id, owner_id, title, text, space FROM passages WHERE id = ANY(%s) ORDER BY id",
+                (list(passage_ids),),
             )
             return await cursor.fetchall()
+
+    async def outside(
+        self, space: str, whose: Whose, *, after: UUID, up_to: UUID | None = None, limit: int
+    ) -> list[UUID]:
+        """The first passages in the order of their ids, after and up to these, whose vector is none of `space`."""
+        cursor = await self._connection.execute(
+            """
+            SELECT id FROM passages
+            WHERE id > %(after)s AND (%(up_to)s::uuid IS NULL OR id <= %(up_to)s) AND space IS DISTINCT FROM %(space)s
+                AND CASE WHEN %(owner)s::uuid IS NULL THEN owner_id IS NULL OR owner_id <> ALL(%(others)s)
+                         ELSE owner_id = %(owner)s END
+            ORDER BY id LIMIT %(limit)s
+            """,
+            {
+                "after": after,
+                "up_to": up_to,
+                "space": space,
+                "owner": whose.owner_id,
+                "others": list(whose.others),
+                "limit": limit,
+            },
+        )
+        return [row[0] for row in await cursor.fetchall()]
+
+    async def spaces(self, principal_id: UUID, *, any_owner: bool) -> dict[str, int]:
+        """The spaces that passages of the tenant lie in, with how many of each the principal may see.
+
+        Where all lie in one, which is usual, they are not counted: it is said to hold one.
+        """
+        cursor = await self._connection.execute(
+            """
+            WITH RECURSIVE used AS (
+                (SELECT space FROM passages WHERE space IS NOT NULL ORDER BY space LIMIT 1)
+                UNION ALL
+                SELECT (SELECT p.space FROM passages AS p WHERE p.space > used.space ORDER BY p.space LIMIT 1)
+                FROM used WHERE used.space IS NOT NULL)
+            SELECT space FROM used WHERE space IS NOT NULL
+            """
+        )
+        used = [row[0] for row in await cursor.fetchall()]
+        if len(used) < 2:
+            return dict.fromkeys(used, 1)
+        cursor = await self._connection.execute(
+            """
+            SELECT space, count(*) FROM passages
+            WHERE space = ANY(%s) AND (%s OR owner_id IS NULL OR owner_id = %s) GROUP BY space
+            """,
+            (used, any_owner, principal_id),
+        )
+        return {row[0]: row[1] for row in await cursor.fetchall()}
 
     async def set_vectors(self, space: str, vectors: Sequence[tuple[UUID, Sequence[float]]]) -> None:
         """Give passages their vectors; a passage deleted meanwhile is left out."""

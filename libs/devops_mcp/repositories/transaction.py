@@ -11,6 +11,7 @@ from devops_mcp.repositories.compactions import Compactions
 from devops_mcp.repositories.context_windows import ContextWindows
 from devops_mcp.repositories.contexts import Contexts
 from devops_mcp.repositories.dead_letters import DeadLetters
+from devops_mcp.repositories.embeddings import Embeddings
 from devops_mcp.repositories.events import Events
 from devops_mcp.repositories.idempotency import IdempotentCalls
 from devops_mcp.repositories.outbox import Outbox
@@ -37,6 +38,7 @@ class Transaction:
         self.contexts = Contexts(connection)
         self.context_windows = ContextWindows(connection)
         self.dead_letters = DeadLetters(connection)
+        self.embeddings = Embeddings(connection)
         self.events = Events(connection)
         self.idempotent_calls = IdempotentCalls(connection)
         self.outbox = Outbox(connection)

@@ -10,6 +10,7 @@ import pytest
 
 from devops_mcp.cache.notices import Gap, Notices
 from devops_mcp.cache.redis import open_redis
+from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.events.messages import MESSAGE, EmbeddingRequested, EventReceived, Message
 from devops_mcp.models.errors import PoisonMessage
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
@@ -144,7 +145,7 @@ async def test_requested_passages_get_their_vectors_once(bench):
     await bench.processor.process(TENANT, await bench.take_in(1, 2))
     requested = [m for m in await bench.drain_outbox() if isinstance(m, EmbeddingRequested)]
     provider = FakeProvider(alike=True)
-    embedder = PassageEmbedder(bench.database, provider)
+    embedder = PassageEmbedder(bench.database, EmbeddingModels([provider]))
     first = await embedder.process(TENANT, requested)
     again = await embedder.process(TENANT, requested)
     vector = QueryVector(provider.model.space, vector_of(""))

@@ -24,6 +24,7 @@ from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import IntegrationSettings
+from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import OWN_SYSTEM, Model
 from devops_mcp.models.errors import (
     Conflict,
@@ -190,7 +191,7 @@ async def a_world(
 
         ledger = CallLedger(audit, journal, metrics)
         tools = ToolService(catalogue, integrations, desk, database, ledger, limits, confirmation, rates)
-        search = SearchService(database, None, metrics)
+        search = SearchService(database, EmbeddingModels(), metrics)
         suite = Suite(
             contexts,
             search,

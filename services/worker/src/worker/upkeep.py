@@ -6,12 +6,15 @@ Any number of workers may do it: each step does nothing where another was there 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
 from devops_mcp.auth.sealing import SecretSeal
+from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
+from devops_mcp.operations.reembedding import Reembedding
 from devops_mcp.operations.tasks import enqueue_abandoned
 from devops_mcp.operations.webhook_endpoints import reseal
 from devops_mcp.repositories.database import Database
@@ -26,6 +29,9 @@ REMEMBERED = timedelta(days=45)
 queue again."""
 ABANDONED_AFTER = timedelta(minutes=1)
 """Longer than a message lies invisible in its queue, so that the queue is first to bring it back."""
+VECTORS_KEPT = timedelta(days=30)
+"""How long a text that was paid for costs nothing again."""
+REEMBEDDING_TURN = timedelta(seconds=5)
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
 _CHUNK = 5_000
 
@@ -33,10 +39,18 @@ _CHUNK = 5_000
 class Upkeep:
     """The recurring jobs of one worker."""
 
-    def __init__(self, database: Database, seal: SecretSeal, *, now: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        seal: SecretSeal,
+        models: EmbeddingModels | None = None,
+        *,
+        now: Clock = utc_now,
+    ) -> None:
         self._database = database
         self._seal = seal
         self._now = now
+        self._reembedding = Reembedding(database, models or EmbeddingModels(), now=now)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do each job now and then again and again, until `stop`."""
@@ -45,6 +59,7 @@ class Upkeep:
             tasks.create_task(_repeat(self.remove_expired, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.reseal_secrets, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.revive_tasks, ABANDONED_AFTER, stop))
+            tasks.create_task(_repeat(self.reembed, REEMBEDDING_TURN, stop))
 
     async def create_partitions(self) -> None:
         """Create the partitions of the coming months."""
@@ -57,6 +72,12 @@ class Upkeep:
             async with self._database.transaction(tenant_id) as tx:
                 if revived := await enqueue_abandoned(tx, ABANDONED_AFTER, _CHUNK):
                     log.warning("tasks revived", count=revived, tenant_id=str(tenant_id))
+
+    async def reembed(self) -> None:
+        """Ask for vectors that passages lack of the model that is chosen for them."""
+        for tenant_id in await self._database.tenant_ids():
+            if count := await self._reembedding.turn(tenant_id):
+                log.info("vectors asked for", count=count, tenant_id=str(tenant_id))
 
     async def reseal_secrets(self) -> None:
         """Seal with the newest master key what older ones sealed."""
@@ -73,6 +94,7 @@ class Upkeep:
                 tasks += await tx.tasks.drop_expired(self._now())
                 letters += await tx.dead_letters.drop_older(self._now() - DEAD_LETTERS_KEPT)
                 deliveries += await tx.webhook_deliveries.drop_older(self._now() - DELIVERIES_KEPT)
+            await self._forget_vectors(tenant_id)
             removed = _CHUNK
             while removed == _CHUNK:
                 async with self._database.transaction(tenant_id) as tx:
@@ -87,6 +109,12 @@ class Upkeep:
                 dead_letters=letters,
                 webhook_deliveries=deliveries,
             )
+
+    async def _forget_vectors(self, tenant_id: UUID) -> None:
+        removed = _CHUNK
+        while removed == _CHUNK:
+            async with self._database.transaction(tenant_id) as tx:
+                removed = await tx.embeddings.forget(self._now() - VECTORS_KEPT, _CHUNK)
 
 
 async def _repeat(job: Callable[[], Awaitable[None]], every: timedelta, stop: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ from rest_api.endpoint import AnyEndpoint
 from rest_api.routes.api_keys import API_KEYS
 from rest_api.routes.contexts import CONTEXTS
 from rest_api.routes.dead_letters import DEAD_LETTERS
+from rest_api.routes.embeddings import EMBEDDINGS
 from rest_api.routes.events import EVENTS
 from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
@@ -18,6 +19,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *CONTEXTS,
     *MEMORY,
     *DEAD_LETTERS,
+    *EMBEDDINGS,
     *EVENTS,
     *SEARCH,
     *TOOLS,

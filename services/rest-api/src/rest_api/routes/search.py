@@ -11,4 +11,6 @@ async def search(call: Call[NoParams, Question]) -> Answer:
     return await call.platform.suite.search.ask(call.principal, call.body)
 
 
-SEARCH: tuple[AnyEndpoint, ...] = (Endpoint("POST", "/api/v1/search", TAG, search, Answer, body=Question),)
+SEARCH: tuple[AnyEndpoint, ...] = (
+    Endpoint("POST", "/api/v1/search", TAG, search, Answer, body=Question, errors=(404,)),
+)

@@ -1,0 +1,76 @@
+"""Bringing passages into the space of the model that is chosen for them, while they are searched.
+
+Each choice has a mark in the order of the passages' ids, which is that of their making. A turn asks, through the outbox, for the vectors of
+the next chunk behind the mark, and moves it on when the whole chunk has them; so any number of workers may take turns, and one that is
+killed leaves nothing but a chunk to be asked for again, of which only what is lacking is computed.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+from devops_mcp.embedding.catalogue import EmbeddingModels
+from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.embeddings import TENANT
+from devops_mcp.operations.contexts import request_vectors
+from devops_mcp.operations.vectors import Chosen
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.embeddings import StoredChoice
+from devops_mcp.repositories.passages import Whose
+from devops_mcp.repositories.transaction import Transaction
+
+CHUNK = 2_000
+ASKED_AGAIN_AFTER = timedelta(minutes=10)
+"""Longer than a message that failed waits to be tried again; what is still lacking then was given up by its queue."""
+
+
+class Reembedding:
+    """Asks for the vectors that are lacking, a chunk a turn and choice."""
+
+    def __init__(
+        self, database: Database, models: EmbeddingModels, *, chunk: int = CHUNK, now: Clock = utc_now
+    ) -> None:
+        self._database = database
+        self._models = models
+        self._chunk = chunk
+        self._now = now
+
+    async def turn(self, tenant_id: UUID) -> int:
+        """How many passages were asked for now."""
+        if self._models.default is None:
+            return 0
+        async with self._database.transaction(tenant_id) as tx:
+            rows = await self._aimed(tx)
+            owners = tuple(row.owner_id for row in rows if row.owner_id != TENANT)
+            under_way = await tx.embeddings.choices(lock_unfinished=True)
+            return sum([await self._step(tx, choice, owners) for choice in under_way])
+
+    async def _aimed(self, tx: Transaction) -> list[StoredChoice]:
+        """The choices, each with the space that its model has now: the operator may have changed the models."""
+        rows = await tx.embeddings.choices()
+        names = {row.owner_id: row.model for row in rows}
+        choices = Chosen(self._models, names)
+        spaces = {row.owner_id: row.space for row in rows}
+        for owner_id in {TENANT, *names}:
+            space = choices.space(None if owner_id == TENANT else owner_id)
+            if spaces.get(owner_id) != space:
+                await tx.embeddings.choose(owner_id, names.get(owner_id), space)
+        return rows
+
+    async def _step(self, tx: Transaction, choice: StoredChoice, owners: tuple[UUID, ...]) -> int:
+        now = self._now()
+        whose = Whose(None, owners) if choice.owner_id == TENANT else Whose(choice.owner_id)
+        lacking = await tx.passages.outside(
+            choice.space, whose, after=choice.settled, up_to=choice.reached, limit=self._chunk
+        )
+        if lacking:
+            if choice.asked_at is not None and now - choice.asked_at < ASKED_AGAIN_AFTER:
+                return 0
+            await tx.embeddings.advance(choice.owner_id, choice.settled, choice.reached, now)
+        else:
+            lacking = await tx.passages.outside(choice.space, whose, after=choice.reached, limit=self._chunk)
+            if not lacking:
+                await tx.embeddings.finish(choice.owner_id, now)
+                return 0
+            await tx.embeddings.advance(choice.owner_id, choice.reached, lacking[-1], now)
+        await request_vectors(tx, lacking)
+        return len(lacking)

@@ -1,0 +1,86 @@
+"""Embedding models, vectors for texts, and what they cost."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.embedding.base import Purpose
+from devops_mcp.models.base import Model
+from devops_mcp.models.embeddings import Choice, ModelList, UsageReport, Vectors
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
+
+TAG = "embeddings"
+MAX_TEXTS = 128
+MAX_TEXT = 32_000
+
+
+class NewVectors(Body):
+    """`model` is the caller's own where it is left out; `purpose` matters to models that embed questions otherwise."""
+
+    input: tuple[str, ...] = Field(min_length=1, max_length=MAX_TEXTS)
+    model: str | None = Field(default=None, max_length=80)
+    purpose: Purpose = Purpose.PASSAGE
+
+
+class NewChoice(Body):
+    """`model` null goes back to what holds without a choice. `owner_id` is the caller where it is left out; `tenant` is for all others."""
+
+    model: str | None = Field(default=None, max_length=80)
+    owner_id: UUID | None = None
+    tenant: bool = False
+
+
+class UsageWanted(Model):
+    """Days (UTC) from `since` to before `until`; default: the last 30 days. Without `principal_id` everybody's."""
+
+    principal_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = Field(default=100, ge=1, le=1_000)
+
+
+async def list_models(call: Call[NoParams, NoBody]) -> ModelList:
+    """List the embedding models, and which are chosen."""
+    return await call.platform.embeddings.models(call.principal)
+
+
+async def choose_model(call: Call[NoParams, NewChoice]) -> Choice:
+    """Choose what embeds one's own passages, another's, or the tenant's. They are brought over in the background, and found meanwhile."""
+    body = call.body
+    owner_id = None if body.tenant else body.owner_id or call.principal.id
+    return await call.platform.embeddings.choose(call.principal, body.model, owner_id)
+
+
+async def create_embeddings(call: Call[NoParams, NewVectors]) -> Vectors:
+    """Turn texts into unit vectors. A text that the tenant has paid for before costs nothing."""
+    body = call.body
+    return await call.platform.embeddings.embed(call.principal, body.input, body.model, body.purpose)
+
+
+async def get_usage(call: Call[UsageWanted, NoBody]) -> UsageReport:
+    """Get what embedding cost, by day, principal and model, newest first; what this machine computed is not counted."""
+    params = call.params
+    return await call.platform.embeddings.usage(
+        call.principal,
+        principal_id=params.principal_id,
+        since=params.since,
+        until=params.until,
+        limit=params.limit,
+    )
+
+
+EMBEDDINGS: tuple[AnyEndpoint, ...] = (
+    Endpoint("GET", "/api/v1/models", TAG, list_models, ModelList),
+    Endpoint("PUT", "/api/v1/models/choice", TAG, choose_model, Choice, body=NewChoice, errors=(404,)),
+    Endpoint(
+        "POST",
+        "/api/v1/embeddings",
+        TAG,
+        create_embeddings,
+        Vectors,
+        body=NewVectors,
+        errors=(404, 429, 502, 504),
+    ),
+    Endpoint("GET", "/api/v1/usage", TAG, get_usage, UsageReport, params=UsageWanted),
+)
