@@ -160,6 +160,11 @@ class Settings(BaseSettings):
     aws_region: str = "us-east-1"
     queue_prefix: str = Field(default="devops-mcp-", pattern=r"^[A-Za-z0-9_-]{0,40}$")
 
+    blobs_bucket: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    """The S3 bucket for large texts, attachments and payloads; None: they are kept in PostgreSQL."""
+    s3_endpoint_url: str | None = None
+    """None: the endpoint of `aws_region`."""
+
     rest: RestServerSettings = RestServerSettings()
     mcp: McpServerSettings = McpServerSettings()
     worker: WorkerServerSettings = WorkerServerSettings()

@@ -57,8 +57,17 @@ class CompactionRequested(Model):
     keep_tokens: int = Field(ge=0)
 
 
+class BlobsReleased(Model):
+    """Nothing refers to these blobs any more, as far as is known."""
+
+    type: Literal["blobs.released"] = "blobs.released"
+    id: UUID
+    tenant_id: UUID
+    blob_ids: tuple[UUID, ...] = Field(min_length=1, max_length=256)
+
+
 Message: TypeAlias = Annotated[
-    EventReceived | EmbeddingRequested | TaskReady | NotificationDue | CompactionRequested,
+    EventReceived | EmbeddingRequested | TaskReady | NotificationDue | CompactionRequested | BlobsReleased,
     Field(discriminator="type"),
 ]
 """`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""

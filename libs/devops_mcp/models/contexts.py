@@ -5,8 +5,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.blobs import Attachment
 
 
 class ItemKind(StrEnum):
@@ -52,7 +54,8 @@ class NewItem(Model):
 class ContextItem(Model):
     """One item; `position` counts from 1 within its context, without gaps.
 
-    What is `pinned` is in every window. A summary stands for the items at the positions `covers_from` to `covers_to`.
+    What is `pinned` is in every window. An item with an `attachment` has the text that was said of the file. A summary stands for the items
+    at the positions `covers_from` to `covers_to`.
     """
 
     id: UUID
@@ -66,4 +69,7 @@ class ContextItem(Model):
     pinned: bool = False
     covers_from: int | None = None
     covers_to: int | None = None
+    attachment: Attachment | None = None
+    blob_id: SkipJsonSchema[UUID | None] = Field(default=None, exclude=True)
+    """Where the whole text is, or the attachment, once it is too large for its row."""
     created_at: datetime

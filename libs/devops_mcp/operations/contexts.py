@@ -1,6 +1,8 @@
 """Conversation contexts: kept, appended to, read, and searchable from the moment they are written."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from devops_mcp.cache.changes import Changes
@@ -9,13 +11,15 @@ from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.events.messages import EmbeddingRequested
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import JsonObject
+from devops_mcp.models.blobs import MAX_ATTACHMENT, Attachment
 from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
-from devops_mcp.models.errors import Forbidden, NotFound
+from devops_mcp.models.errors import Forbidden, NotFound, PayloadTooLarge
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
 from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import current_traceparent
+from devops_mcp.operations.blobs import BlobStore, release
 from devops_mcp.operations.compaction_requests import request_compaction
 from devops_mcp.repositories.contexts import CountedItem
 from devops_mcp.repositories.database import Database
@@ -25,6 +29,10 @@ READ = "contexts:read"
 WRITE = "contexts:write"
 ANY_OWNER = "contexts:any_owner"
 COMPACT_ABOVE = 20_000
+LARGE = 32_768
+"""Bytes above which a text is kept apart."""
+HEAD = 4_000
+"""Characters of it that stay in the row: what a summary and a crowded window see."""
 KEPT_PART = 4
 """Of the tokens above which a context is summed up, one part in so many stays as it is: the latest."""
 
@@ -39,11 +47,13 @@ class ContextService:
         embeds: bool,
         changes: Changes | None = None,
         compact_above: int = COMPACT_ABOVE,
+        blobs: BlobStore | None = None,
     ) -> None:
         self._database = database
         self._embeds = embeds
         self._changes = changes
         self._compact_above = compact_above
+        self._blobs = blobs or BlobStore(database)
 
     async def create(
         self,
@@ -95,21 +105,85 @@ class ContextService:
             context = await visible(tx, principal, context_id)
             found = await tx.contexts.items(context_id, after, limit + 1)
         more = str(found[limit - 1].position) if len(found) > limit else None
-        return context, Page(items=tuple(found[:limit]), next_cursor=more)
+        items = await self.whole(principal.tenant_id, found[:limit])
+        return context, Page(items=tuple(items), next_cursor=more)
+
+    async def whole(self, tenant_id: UUID, items: Sequence[ContextItem]) -> list[ContextItem]:
+        """The items with the whole of their texts, of which a row may hold the beginning only."""
+        kept = [item.blob_id for item in items if item.blob_id is not None and item.attachment is None]
+        texts = await self._blobs.read_all(tenant_id, kept) if kept else {}
+        return [
+            item.model_copy(update={"text": texts[item.blob_id].decode()})
+            if item.attachment is None and item.blob_id in texts
+            else item
+            for item in items
+        ]
 
     async def append(
         self, principal: Principal, context_id: UUID, items: Sequence[NewItem]
     ) -> list[ContextItem]:
         """Add items at the end, in order, and index them; they can be found by their words once this returns."""
         require(principal, WRITE)
-        counted = [CountedItem(new_id(), item, count_tokens(item.text)) for item in items]
+        if any(_is_large(item.text) for item in items):
+            await self.require_writable(principal, context_id)
+        counted = [await self._counted(principal.tenant_id, item) for item in items]
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
-            appended = await tx.contexts.append(context_id, counted)
+            appended = _with_texts(await tx.contexts.append(context_id, counted), items)
             await index_items(tx, context, appended, embeds=self._embeds)
             await self._sum_up_if_long(tx, context, sum(item.tokens for item in counted))
         await self._tell(context)
         return appended
+
+    async def attach(
+        self,
+        principal: Principal,
+        context_id: UUID,
+        *,
+        name: str,
+        media_type: str,
+        body: bytes,
+        text: str = "",
+    ) -> ContextItem:
+        """Append a file, found by its name and the text that is said of it. Raises `PayloadTooLarge`."""
+        if len(body) > MAX_ATTACHMENT:
+            raise PayloadTooLarge(f"an attachment has at most {MAX_ATTACHMENT} bytes")
+        await self.require_writable(principal, context_id)
+        said = f"{name}\n{text}".strip()
+        counted = CountedItem(
+            new_id(),
+            NewItem(text=said),
+            count_tokens(said),
+            attachment=Attachment(
+                name=name, media_type=media_type, size=len(body), sha256=hashlib.sha256(body).hexdigest()
+            ),
+            blob_id=await self._blobs.keep(principal.tenant_id, body),
+        )
+        async with self._database.transaction(principal.tenant_id) as tx:
+            context = await visible(tx, principal, context_id)
+            [appended] = await tx.contexts.append(context_id, [counted])
+            await index_items(tx, context, [appended], embeds=self._embeds)
+        await self._tell(context)
+        return appended
+
+    async def attachment(
+        self, principal: Principal, context_id: UUID, position: int
+    ) -> tuple[Attachment, bytes]:
+        """A file with its bytes; raises `NotFound` where the item has none."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await visible(tx, principal, context_id)
+            found = await tx.contexts.at(context_id, [position])
+        if not found or found[0].attachment is None or found[0].blob_id is None:
+            raise NotFound(f"item {position} of context {context_id} has no attachment")
+        return found[0].attachment, await self._blobs.read(principal.tenant_id, found[0].blob_id)
+
+    async def _counted(self, tenant_id: UUID, item: NewItem) -> CountedItem:
+        counted = CountedItem(new_id(), item, count_tokens(item.text))
+        if not _is_large(item.text):
+            return counted
+        blob_id = await self._blobs.keep(tenant_id, item.text.encode())
+        return replace(counted, blob_id=blob_id, head=item.text[:HEAD])
 
     async def compact(self, principal: Principal, context_id: UUID, *, keep_tokens: int) -> Context:
         """Have the context summed up in the background, but for the latest `keep_tokens`; it is, even where it is short."""
@@ -141,11 +215,13 @@ class ContextService:
         return appended
 
     async def delete(self, principal: Principal, context_id: UUID) -> None:
-        """Remove a context with its items and what was indexed of them."""
+        """Remove a context with its items, what was indexed of them, and, by the worker, what was kept apart."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
+            blobs = await tx.contexts.blob_ids(context_id)
             await tx.contexts.delete(context_id)
+            await release(tx, blobs)
         await self._tell(context)
 
     async def _tell(self, context: Context) -> None:
@@ -167,6 +243,15 @@ async def index_items(
     added = await tx.passages.add(passages, owner_id=context.owner_id)
     if added and embeds:
         await request_vectors(tx, added)
+
+
+def _is_large(text: str) -> bool:
+    return len(text) > LARGE // 4 and len(text.encode()) > LARGE
+
+
+def _with_texts(appended: Sequence[ContextItem], given: Sequence[NewItem]) -> list[ContextItem]:
+    """What was appended, with the texts as they were given: a row may hold the beginning only."""
+    return [item.model_copy(update={"text": new.text}) for item, new in zip(appended, given, strict=True)]
 
 
 def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedItem:

@@ -19,6 +19,7 @@ from devops_mcp.models.ids import new_id
 from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, carry
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import request_vectors
 from devops_mcp.operations.event_texts import event_text, is_worth_finding
 from devops_mcp.operations.group_commit import GroupCommit
@@ -28,6 +29,8 @@ from devops_mcp.repositories.events import Acceptance, StoredEvent
 from devops_mcp.repositories.transaction import Transaction
 
 CONSUMER = "events"
+LARGE_PAYLOAD = 262_144
+"""Bytes above which what a vendor sent is kept apart."""
 _MAX_TEXT = 32_000
 """Characters of an event that are made searchable; the payload keeps the rest."""
 
@@ -52,9 +55,10 @@ class Receipt:
 class EventIntake:
     """Takes webhooks in. Once `receive` has returned, the events are stored and on their way to the worker."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, metrics: Metrics, blobs: BlobStore | None = None) -> None:
         self._database = database
         self._metrics = metrics
+        self._blobs = blobs
         self._commits: GroupCommit[Acceptance, bool] = GroupCommit(self._store)
 
     async def receive(
@@ -98,10 +102,18 @@ class EventIntake:
         if not events:
             return Receipt(DeliveryOutcome.IGNORED, answer=answer)
         keys_of_it = delivery_keys(source, delivery, events)
-        taken = Acceptance(events, documents, keys_of_it, delivery.body, carry().get(TRACEPARENT))
-        if not await self._commits.submit(origin.tenant_id, taken, len(delivery.body)):
+        blob = await self._kept_apart(origin.tenant_id, delivery.body)
+        body = delivery.body if blob is None else b""
+        taken = Acceptance(events, documents, keys_of_it, body, carry().get(TRACEPARENT), blob)
+        if not await self._commits.submit(origin.tenant_id, taken, len(body)):
             return Receipt(DeliveryOutcome.DUPLICATE, answer=answer)
         return Receipt(DeliveryOutcome.ACCEPTED, tuple(event.id for event in events), answer)
+
+    async def _kept_apart(self, tenant_id: UUID, body: bytes) -> UUID | None:
+        """Where a large payload is. A repeated delivery leaves its blob to upkeep: whether it is one is known when it is stored."""
+        if self._blobs is None or len(body) <= LARGE_PAYLOAD:
+            return None
+        return await self._blobs.keep(tenant_id, body)
 
     async def _store(self, tenant_id: UUID, group: Sequence[Acceptance]) -> list[bool]:
         """Whether each was new. Of those that repeat one of the same group, the first is."""

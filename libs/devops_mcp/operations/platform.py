@@ -27,6 +27,7 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.accounts import Accounts, open_accounts
 from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.audit import open_audit_trail
+from devops_mcp.operations.blobs import BlobStore, open_blob_store
 from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
@@ -76,6 +77,7 @@ class Platform:
     adapter_resources: AdapterResources
     keyring: Keyring
     changes: Changes
+    blobs: BlobStore
     checks: tuple[Check, ...]
 
 
@@ -113,11 +115,13 @@ async def open_platform(
         )
         metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
         audit = await stack.enter_async_context(open_audit_trail(database))
+        blobs = await stack.enter_async_context(open_blob_store(settings, database))
         contexts = ContextService(
             database,
             embeds=embedding.provider is not None,
             changes=changes,
             compact_above=settings.compact_above_tokens,
+            blobs=blobs,
         )
         journal = await stack.enter_async_context(open_context_journal(contexts))
         catalogue = Catalogue(adapters, OWN_TOOLS)
@@ -140,7 +144,7 @@ async def open_platform(
         search = SearchService(database, embedding.models, metrics)
         suite = Suite(
             contexts=contexts,
-            windows=WindowService(database, search),
+            windows=WindowService(database, search, contexts),
             search=search,
             events=EventLog(database),
             results=ResultService(database),
@@ -173,18 +177,24 @@ async def open_platform(
             adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),
             keyring=keyring,
             changes=changes,
-            checks=_checks(database, redis, embedding, integrations),
+            blobs=blobs,
+            checks=_checks(database, redis, embedding, integrations, blobs),
         )
 
 
 def _checks(
-    database: Database, redis: Redis, embedding: OpenedModels, integrations: Integrations
+    database: Database,
+    redis: Redis,
+    embedding: OpenedModels,
+    integrations: Integrations,
+    blobs: BlobStore,
 ) -> tuple[Check, ...]:
     """Only the database is required: without Redis we are slower, without a model lexical, and a vendor's outage is not ours."""
 
     return (
         Check("database", True, database.ping),
         Check("redis", False, lambda: ping(redis)),
+        Check("blobs", False, blobs.ping),
         Check("embedding", False, embedding.state.describe),
         *(
             Check(f"{i.adapter.name}:{i.name}", False, partial(i.adapter.ping, i.client))

@@ -9,7 +9,7 @@ from devops_mcp.models.contexts import Context, ContextItem
 from devops_mcp.models.passages import Hit, PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.windows import Window, WindowItem, WindowRequest
-from devops_mcp.operations.contexts import ANY_OWNER, READ, require, visible
+from devops_mcp.operations.contexts import ANY_OWNER, READ, ContextService, require, visible
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.window_plan import Candidates, Choice, plan
 from devops_mcp.repositories.context_windows import Mark
@@ -33,9 +33,10 @@ class _Found:
 class WindowService:
     """Fills windows. What is relevant is found by words and, where a model is at hand, by meaning."""
 
-    def __init__(self, database: Database, search: SearchService) -> None:
+    def __init__(self, database: Database, search: SearchService, contexts: ContextService) -> None:
         self._database = database
         self._search = search
+        self._contexts = contexts
 
     async def window(self, principal: Principal, context_id: UUID, wanted: WindowRequest) -> Window:
         """The items that fit, and why each is there. Raises `NotFound` when there is no such context, or it is another's."""
@@ -46,7 +47,11 @@ class WindowService:
             found = await _found(tx, principal, context_id, wanted.query, vectors)
             choices = plan(wanted.max_tokens, await _candidates(tx, context, wanted.max_tokens, found))
             items = await tx.contexts.at(context_id, [choice.mark.position for choice in choices])
-        shown = _shown(choices, items, found)
+        parts = {choice.mark.position for choice in choices if choice.shortened}
+        whole = await self._contexts.whole(
+            principal.tenant_id, [item for item in items if item.position not in parts]
+        )
+        shown = _shown(choices, [*whole, *(item for item in items if item.position in parts)], found)
         return Window(
             context_id=context_id,
             title=context.title,

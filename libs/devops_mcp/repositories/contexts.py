@@ -5,21 +5,30 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
+from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.contexts import Context, ContextItem, NewItem
+from devops_mcp.models.errors import Conflict
 
 
 @dataclass(frozen=True, slots=True)
 class CountedItem:
-    """An item with its id and its length in tokens; `covers` are the first and last position that a summary stands for."""
+    """An item with its id and its length in tokens; `covers` are the first and last position that a summary stands for.
+
+    `blob_id` is where its attachment is kept or, with `head` as the beginning that stays in the row, its text.
+    """
 
     id: UUID
     item: NewItem
     tokens: int
     covers: tuple[int, int] | None = None
+    attachment: Attachment | None = None
+    blob_id: UUID | None = None
+    head: str | None = None
 
 
 class Contexts:
@@ -77,7 +86,7 @@ class Contexts:
     async def append(self, context_id: UUID, items: Sequence[CountedItem]) -> list[ContextItem]:
         """Add items at the end, in order. The context's row is locked, so concurrent writers queue up and no position is lost.
 
-        The context must exist; the caller has looked.
+        The context must exist; the caller has looked. Raises `Conflict` for a blob that is gone.
         """
         cursor = await self._connection.execute(
             """
@@ -94,19 +103,31 @@ class Contexts:
         )
         row = await cursor.fetchone()
         assert row is not None
-        return await self._insert(context_id, int(row[0]) - len(items) + 1, items)
+        try:
+            return await self._insert(context_id, int(row[0]) - len(items) + 1, items)
+        except ForeignKeyViolation:
+            raise Conflict("a blob that an item refers to has been removed") from None
 
     async def items(self, context_id: UUID, after: int, limit: int) -> list[ContextItem]:
         """Items in order, with a position above `after`."""
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
                 """
-                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, created_at
+                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
+                       created_at
                 FROM context_items WHERE context_id = %s AND position > %s ORDER BY position LIMIT %s
                 """,
                 (context_id, after, limit),
             )
             return await cursor.fetchall()
+
+    async def blob_ids(self, context_id: UUID) -> list[UUID]:
+        """The blobs that the context's items refer to."""
+        cursor = await self._connection.execute(
+            "SELECT DISTINCT blob_id FROM context_items WHERE context_id = %s AND blob_id IS NOT NULL",
+            (context_id,),
+        )
+        return [row[0] for row in await cursor.fetchall()]
 
     async def delete(self, context_id: UUID) -> bool:
         """Remove a context with its items and passages; whether it was there."""
@@ -118,7 +139,8 @@ class Contexts:
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
                 """
-                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, created_at
+                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
+                       created_at
                 FROM context_items WHERE context_id = %s AND position = ANY(%s) ORDER BY position
                 """,
                 (context_id, list(positions)),
@@ -137,11 +159,13 @@ class Contexts:
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
                 """
-                INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to)
+                INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to,
+                                           attachment, blob_id)
                 SELECT %s, i.*
                 FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::jsonb[], %s::bool[], %s::int[],
-                            %s::int[]) AS i
-                RETURNING id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, created_at
+                            %s::int[], %s::jsonb[], %s::uuid[]) AS i
+                RETURNING id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
+                       created_at
                 """,
                 (
                     context_id,
@@ -149,12 +173,17 @@ class Contexts:
                     [counted.id for counted in items],
                     [counted.item.kind.value for counted in items],
                     [counted.item.role for counted in items],
-                    [counted.item.text for counted in items],
+                    [counted.item.text if counted.head is None else counted.head for counted in items],
                     [counted.tokens for counted in items],
                     [Jsonb(counted.item.metadata) for counted in items],
                     [counted.item.pinned for counted in items],
                     [counted.covers[0] if counted.covers else None for counted in items],
                     [counted.covers[1] if counted.covers else None for counted in items],
+                    [
+                        Jsonb(counted.attachment.model_dump()) if counted.attachment else None
+                        for counted in items
+                    ],
+                    [counted.blob_id for counted in items],
                 ),
             )
             inserted = await cursor.fetchall()

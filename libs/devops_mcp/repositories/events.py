@@ -31,7 +31,7 @@ class StoredEvent:
 class Acceptance:
     """A delivery to be stored. Its events have the same source; `keys`, one at least, are what a repetition of it is told by.
 
-    `documents` are the events as JSON; `trace` is the traceparent of its request.
+    `documents` are the events as JSON; `trace` is the traceparent of its request. A large payload is empty here and kept in `payload_blob`.
     """
 
     events: Sequence[Event]
@@ -39,6 +39,7 @@ class Acceptance:
     keys: Sequence[str]
     payload: bytes
     trace: str | None
+    payload_blob: UUID | None = None
 
     @classmethod
     def of(
@@ -75,12 +76,13 @@ class Events:
             ), deliveries AS (
                 SELECT d.* FROM accepted JOIN (
                     SELECT r.* FROM given, jsonb_to_recordset(given -> 'deliveries')
-                                           AS r (n integer, id uuid, trace text, "start" integer, "size" integer)
+                                           AS r (n integer, id uuid, trace text, "start" integer, "size" integer, blob uuid)
                 ) AS d USING (n)
             ), stored AS (
-                INSERT INTO events (id, type, system, source, subject, event, delivery_id, payload, trace)
+                INSERT INTO events (id, type, system, source, subject, event, delivery_id, payload, payload_blob, trace)
                 SELECT e.id, e.type, e.system, e.source, e.subject, e.event, d.id,
-                       CASE WHEN e.id = d.id THEN substring(%(payloads)b::bytea FROM d.start FOR d.size) END, d.trace
+                       CASE WHEN e.id = d.id AND d.blob IS NULL THEN substring(%(payloads)b::bytea FROM d.start FOR d.size) END,
+                       CASE WHEN e.id = d.id THEN d.blob END, d.trace
                 FROM given, deliveries AS d,
                      jsonb_to_recordset(given -> 'events')
                      AS e (n integer, id uuid, type text, system text, source text, subject text, event jsonb)
@@ -141,14 +143,16 @@ class Events:
         )
         return [_stored(row) for row in await cursor.fetchall()]
 
-    async def payload(self, event_id: UUID) -> bytes | None:
-        """The vendor's own bytes that brought this event; None when there is no such event, or it is one of our own."""
+    async def payload(self, event_id: UUID) -> bytes | UUID | None:
+        """The vendor's own bytes that brought this event, or the blob that holds them; None when there is no such event."""
         cursor = await self._connection.execute(
-            "SELECT d.payload FROM events AS e JOIN events AS d ON d.id = e.delivery_id WHERE e.id = %s",
+            "SELECT d.payload, d.payload_blob FROM events AS e JOIN events AS d ON d.id = e.delivery_id WHERE e.id = %s",
             (event_id,),
         )
         row = await cursor.fetchone()
-        return bytes(row[0]) if row and row[0] is not None else None
+        if row is None:
+            return None
+        return cast("UUID", row[1]) if row[0] is None else bytes(row[0])
 
     async def page(
         self, *, system: str | None, subject: str | None, type_: str | None, before: UUID | None, limit: int
@@ -201,7 +205,8 @@ def _written(deliveries: Sequence[Acceptance]) -> str:
     start = 1
     for n, delivery in enumerate(deliveries):
         size, id_, source = len(delivery.payload), delivery.events[0].id, delivery.events[0].source
-        told = {"n": n, "id": id_, "trace": delivery.trace, "start": start, "size": size}
+        told: dict[str, Any] = {"n": n, "id": id_, "trace": delivery.trace, "start": start, "size": size}
+        told["blob"] = delivery.payload_blob
         parts["deliveries"].append(told)
         parts["keys"] += [{"n": n, "source": source, "key": key} for key in delivery.keys]
         for event, document in zip(delivery.events, delivery.documents, strict=True):

@@ -7,6 +7,7 @@ from psycopg.rows import TupleRow
 
 from devops_mcp.repositories.api_keys import ApiKeys
 from devops_mcp.repositories.audit import AuditLog
+from devops_mcp.repositories.blobs import Blobs
 from devops_mcp.repositories.compactions import Compactions
 from devops_mcp.repositories.context_windows import ContextWindows
 from devops_mcp.repositories.contexts import Contexts
@@ -34,6 +35,7 @@ class Transaction:
         self.tenant_id = tenant_id
         self.api_keys = ApiKeys(connection)
         self.audit = AuditLog(connection)
+        self.blobs = Blobs(connection)
         self.compactions = Compactions(connection)
         self.contexts = Contexts(connection)
         self.context_windows = ContextWindows(connection)

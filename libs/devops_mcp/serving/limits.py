@@ -44,7 +44,10 @@ class BodyLimits:
     """How large a request's body may be: `by_prefix` of the path, longest first, else `default`."""
 
     default: int = MIB
-    by_prefix: tuple[tuple[str, int], ...] = (("/webhooks/", 25 * MIB),)
+    by_prefix: tuple[tuple[str, int], ...] = (
+        ("/webhooks/", 25 * MIB),
+        ("/api/v1/attachments", 25 * MIB),
+    )
 
     def of(self, path: str) -> int:
         for prefix, limit in self.by_prefix:

@@ -199,7 +199,7 @@ async def a_world(
             ResultService(database),
             ToolSearch(None),
             TaskService(database, tools),
-            WindowService(database, search),
+            WindowService(database, search, contexts),
         )
         yield World(tools, database, box)
 

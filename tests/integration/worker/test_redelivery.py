@@ -18,6 +18,7 @@ from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.events.sqs import Depth, SqsQueue, open_queues
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.events import EventIntake, EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
@@ -89,7 +90,7 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
         yield Bench(
             opened,
             sqs[QueueName.EVENTS],
-            Handlers(processor, None, NO_TASKS, NOTHING_SENT, NOTHING_LONG),
+            Handlers(processor, None, NO_TASKS, NOTHING_SENT, NOTHING_LONG, BlobStore(opened)),
             receipt.event_ids[0],
         )
 

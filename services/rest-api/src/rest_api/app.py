@@ -20,6 +20,7 @@ from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.problems import exception_handlers
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
+from rest_api.content import content_routes
 from rest_api.docs import page
 from rest_api.endpoint import route_of
 from rest_api.openapi import document
@@ -31,9 +32,10 @@ from rest_api.webhooks import webhook_routes
 async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> AsyncIterator[ASGIApp]:
     """The service's application, with everything behind it open until the block ends. Requests end by themselves, so `stop` is unused."""
     async with open_platform(settings, metrics, application="rest-api") as platform:
-        intake = EventIntake(platform.database, metrics)
+        intake = EventIntake(platform.database, metrics, platform.blobs)
         routes = [
             *webhook_routes(platform.integrations, intake),
+            *content_routes(platform),
             *(route_of(endpoint, platform) for endpoint in ENDPOINTS),
             *documentation_routes(),
             *common_routes(Health(platform.checks), metrics),

@@ -36,6 +36,7 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+ModelT = TypeVar("ModelT", bound=BaseModel)
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 BodyT = TypeVar("BodyT", bound=BaseModel)
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
@@ -74,7 +75,7 @@ def route_of(endpoint: AnyEndpoint, platform: Platform) -> Route:
 
     async def serve(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
-        params = _params(endpoint, request)
+        params = params_of(endpoint.params, request)
         body = await _body(endpoint, request)
         reply = await endpoint.handle(Call(platform, principal, params, body))
         if endpoint.status == 204:
@@ -86,14 +87,15 @@ def route_of(endpoint: AnyEndpoint, platform: Platform) -> Route:
     return Route(endpoint.path, serve, methods=[endpoint.method], name=endpoint.handle.__name__)
 
 
-def _params(endpoint: AnyEndpoint, request: Request) -> BaseModel:
+def params_of(model: type[ModelT], request: Request) -> ModelT:
+    """The parameters of the path and the query together; raises `InvalidInput`."""
     query = request.query_params
     for name in query:
         if len(query.getlist(name)) > 1:
             raise InvalidInput(f"{name} is given twice", (Violation(name, "is given twice"),))
         if name in request.path_params:
             raise InvalidInput(f"{name} belongs to the path", (Violation(name, "belongs to the path"),))
-    return _validated(endpoint.params, {**query, **request.path_params}, "")
+    return _validated(model, {**query, **request.path_params}, "")
 
 
 async def _body(endpoint: AnyEndpoint, request: Request) -> BaseModel:
@@ -107,10 +109,11 @@ async def _body(endpoint: AnyEndpoint, request: Request) -> BaseModel:
     content = loads(await request.body())
     if not isinstance(content, dict):
         raise InvalidInput("the body must be an object", (Violation("body", "must be an object"),))
-    return _validated(endpoint.body, content, "body.")
+    body: BaseModel = _validated(endpoint.body, content, "body.")
+    return body
 
 
-def _validated(model: type[BaseModel], content: Mapping[str, Any], prefix: str) -> BaseModel:
+def _validated(model: type[ModelT], content: Mapping[str, Any], prefix: str) -> ModelT:
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -81,7 +81,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         checks = (Check("queue", True, queues[QueueName.EVENTS].ping), *platform.checks)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(stop.set)
-        tasks.create_task(Upkeep(database, seal, embedding.models).run(stop), name="upkeep")
+        tasks.create_task(Upkeep(database, seal, embedding.models, platform.blobs).run(stop), name="upkeep")
         tasks.create_task(relay.run(stop), name="relay")
         for consumer in consumers:
             tasks.create_task(consumer.run(stop, drain_timeout_s=settings.worker.drain_timeout_s))
@@ -112,6 +112,7 @@ def _handlers(
         TaskRunner(platform.database, platform.tools, platform.changes),
         sender,
         Compactor(platform.database, summariser, embeds=provider is not None, changes=platform.changes),
+        platform.blobs,
     )
 
 

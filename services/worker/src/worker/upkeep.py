@@ -14,6 +14,7 @@ from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.reembedding import Reembedding
 from devops_mcp.operations.tasks import enqueue_abandoned
 from devops_mcp.operations.webhook_endpoints import reseal
@@ -44,11 +45,13 @@ class Upkeep:
         database: Database,
         seal: SecretSeal,
         models: EmbeddingModels | None = None,
+        blobs: BlobStore | None = None,
         *,
         now: Clock = utc_now,
     ) -> None:
         self._database = database
         self._seal = seal
+        self._blobs = blobs or BlobStore(database)
         self._now = now
         self._reembedding = Reembedding(database, models or EmbeddingModels(), now=now)
 
@@ -57,6 +60,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_repeat(self.create_partitions, timedelta(days=1), stop))
             tasks.create_task(_repeat(self.remove_expired, timedelta(hours=1), stop))
+            tasks.create_task(_repeat(self.sweep_blobs, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.reseal_secrets, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.revive_tasks, ABANDONED_AFTER, stop))
             tasks.create_task(_repeat(self.reembed, REEMBEDDING_TURN, stop))
@@ -78,6 +82,12 @@ class Upkeep:
         for tenant_id in await self._database.tenant_ids():
             if count := await self._reembedding.turn(tenant_id):
                 log.info("vectors asked for", count=count, tenant_id=str(tenant_id))
+
+    async def sweep_blobs(self) -> None:
+        """Remove blobs that nothing refers to: those of deletions whose message was lost, and those a crash left behind."""
+        for tenant_id in await self._database.tenant_ids():
+            if count := await self._blobs.sweep(tenant_id, self._now()):
+                log.info("blobs removed", count=count, tenant_id=str(tenant_id))
 
     async def reseal_secrets(self) -> None:
         """Seal with the newest master key what older ones sealed."""

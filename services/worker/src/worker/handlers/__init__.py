@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 from devops_mcp.events.messages import (
+    BlobsReleased,
     CompactionRequested,
     EmbeddingRequested,
     EventReceived,
@@ -17,12 +18,14 @@ from devops_mcp.events.messages import (
     NotificationDue,
     TaskReady,
 )
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.operations.webhook_sending import WebhookSender
 from worker.handlers import (
+    blobs_released,
     compaction_requested,
     embedding_requested,
     event_received,
@@ -34,7 +37,13 @@ Traces: TypeAlias = Mapping[UUID, str]
 """Traceparents of the messages' processing, by message id."""
 
 MessageT = TypeVar(
-    "MessageT", EventReceived, EmbeddingRequested, TaskReady, NotificationDue, CompactionRequested
+    "MessageT",
+    EventReceived,
+    EmbeddingRequested,
+    TaskReady,
+    NotificationDue,
+    CompactionRequested,
+    BlobsReleased,
 )
 
 
@@ -47,6 +56,7 @@ class Handlers:
     runner: TaskRunner
     sender: WebhookSender
     compactor: Compactor
+    blobs: BlobStore
 
     async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
         """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
@@ -68,6 +78,8 @@ class Handlers:
                 return await compaction_requested.handle(
                     self.compactor, tenant_id, _all(CompactionRequested, messages)
                 )
+            case BlobsReleased():
+                return await blobs_released.handle(self.blobs, tenant_id, _all(BlobsReleased, messages))
             case _:
                 assert_never(first)
 
