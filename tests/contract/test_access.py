@@ -57,6 +57,7 @@ MATRIX: Mapping[str, str] = {
     f"POST {LETTERS}/{{dead_letter_id}}/redrive": "dead_letters:redrive",
     f"DELETE {LETTERS}/{{dead_letter_id}}": "dead_letters:purge",
     "GET /api/v1/events": "events:read",
+    "GET /api/v1/facts": "events:read",
     "GET /api/v1/events/{event_id}": "events:read",
     "POST /api/v1/search": "search:read",
     "GET /api/v1/models": "search:read",

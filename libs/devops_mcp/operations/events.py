@@ -22,6 +22,7 @@ from devops_mcp.observability.tracing import TRACEPARENT, carry
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import request_vectors
 from devops_mcp.operations.event_texts import event_text, is_worth_finding
+from devops_mcp.operations.facts import record_facts
 from devops_mcp.operations.group_commit import GroupCommit
 from devops_mcp.operations.reactions import react
 from devops_mcp.repositories.database import Database
@@ -167,6 +168,7 @@ class EventProcessor:
             ]
             if new:
                 await self._index(tx, new)
+                await record_facts(tx, new)
                 await tx.events.mark_processed([event.id for event in new])
                 await react(tx, new, trace_of)
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])

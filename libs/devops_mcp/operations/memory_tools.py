@@ -1,14 +1,25 @@
-"""The suite's tools over what is remembered: a context's window."""
+"""The suite's tools over what is remembered: a context's window, and facts as of a time."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.adapters.base import Effect, Params, Tool, ToolResult, WriteParams, WriteResult
+from devops_mcp.adapters.base import (
+    Effect,
+    Listing,
+    ListParams,
+    Params,
+    Tool,
+    ToolResult,
+    WriteParams,
+    WriteResult,
+)
+from devops_mcp.models.facts import Fact, FactQuery
 from devops_mcp.models.windows import MAX_TOKENS, MIN_TOKENS, WindowItem, WindowRequest
 from devops_mcp.operations.contexts import context_uri
-from devops_mcp.operations.suite_tools import Desk
+from devops_mcp.operations.suite_tools import Desk, as_uuid
 
 BYTES_PER_TOKEN = 6
 """JSON escapes some; a text of four bytes a token seldom grows by half."""
@@ -65,6 +76,41 @@ async def context_pin(desk: Desk, params: ContextPinParams) -> WriteResult:
     )
 
 
+class FactListParams(ListParams):
+    subject: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=600,
+        description="A repository, or `service@environment`, or what an alert is about; `*` stands for anything.",
+    )
+    predicate: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=60,
+        description="One of deployed, deployment, alert, build, change, head, scan, release, issue.",
+    )
+    as_of: datetime | None = Field(default=None, description="What was so at this time; default now.")
+    before_event: UUID | None = Field(
+        default=None, description="What was so right before this event, such as an alert."
+    )
+    history: bool = Field(default=False, description="Also what was so before that.")
+
+
+async def fact_list(desk: Desk, params: FactListParams) -> Listing[Fact]:
+    """List what was so at a time: which version was deployed where before an alert, which alerts fired, which builds had failed."""
+    query = FactQuery(
+        subject=params.subject,
+        predicate=params.predicate,
+        as_of=params.as_of,
+        before_event=params.before_event,
+        history=params.history,
+        cursor=as_uuid(params.cursor),
+        limit=params.limit,
+    )
+    page = await desk.suite.facts.page(desk.principal, query)
+    return Listing[Fact](items=list(page.items), next_cursor=page.next_cursor)
+
+
 MEMORY_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
     Tool(
         "context_window",
@@ -72,6 +118,14 @@ MEMORY_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
         ContextWindowParams,
         ContextWindowResult,
         context_window,
+        essential=False,
+    ),
+    Tool(
+        "fact_list",
+        "List what was so",
+        FactListParams,
+        Listing[Fact],
+        fact_list,
         essential=False,
     ),
     Tool(

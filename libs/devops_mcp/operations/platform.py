@@ -36,6 +36,7 @@ from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.dead_letters import DeadLetterService
 from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.facts import FactService
 from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.operations.prompts import PromptService
@@ -145,6 +146,7 @@ async def open_platform(
         suite = Suite(
             contexts=contexts,
             windows=WindowService(database, search, contexts),
+            facts=FactService(database),
             search=search,
             events=EventLog(database),
             results=ResultService(database),

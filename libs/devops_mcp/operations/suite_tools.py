@@ -25,6 +25,7 @@ from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import ContextService, context_uri
 from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.facts import FactService
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
@@ -46,6 +47,7 @@ class Suite:
     tool_search: ToolSearch
     tasks: TaskService
     windows: WindowService
+    facts: FactService
 
     def desk(self, requester: Requester, toolbox: Toolbox) -> "Desk":
         return Desk(self, requester.principal, toolbox)

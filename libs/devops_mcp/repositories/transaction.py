@@ -14,6 +14,7 @@ from devops_mcp.repositories.contexts import Contexts
 from devops_mcp.repositories.dead_letters import DeadLetters
 from devops_mcp.repositories.embeddings import Embeddings
 from devops_mcp.repositories.events import Events
+from devops_mcp.repositories.facts import Facts
 from devops_mcp.repositories.idempotency import IdempotentCalls
 from devops_mcp.repositories.outbox import Outbox
 from devops_mcp.repositories.passages import Passages
@@ -42,6 +43,7 @@ class Transaction:
         self.dead_letters = DeadLetters(connection)
         self.embeddings = Embeddings(connection)
         self.events = Events(connection)
+        self.facts = Facts(connection)
         self.idempotent_calls = IdempotentCalls(connection)
         self.outbox = Outbox(connection)
         self.passages = Passages(connection)

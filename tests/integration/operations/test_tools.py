@@ -48,6 +48,7 @@ from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.event_texts import is_worth_finding
+from devops_mcp.operations.facts import FactService
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import open_integrations
 from devops_mcp.operations.requester import Requester
@@ -200,6 +201,7 @@ async def a_world(
             ToolSearch(None),
             TaskService(database, tools),
             WindowService(database, search, contexts),
+            FactService(database),
         )
         yield World(tools, database, box)
 

@@ -6,6 +6,7 @@ from rest_api.routes.contexts import CONTEXTS
 from rest_api.routes.dead_letters import DEAD_LETTERS
 from rest_api.routes.embeddings import EMBEDDINGS
 from rest_api.routes.events import EVENTS
+from rest_api.routes.facts import FACTS
 from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
 from rest_api.routes.roles import ROLES
@@ -21,6 +22,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *DEAD_LETTERS,
     *EMBEDDINGS,
     *EVENTS,
+    *FACTS,
     *SEARCH,
     *TOOLS,
     *WEBHOOK_ENDPOINTS,
