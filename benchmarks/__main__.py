@@ -7,11 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import memory, parts, protocol
+from benchmarks import consuming, memory, parts, protocol
 from benchmarks.measure import Row, table
 from benchmarks.world import World, running_suite, world  # first: it makes tests/support importable
 
-WITHOUT_MODEL = {"intake": parts.intake, "worker": parts.worker}
+WITHOUT_MODEL = {"intake": parts.intake, "worker": consuming.worker}
 WITH_MODEL = {
     "tools": parts.tools,
     "protocol": protocol.protocol,

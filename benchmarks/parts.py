@@ -18,9 +18,6 @@ from benchmarks.measure import Row, Series, alternate, cpu_seconds, latency, thr
 from benchmarks.world import World, connected, request, spread
 from devops_mcp.embedding.base import Purpose
 from devops_mcp.embedding.local import Model, default_folder, open_local
-from devops_mcp.events.provisioning import create_queues
-from devops_mcp.events.queues import QUEUES, QueueName
-from devops_mcp.events.sqs import Outgoing, open_queues
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.passages import QueryVector, SearchFilter
@@ -70,65 +67,6 @@ async def intake(world: World) -> list[Row]:
         for pid in paused:
             os.kill(pid, signal.SIGCONT)
     return [throughput("intake", first, second)]
-
-
-async def worker(world: World) -> list[Row]:
-    """Events that wait in the outbox, relayed and processed, beside messages received and deleted."""
-    count = DELIVERIES * 4
-    await _until_processed(world)
-    worker_pid = world.suite.pids["worker"]
-    ours, bare = Series(), Series()
-    for _ in range(2):
-        os.kill(worker_pid, signal.SIGSTOP)
-        try:
-            requests, _ = deliveries(world, count)
-            await spread(world.suite.addresses["rest"], requests, CONNECTIONS, 202)
-        finally:
-            os.kill(worker_pid, signal.SIGCONT)
-        begun = time.perf_counter()
-        await _until_processed(world)
-        ours.rates.append(count / (time.perf_counter() - begun))
-        bare.rates.append(await _receive_and_delete(world, count))
-    return [
-        Row(
-            "worker",
-            f"{ours.rate:,.0f} events/s",
-            f"{bare.rate:,.0f} messages/s",
-            f"{ours.rate / bare.rate:.0%} of bare",
-        )
-    ]
-
-
-async def _until_processed(world: World) -> None:
-    async with await psycopg.AsyncConnection.connect(
-        world.suite.addresses["postgres"], autocommit=True
-    ) as connection:
-        while True:
-            row = await (
-                await connection.execute("SELECT EXISTS (SELECT FROM events WHERE processed_at IS NULL)")
-            ).fetchone()
-            if row is not None and not row[0]:
-                return
-            await asyncio.sleep(0.02)
-
-
-async def _receive_and_delete(world: World, count: int) -> float:
-    endpoint, prefix = world.suite.addresses["sqs"], f"bench-{uuid4().hex[:8]}-"
-    await create_queues(endpoint, prefix=prefix, specs=QUEUES)
-    async with open_queues(endpoint_url=endpoint, region="us-east-1", prefix=prefix) as queues:
-        queue = queues[QueueName.EVENTS]
-        await queue.send_batch([Outgoing(body="x" * 200) for _ in range(count)])
-        begun, left = time.perf_counter(), count
-
-        async def consume() -> None:
-            nonlocal left
-            while left > 0:
-                received = await queue.receive(wait_s=0)
-                await queue.delete_batch([one.receipt for one in received])
-                left -= len(received)
-
-        await asyncio.gather(*(consume() for _ in range(4)))
-        return count / (time.perf_counter() - begun)
 
 
 async def tools(world: World) -> list[Row]:

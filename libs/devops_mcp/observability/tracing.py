@@ -5,8 +5,8 @@ Only W3C `traceparent` travels: baggage and `tracestate` are text of outsiders.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TypeAlias
 
@@ -95,7 +95,11 @@ def carry() -> dict[str, str]:
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
         return {}
-    return {TRACEPARENT: f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
+    return {TRACEPARENT: _traceparent(context)}
+
+
+def _traceparent(context: SpanContext) -> str:
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def current_traceparent() -> str | None:
@@ -119,6 +123,30 @@ def continued(
     return _Spanned(_parent(carrier), name, kind, attributes)
 
 
+@contextmanager
+def beside(
+    carriers: Sequence[Mapping[str, str]],
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Attributes | None = None,
+) -> Iterator[list[str]]:
+    """Run the block, which is one piece of work on behalf of several traces, in a span of each; the spans' traceparents.
+
+    The first span is the current one within the block.
+    """
+    spans = [_begun(_parent(carrier), name, kind, attributes) for carrier in carriers]
+    try:
+        with trace.use_span(spans[0], record_exception=False, set_status_on_exception=False):
+            yield [_traceparent(span.get_span_context()) for span in spans]
+    except BaseException as error:
+        for span in spans:
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        for span in spans:
+            span.end()
+
+
 def spanned(
     name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None
 ) -> AbstractContextManager[Span]:
@@ -140,12 +168,7 @@ class _Spanned:
         self._attributes = attributes
 
     def __enter__(self) -> Span:
-        if _Current.records:
-            self._span = _Current.tracer.start_span(
-                self._name, context=self._parent, kind=self._kind, attributes=self._attributes
-            )
-        else:
-            self._span = _unrecorded(self._parent)
+        self._span = _begun(self._parent, self._name, self._kind, self._attributes)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, self._parent))
         return self._span
 
@@ -157,6 +180,14 @@ class _Spanned:
             self._span.set_status(Status(StatusCode.ERROR, kind.__name__))
         otel_context.detach(self._token)
         self._span.end()
+
+
+def _begun(
+    parent: otel_context.Context | None, name: str, kind: SpanKind, attributes: Attributes | None
+) -> Span:
+    if _Current.records:
+        return _Current.tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
+    return _unrecorded(parent)
 
 
 def _unrecorded(parent: otel_context.Context | None) -> Span:

@@ -138,7 +138,7 @@ class Events:
     async def find(self, event_ids: Sequence[UUID]) -> list[StoredEvent]:
         """The events with these ids, oldest first; ids that are not this tenant's are left out."""
         cursor = await self._connection.execute(
-            "SELECT event, trace, received_at, processed_at FROM events WHERE id = ANY(%s) ORDER BY id",
+            "SELECT event::text, trace, received_at, processed_at FROM events WHERE id = ANY(%s) ORDER BY id",
             (list(event_ids),),
         )
         return [_stored(row) for row in await cursor.fetchall()]
@@ -160,7 +160,7 @@ class Events:
         """Events, newest first, older than `before`, of this system, subject and type; None: any, of our own only where named."""
         cursor = await self._connection.execute(
             """
-            SELECT event, trace, received_at, processed_at FROM events
+            SELECT event::text, trace, received_at, processed_at FROM events
             WHERE (%(system)s::text IS NULL OR system = %(system)s) AND (%(subject)s::text IS NULL OR subject = %(subject)s)
                 AND (%(type)s::text IS NULL OR type = %(type)s)
                 AND (%(system)s::text IS NOT NULL OR %(type)s::text IS NOT NULL OR system <> %(own)s)
@@ -221,4 +221,4 @@ def _written(deliveries: Sequence[Acceptance]) -> str:
 
 
 def _stored(row: TupleRow) -> StoredEvent:
-    return StoredEvent(EVENT.validate_python(row[0]), row[1], row[2], row[3])
+    return StoredEvent(EVENT.validate_json(row[0]), row[1], row[2], row[3])

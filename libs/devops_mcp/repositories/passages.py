@@ -7,11 +7,11 @@ from uuid import UUID
 from pgvector import HalfVector
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
-from psycopg.types.json import Jsonb
 
 from devops_mcp.models.passages import Hit, Neighbour, NewPassage
 from devops_mcp.repositories.passage_neighbours import neighbours
 from devops_mcp.repositories.passage_search import PLAIN, QueryVector, Ranking, SearchFilter, search
+from devops_mcp.repositories.rows import rows
 
 __all__ = ["Passages", "QueryVector", "Ranking", "SearchFilter", "Unembedded", "Whose"]
 
@@ -45,24 +45,12 @@ class Passages:
             """
             INSERT INTO passages (id, owner_id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata)
             SELECT id, %s, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata
-            FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
-                        %s::jsonb[])
-                 AS p (id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata)
+            FROM jsonb_to_recordset(%s::jsonb)
+                 AS p (id uuid, kind text, source_id uuid, part integer, context_id uuid, title text, text text, uri text,
+                       occurred_at timestamptz, metadata jsonb)
             ON CONFLICT (tenant_id, kind, source_id, part) DO NOTHING RETURNING id
             """,
-            (
-                owner_id,
-                [id_ for id_, _ in passages],
-                [p.kind.value for _, p in passages],
-                [p.source_id for _, p in passages],
-                [p.part for _, p in passages],
-                [p.context_id for _, p in passages],
-                [p.title for _, p in passages],
-                [p.text for _, p in passages],
-                [p.uri for _, p in passages],
-                [p.occurred_at for _, p in passages],
-                [Jsonb(p.metadata) for _, p in passages],
-            ),
+            (owner_id, rows({"id": id_, **passage.__dict__} for id_, passage in passages)),
         )
         return [row[0] for row in await cursor.fetchall()]
 

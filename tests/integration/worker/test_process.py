@@ -226,6 +226,7 @@ async def test_without_redis_events_are_processed_and_health_says_degraded(bench
         "queue": "ok",
         "redis": "down",
         "embedding": "ok",
+        "blobs": "ok",
     }
     assert 'devops_mcp_notices_total{outcome="unpublished"} 5.0' in metrics.text
     assert 'devops_mcp_queue_messages_total{outcome="done",queue="events"} 5.0' in metrics.text

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import UUID
@@ -22,7 +21,7 @@ from devops_mcp.events.queues import QueueSpec
 from devops_mcp.events.sqs import BATCH, Received, SqsQueue
 from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
 from devops_mcp.observability.metrics import Metrics
-from devops_mcp.observability.tracing import TRACEPARENT, carry, continued
+from devops_mcp.observability.tracing import beside, continued
 from devops_mcp.resilience.backoff import Backoff
 from worker.disposition import Bury, Retry, dispose
 from worker.held import Held, holding
@@ -81,6 +80,7 @@ class Consumer:
         self._metrics = metrics
         self._policy = policy or Policy()
         self._monotonic = monotonic
+        self._attributes = {"messaging.destination.name": spec.name.value}
         self._room = asyncio.Semaphore(self._policy.slots)
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
@@ -158,8 +158,11 @@ class Consumer:
     async def _handle_traced(self, group: Sequence[Work]) -> None:
         started = self._monotonic()
         messages = [work.message for work in group]
-        with ExitStack() as spans:
-            traces = {work.message.id: self._enter_span(spans, work) for work in group}
+        carriers = [work.received.carrier for work in group]
+        with beside(
+            carriers, f"process {messages[0].type}", SpanKind.CONSUMER, self._attributes
+        ) as traceparents:
+            traces = {message.id: trace for message, trace in zip(messages, traceparents, strict=True)}
             async with asyncio.timeout(self._policy.handler_timeout_s):
                 fresh = await self._handle(messages[0].tenant_id, messages, traces)
             self._record(messages, fresh, self._monotonic() - started)
@@ -197,14 +200,6 @@ class Consumer:
             exc_info=None if expected else error,
             **more,
         )
-
-    def _enter_span(self, spans: ExitStack, work: Work) -> str:
-        """Open a span that continues the message's trace, and return its traceparent."""
-        attributes = {"messaging.destination.name": self._spec.name.value}
-        spans.enter_context(
-            continued(work.received.carrier, f"process {work.message.type}", SpanKind.CONSUMER, attributes)
-        )
-        return carry()[TRACEPARENT]
 
     def _record(self, messages: Sequence[Message], fresh: set[UUID], seconds: float) -> None:
         for message in messages:
