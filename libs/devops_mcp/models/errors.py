@@ -86,6 +86,8 @@ class Unauthenticated(PlatformError):
 
 class Forbidden(PlatformError):
     code = "forbidden"
+    recorded = False
+    """Whether the audit log has it already."""
 
 
 class NotFound(PlatformError):

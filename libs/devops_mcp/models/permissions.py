@@ -61,6 +61,7 @@ PERMISSIONS: tuple[Permission, ...] = (
     _p("api_keys:own", "make, list, rotate and revoke API keys of one's own", *_VIEWER),
     _p("api_keys:read", "list the tenant's API keys, never their secrets", *_ADMIN),
     _p("api_keys:write", "make, rotate and revoke API keys, within one's own grants", *_ADMIN),
+    _p("audit:read", "search, export and verify the audit log", *_ADMIN),
     _p("contexts:any_owner", "reach the contexts of everybody in the tenant", *_ADMIN),
     _p("contexts:read", "read one's contexts", *_VIEWER, _AGENT),
     _p("contexts:write", "make, extend and delete one's contexts", *_DEVELOPER, _AGENT),

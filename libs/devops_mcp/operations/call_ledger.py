@@ -12,6 +12,7 @@ from devops_mcp.events.model import ToolCalled
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import OWN_SYSTEM, Clock, utc_now
 from devops_mcp.models.ids import new_id
+from devops_mcp.observability.caller import current_address
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import current_trace_id, current_traceparent
 from devops_mcp.operations.audit import AuditTrail
@@ -64,6 +65,8 @@ class CallLedger:
             tenant_id=principal.tenant_id,
             actor_id=principal.id,
             actor=principal.name,
+            user_id=principal.user_id,
+            address=current_address(),
             action=f"tool.{entry.tool.effect}",
             target=tool,
             outcome=_OUTCOMES.get(code, "failed"),

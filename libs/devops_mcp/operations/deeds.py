@@ -11,6 +11,7 @@ from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Forbidden
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal
+from devops_mcp.observability.caller import current_address
 from devops_mcp.observability.tracing import current_trace_id
 from devops_mcp.operations.masking import masked
 from devops_mcp.repositories.database import Database
@@ -23,7 +24,7 @@ def deed(
     principal: Principal, action: str, target: str, arguments: Mapping[str, JsonValue] | None = None
 ) -> AuditRecord:
     """That `principal` did `action` to `target`, such as `dead_letters.purge` to `queue:events`."""
-    return _record(principal.tenant_id, principal.id, principal.name, action, target, arguments or {})
+    return deed_in(principal.tenant_id, principal, action, target, arguments)
 
 
 def deed_in(
@@ -34,7 +35,8 @@ def deed_in(
     arguments: Mapping[str, JsonValue] | None = None,
 ) -> AuditRecord:
     """That the operator's `principal` did it to another tenant, for that one's log."""
-    return _record(tenant_id, principal.id, principal.name, action, target, arguments or {})
+    record = _record(tenant_id, principal.id, principal.name, action, target, arguments or {})
+    return replace(record, user_id=principal.user_id, address=current_address())
 
 
 def deed_of_ours(
@@ -53,10 +55,16 @@ async def permit(database: Database, principal: Principal, permission: str, targ
 
 async def denial(database: Database, principal: Principal, action: str, target: str, why: str) -> Forbidden:
     """The error to raise, once a record is left of what the principal was refused."""
-    record = replace(deed(principal, action, target), outcome="denied", error_code=Forbidden.code)
     async with database.transaction(principal.tenant_id) as tx:
-        await tx.audit.append([record])
-    return Forbidden(f"{principal.name} {why}")
+        await tx.audit.append([refused(principal, action, target)])
+    refusal = Forbidden(f"{principal.name} {why}")
+    refusal.recorded = True
+    return refusal
+
+
+def refused(principal: Principal, action: str, target: str) -> AuditRecord:
+    """That the principal was refused something that nobody recorded."""
+    return replace(deed(principal, action, target), outcome="denied", error_code=Forbidden.code)
 
 
 def _record(

@@ -26,8 +26,9 @@ from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.accounts import Accounts, open_accounts
 from devops_mcp.operations.adapter_resources import AdapterResources
-from devops_mcp.operations.audit import open_audit_trail
 from devops_mcp.operations.blobs import BlobStore, open_blob_store
+from devops_mcp.operations.audit import AuditTrail, open_audit_trail
+from devops_mcp.operations.audit_log import AuditReader
 from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
@@ -63,6 +64,8 @@ class Platform:
     redis: Redis
     authenticator: Authenticator
     accounts: Accounts
+    audit: AuditTrail
+    audit_log: AuditReader
     adapters: Mapping[str, AnyAdapter]
     integrations: Integrations
     catalogue: Catalogue
@@ -164,6 +167,8 @@ async def open_platform(
                 basic=accounts.login.verify_password if settings.basic_authentication else None,
             ),
             accounts=accounts,
+            audit=audit,
+            audit_log=AuditReader(database),
             adapters=adapters,
             integrations=integrations,
             catalogue=catalogue,

@@ -88,7 +88,9 @@ async def insert_as_owner(owner_url: str, key: ApiKey, record: AuditRecord | Non
         await connection.execute("SELECT set_config('app.tenant', %s, true)", (str(key.tenant_id),))
         inserted = await _insert(connection, key)
         if inserted and record is not None:
-            await AuditLog(connection).append([record])
+            log = AuditLog(connection)
+            await log.append([record])
+            await log.flush()
         return inserted
 
 

@@ -40,7 +40,9 @@ class Database:
         """
         # BEGIN and the tenant in one round trip. The simple protocol has no parameters; a UUID is quoted as a literal.
         async with self._begun(_BEGIN.format(sql.Literal(str(tenant_id)))) as connection:
-            yield Transaction(connection, tenant_id)
+            transaction = Transaction(connection, tenant_id)
+            yield transaction
+            await transaction.audit.flush()
 
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[Relay]:

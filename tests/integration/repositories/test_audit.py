@@ -1,13 +1,21 @@
 """The audit log, against PostgreSQL (case L05)."""
 
+import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import orjson
+import psycopg
 import pytest
 from psycopg import AsyncConnection, errors
 
 from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.errors import NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.operations import audit_log
+from devops_mcp.operations.audit_log import AuditReader
 from devops_mcp.repositories.database import open_database
 
 TENANT = DEFAULT_TENANT_ID
@@ -70,3 +78,145 @@ async def test_no_service_can_change_what_was_recorded(database, role, statement
     async with await AsyncConnection.connect(getattr(database, role)) as connection:
         with pytest.raises(errors.InsufficientPrivilege):
             await connection.execute(statement)
+
+
+async def append(opened, *actions: str, tenant_id=TENANT) -> None:
+    async with opened.transaction(tenant_id) as tx:
+        await tx.audit.append([a_record(action) for action in actions])
+
+
+async def verified(opened, tenant_id=TENANT):
+    reader = Principal(
+        id=new_id(), tenant_id=tenant_id, kind=PrincipalKind.USER, name="auditor", grants=("audit:read",)
+    )
+    return await AuditReader(opened).verify(reader)
+
+
+def as_superuser(database, statement: str, *arguments: object) -> None:
+    with psycopg.connect(database.superuser_url) as connection:
+        assert connection.execute(statement, arguments).rowcount == 1
+
+
+async def test_every_row_follows_the_one_before_it_whoever_writes_at_the_same_time(database):
+    """I8"""
+    other = new_id()
+    async with open_database(database.app_url, pool_size=4, application="test") as opened:
+        await asyncio.gather(
+            *(
+                append(opened, f"a{n}", f"b{n}", tenant_id=tenant)
+                for n in range(20)
+                for tenant in (TENANT, other)
+            )
+        )
+        for tenant in (TENANT, other):
+            found = await verified(opened, tenant)
+            assert (found.intact, found.records, found.end.seq) == (True, 40, 40)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "broken_at"),
+    [
+        ("UPDATE audit_log SET actor = 'somebody else' WHERE seq = 2", 2),
+        ("UPDATE audit_log SET arguments = arguments || '{\"limit\": 6}' WHERE seq = 4", 4),
+        ("UPDATE audit_log SET at = at + interval '1 microsecond' WHERE seq = 1", 1),
+        ("DELETE FROM audit_log WHERE seq = 1", 2),
+        ("DELETE FROM audit_log WHERE seq = 3", 4),
+        ("DELETE FROM audit_log WHERE seq = 5", 5),
+        ("UPDATE audit_log SET seq = NULL WHERE seq = 2", 3),
+    ],
+)
+async def test_a_changed_or_missing_row_is_found(database, tampering, broken_at):
+    """I8: even if whoever did it may write everything."""
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        await append(opened, "first", "second", "third")
+        await append(opened, "fourth", "fifth")
+        assert (await verified(opened)).intact
+        as_superuser(database, tampering)
+        found = await verified(opened)
+    assert (found.intact, found.broken_at) == (False, broken_at)
+    assert found.problem
+
+
+async def test_a_chain_that_was_made_anew_from_some_row_on_does_not_end_as_before(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        await append(opened, "first", "second")
+        noted = (await verified(opened)).end
+        as_superuser(database, "UPDATE audit_log SET actor = 'x' WHERE seq = 2")
+        as_superuser(database, "UPDATE audit_log AS a SET hash = audit_digest(a) WHERE seq = 2")
+        found = await verified(opened)
+        assert (found.intact, found.broken_at) == (False, 2)
+        as_superuser(database, "UPDATE audit_chains SET hash = (SELECT hash FROM audit_log WHERE seq = 2)")
+        forged = await verified(opened)
+    assert forged.intact
+    assert forged.end != noted, "who noted the end elsewhere sees it"
+
+
+async def test_a_row_that_a_service_of_the_version_before_writes_is_chained_too(database):
+    columns = "id, at, actor_id, actor, action, target, outcome, duration_ms, arguments"
+    insert = f"INSERT INTO audit_log ({columns}) VALUES (%s, now(), %s, 'a', 'b', 'c', 'ok', 1, '{{}}') ON CONFLICT DO NOTHING"
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        await append(opened, "first")
+        with psycopg.connect(database.app_url) as connection:
+            connection.execute("SELECT set_config('app.tenant', %s, true)", (str(TENANT),))
+            id_ = new_id()
+            for _ in range(2):
+                connection.execute(insert, (id_, new_id()))
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute("INSERT INTO audit_log (id, seq, hash) VALUES (gen_random_uuid(), 9, 'x')")
+        await append(opened, "third")
+        found = await verified(opened)
+    assert (found.intact, found.records) == (True, 2), "the refused statement took its transaction with it"
+
+
+async def test_a_long_chain_is_verified_page_by_page(database, monkeypatch):
+    monkeypatch.setattr(audit_log, "VERIFIED_AT_ONCE", 3)
+    monkeypatch.setattr(audit_log, "VERIFIED_PER_REQUEST", 6)
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        await append(opened, *(str(n) for n in range(10)))
+        first = await verified(opened)
+        reader = Principal(
+            id=new_id(), tenant_id=TENANT, kind=PrincipalKind.USER, name="auditor", grants=("audit:read",)
+        )
+        second = await AuditReader(opened).verify(reader, first.verified_to)
+        assert (
+            (first.intact, first.verified_to, first.more),
+            (second.intact, second.verified_to, second.more),
+        ) == (
+            (True, 6, True),
+            (True, 10, False),
+        )
+        with pytest.raises(NotFound):
+            await AuditReader(opened).verify(reader, 11)
+
+
+async def test_chaining_keeps_the_speed_of_batches(database):
+    """As a ratio within one run, to batches that the database stores without a chain."""
+    batch = 200
+    with psycopg.connect(database.superuser_url) as connection:
+        connection.execute("CREATE TABLE unchained (LIKE audit_log INCLUDING INDEXES)")
+        connection.execute("GRANT INSERT, SELECT ON unchained TO devops_mcp_app")
+    insert = """
+        INSERT INTO unchained (tenant_id, id, at, actor_id, actor, action, target, outcome, error_code, duration_ms, arguments, trace_id)
+        SELECT current_tenant(), id, at, actor_id, actor, action, target, outcome, error_code, duration_ms, arguments, trace_id
+        FROM jsonb_to_recordset(%s::jsonb) AS given(
+            id uuid, at timestamptz, actor_id uuid, actor text, action text, target text, outcome text, error_code text,
+            duration_ms double precision, arguments jsonb, trace_id text)
+        ON CONFLICT DO NOTHING
+        """
+    took: dict[str, list[float]] = {"chained": [], "unchained": []}
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        for _ in range(8):
+            records = [a_record("speed") for _ in range(batch)]
+            started = time.perf_counter()
+            async with opened.transaction(TENANT) as tx:
+                await tx.audit.append(records)
+            took["chained"].append(time.perf_counter() - started)
+            started = time.perf_counter()
+            async with opened.transaction(TENANT) as tx:
+                await tx.audit._connection.execute(insert, (orjson.dumps(records).decode(),))
+            took["unchained"].append(time.perf_counter() - started)
+    ratio = min(took["chained"]) / min(took["unchained"])
+    print(
+        f"chained {min(took['chained']) / batch * 1e6:.0f} µs a row, unchained {min(took['unchained']) / batch * 1e6:.0f}: {ratio:.1f}"
+    )
+    assert ratio < 12
