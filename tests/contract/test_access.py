@@ -56,6 +56,9 @@ MATRIX: Mapping[str, str] = {
     f"GET {LETTERS}/{{dead_letter_id}}": "dead_letters:read",
     f"POST {LETTERS}/{{dead_letter_id}}/redrive": "dead_letters:redrive",
     f"DELETE {LETTERS}/{{dead_letter_id}}": "dead_letters:purge",
+    "GET /api/v1/audit": "audit:read",
+    "GET /api/v1/audit/export": "audit:read",
+    "GET /api/v1/audit/verify": "audit:read",
     "GET /api/v1/events": "events:read",
     "GET /api/v1/facts": "events:read",
     "GET /api/v1/events/{event_id}": "events:read",
@@ -418,3 +421,4 @@ async def test_no_route_of_a_service_is_open_that_is_not_meant_to_be(database, s
                         path = re.sub(r"{\w+(:\w+)?}", "x", route.path)
                         answer = await http.request(method, path, json={})
                         assert answer.status_code == 401, (method, route.path, answer.status_code)
+        stop.set()

@@ -1,5 +1,6 @@
 """A caller of rest-api over real HTTP, which holds every answer against the OpenAPI document."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx2
 from jsonschema import Draft202012Validator
 
+from rest_api.endpoint import LINES
 from rest_api.openapi import document
 from rest_api.routes import ENDPOINTS
 from support.services import new_key, running_rest
@@ -37,7 +39,8 @@ def _hold_against_document(method: str, path: str, answer: httpx2.Response) -> N
     for media_type, content in described.get("content", {}).items():
         assert answer.headers["content-type"] == media_type
         schema = {**content["schema"], "components": DOCUMENT["components"]}
-        Draft202012Validator(schema).validate(answer.json())
+        for shown in [answer.json()] if media_type != LINES else map(json.loads, answer.text.splitlines()):
+            Draft202012Validator(schema).validate(shown)
 
 
 def _fits(template: str, path: str) -> bool:

@@ -95,9 +95,9 @@ class CheckedEntries(Model):
 class AuditVerification(Model):
     """`intact` says whether every record up to `verified_to` is what was written and follows the one before it.
 
-    Where it is false, `broken_at` is the number of the first record that is changed, missing or out of order, and `problem` says which. With
-    `more`, go on with `after` = `verified_to`. Note `seq` and `hash` of the end somewhere else: who can write the whole database can make a
-    new chain, but not one that ends as yours did.
+    Where it is false, `broken_at` is the number of the first record that is changed, missing or out of order, and `problem` says which.
+    With `more`, go on with `after` = `verified_to`. Note `seq` and `hash` of the end somewhere else: who can write the whole database can
+    make a new chain, but not one that ends as yours did.
     """
 
     intact: bool

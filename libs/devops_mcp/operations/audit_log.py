@@ -77,8 +77,7 @@ class AuditReader:
                     broken_at=broken_at,
                     problem=problem,
                 )
-            assert checked.seq is not None and checked.hash is not None
-            place, records = ChainEnd(seq=checked.seq, hash=checked.hash), records + checked.count
+            place, records = ChainEnd(seq=checked.seq or 0, hash=checked.hash or ""), records + checked.count
         return _verdict(place, end, records)
 
 

@@ -18,6 +18,7 @@ from devops_mcp.observability.tracing import current_trace_id, current_tracepare
 from devops_mcp.operations.audit import AuditTrail
 from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
 from devops_mcp.operations.context_journal import ContextJournal
+from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.masking import masked
 from devops_mcp.operations.requester import Requester
 
@@ -82,6 +83,10 @@ class CallLedger:
             await self._audit.record(record, _event(record, entry), current_traceparent())
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
             await self._journal.record(principal, requester.context_id, tool, arguments, said)
+
+    async def refuse(self, requester: Requester, entry: CatalogueEntry) -> None:
+        """Record that somebody called a tool that is not for them, and that they were told is not there."""
+        await self._audit.record(refused(requester.principal, f"tool.{entry.tool.effect}", entry.tool.name))
 
 
 def _event(record: AuditRecord, entry: CatalogueEntry) -> ToolCalled:

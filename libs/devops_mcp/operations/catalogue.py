@@ -83,6 +83,12 @@ class Catalogue:
             raise self.absent(name)
         return entry
 
+    def refused(self, name: str, principal: Principal, systems: Systems) -> CatalogueEntry | None:
+        """The tool that is there for others in the tenant, and not for the principal."""
+        entry = self._entries.get(name)
+        there = entry is not None and (entry.system == SUITE or entry.system in systems)
+        return entry if there and entry is not None and not _allowed(entry, principal, systems) else None
+
     @staticmethod
     def absent(name: str) -> NotFound:
         """What is said of a tool that is hidden or not there at all."""

@@ -26,9 +26,9 @@ from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.accounts import Accounts, open_accounts
 from devops_mcp.operations.adapter_resources import AdapterResources
-from devops_mcp.operations.blobs import BlobStore, open_blob_store
 from devops_mcp.operations.audit import AuditTrail, open_audit_trail
 from devops_mcp.operations.audit_log import AuditReader
+from devops_mcp.operations.blobs import BlobStore, open_blob_store
 from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation

@@ -26,6 +26,7 @@ from devops_mcp.models.errors import (
     DeadlineExceeded,
     Forbidden,
     Internal,
+    NotFound,
     PlatformError,
 )
 from devops_mcp.models.ids import new_id
@@ -175,7 +176,7 @@ class ToolService:
 
         Every call that names a tool is audited; one that is handed on to another tool is that one's.
         """
-        entry = self.get(requester, name, listed=listed)
+        entry = await self._admitted(requester, name, listed=listed)
         if entry.tool.relays:
             relayed = await entry.tool.call(
                 self.desk_of(requester), validate(entry, arguments), requester.conversation
@@ -201,6 +202,15 @@ class ToolService:
         finally:
             seconds = self._monotonic() - started
             await self._ledger.enter(requester, entry, arguments, code=code, said=said, seconds=seconds)
+
+    async def _admitted(self, requester: Requester, name: str, *, listed: bool) -> CatalogueEntry:
+        try:
+            return self.get(requester, name, listed=listed)
+        except NotFound:
+            systems = self._integrations.systems(requester.principal.tenant_id)
+            if (hidden := self._catalogue.refused(name, requester.principal, systems)) is not None:
+                await self._ledger.refuse(requester, hidden)
+            raise
 
     async def _admit(self, requester: Requester, entry: CatalogueEntry) -> None:
         """Within the caller's rate, and for a context that it may write to."""

@@ -1,7 +1,6 @@
 """The audit log: append-only for the services' roles, and chained by the database."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -48,8 +47,8 @@ class AuditLog:
         async with self._connection.cursor(row_factory=class_row(AuditEntry)) as cursor:
             await cursor.execute(
                 """
-                SELECT id, at, actor_id, actor, user_id, address, action, target, outcome, error_code, duration_ms, arguments, trace_id, seq,
-                    encode(prev_hash, 'hex') AS prev_hash, encode(hash, 'hex') AS hash
+                SELECT id, at, actor_id, actor, user_id, address, action, target, outcome, error_code, duration_ms, arguments, trace_id,
+                    seq, encode(prev_hash, 'hex') AS prev_hash, encode(hash, 'hex') AS hash
                 FROM audit_log
                 WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
                     AND (%(actor_id)s::uuid IS NULL OR %(actor_id)s IN (actor_id, user_id))

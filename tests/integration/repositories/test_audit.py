@@ -161,11 +161,13 @@ async def test_a_row_that_a_service_of_the_version_before_writes_is_chained_too(
             id_ = new_id()
             for _ in range(2):
                 connection.execute(insert, (id_, new_id()))
+            connection.commit()
+            connection.execute("SELECT set_config('app.tenant', %s, true)", (str(TENANT),))
             with pytest.raises(errors.InsufficientPrivilege):
                 connection.execute("INSERT INTO audit_log (id, seq, hash) VALUES (gen_random_uuid(), 9, 'x')")
         await append(opened, "third")
         found = await verified(opened)
-    assert (found.intact, found.records) == (True, 2), "the refused statement took its transaction with it"
+    assert (found.intact, found.records) == (True, 3)
 
 
 async def test_a_long_chain_is_verified_page_by_page(database, monkeypatch):
@@ -219,4 +221,4 @@ async def test_chaining_keeps_the_speed_of_batches(database):
     print(
         f"chained {min(took['chained']) / batch * 1e6:.0f} µs a row, unchained {min(took['unchained']) / batch * 1e6:.0f}: {ratio:.1f}"
     )
-    assert ratio < 12
+    assert ratio < 6

@@ -1,21 +1,24 @@
 """An endpoint as a value: from the same table come the routes and the OpenAPI document, so that the two cannot differ."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from devops_mcp.models.base import Model
-from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.models.errors import Forbidden, InvalidInput, Violation
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
 from devops_mcp.serving.authentication import principal_of
 from devops_mcp.serving.strict_json import loads
+
+LINES = "application/x-ndjson"
 
 
 class NoParams(Model):
@@ -59,12 +62,14 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     method: str
     path: str
     tag: str
-    handle: Callable[[Call[ParamsT, BodyT]], Awaitable[ReplyT]]
+    handle: Callable[[Call[ParamsT, BodyT]], Awaitable[ReplyT | AsyncIterator[ReplyT]]]
     reply: type[ReplyT]
     params: type[ParamsT] = cast("type[ParamsT]", NoParams)  # noqa: RUF009 - a class, not an instance
     body: type[BodyT] = cast("type[BodyT]", NoBody)  # noqa: RUF009
     status: int = 200
     errors: tuple[int, ...] = ()
+    lines: bool = False
+    """The handler answers an iterator, which is sent as JSON Lines; `reply` is what a line holds."""
 
 
 AnyEndpoint = Endpoint[Any, Any, Any]
@@ -77,7 +82,15 @@ def route_of(endpoint: AnyEndpoint, platform: Platform) -> Route:
         principal = await principal_of(request, platform.authenticator.authenticate)
         params = params_of(endpoint.params, request)
         body = await _body(endpoint, request)
-        reply = await endpoint.handle(Call(platform, principal, params, body))
+        try:
+            reply = await endpoint.handle(Call(platform, principal, params, body))
+        except Forbidden as error:
+            if not error.recorded:
+                action = endpoint.handle.__name__
+                await platform.audit.record(refused(principal, action, request.url.path[:300]))
+            raise
+        if isinstance(reply, AsyncIterator):
+            return StreamingResponse(_lines(reply), endpoint.status, media_type=LINES)
         if endpoint.status == 204:
             return Response(status_code=204)
         return Response(
@@ -85,6 +98,11 @@ def route_of(endpoint: AnyEndpoint, platform: Platform) -> Route:
         )
 
     return Route(endpoint.path, serve, methods=[endpoint.method], name=endpoint.handle.__name__)
+
+
+async def _lines(items: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:
+    async for item in items:
+        yield orjson.dumps(item.model_dump(mode="json"), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def params_of(model: type[ModelT], request: Request) -> ModelT:

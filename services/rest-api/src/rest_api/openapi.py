@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from devops_mcp.models.base import Model
 from devops_mcp.serving.problems import MEDIA_TYPE
-from rest_api.endpoint import AnyEndpoint, NoBody, Nothing
+from rest_api.endpoint import LINES, AnyEndpoint, NoBody, Nothing
 
 _REF = "#/components/schemas/{model}"
 _ALWAYS = (400, 401, 403, 413, 422, 503)
@@ -111,7 +111,7 @@ def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
     success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.reply is not Nothing:
         schema = references[endpoint.reply, "serialization"]
-        success["content"] = {"application/json": {"schema": schema}}
+        success["content"] = {LINES if endpoint.lines else "application/json": {"schema": schema}}
     problem = {MEDIA_TYPE: {"schema": references[Problem, "serialization"]}}
     errors = {
         str(status): {"description": HTTPStatus(status).phrase, "content": problem}

@@ -2,6 +2,7 @@
 
 from rest_api.endpoint import AnyEndpoint
 from rest_api.routes.api_keys import API_KEYS
+from rest_api.routes.audit import AUDIT
 from rest_api.routes.contexts import CONTEXTS
 from rest_api.routes.dead_letters import DEAD_LETTERS
 from rest_api.routes.embeddings import EMBEDDINGS
@@ -31,4 +32,5 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *ROLES,
     *API_KEYS,
     *TENANTS,
+    *AUDIT,
 )

@@ -1,0 +1,68 @@
+"""The audit log."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from devops_mcp.models.audit import AuditEntry, AuditFilter, AuditVerification
+from devops_mcp.models.base import Model
+from devops_mcp.models.pages import MAX_PAGE, Page
+from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody
+
+TAG = "audit"
+
+
+class AuditSearch(Model):
+    """Which records. `actor_id` finds what a principal did and what was done on behalf of a user; `action` may end in `*`."""
+
+    actor_id: UUID | None = None
+    action: str | None = Field(default=None, max_length=100)
+    target: str | None = Field(default=None, max_length=300)
+    outcome: str | None = Field(default=None, pattern="^(ok|failed|denied|pending)$")
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+    def filter(self) -> AuditFilter:
+        return AuditFilter(**self.model_dump(include=set(AuditFilter.model_fields)))
+
+
+class AuditPage(AuditSearch):
+    """A page of records, newest first. `cursor` is `next_cursor` of the page before."""
+
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+class Verification(Model):
+    """`after` is `verified_to` of the answer before; 0: from the beginning."""
+
+    after: int = Field(default=0, ge=0, le=2**62)
+
+
+async def list_audit(call: Call[AuditPage, NoBody]) -> Page[AuditEntry]:
+    """Search what was done, by whom and how it ended, newest first: calls of tools, changes, logins, and what was refused."""
+    params = call.params
+    return await call.platform.audit_log.page(
+        call.principal, params.filter(), cursor=params.cursor, limit=params.limit
+    )
+
+
+async def export_audit(call: Call[AuditSearch, NoBody]) -> AsyncIterator[AuditEntry]:
+    """Export the records as JSON Lines, newest first."""
+    return await call.platform.audit_log.export(call.principal, call.params.filter())
+
+
+async def verify_audit(call: Call[Verification, NoBody]) -> AuditVerification:
+    """Hold the records against their chain of digests, up to 100,000 a request: a changed or missing one is found."""
+    return await call.platform.audit_log.verify(call.principal, call.params.after)
+
+
+_ALL = "/api/v1/audit"
+AUDIT: tuple[AnyEndpoint, ...] = (
+    Endpoint("GET", _ALL, TAG, list_audit, Page[AuditEntry], params=AuditPage),
+    Endpoint("GET", f"{_ALL}/export", TAG, export_audit, AuditEntry, params=AuditSearch, lines=True),
+    Endpoint(
+        "GET", f"{_ALL}/verify", TAG, verify_audit, AuditVerification, params=Verification, errors=(404,)
+    ),
+)
