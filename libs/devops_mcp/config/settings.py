@@ -185,6 +185,8 @@ class Settings(BaseSettings):
 
     compact_above_tokens: int = Field(default=20_000, ge=0, le=1_000_000_000)
     """How many tokens of a context wait before the worker sums them up; 0: only when asked."""
+    context_lifetime: timedelta | None = None
+    """How long a context is kept whose creator says nothing else; None: until it is deleted."""
     summary_model: SummaryModelSettings | None = None
     """None: summaries are picked from the items' sentences. A model in a private network needs `private_networks`."""
 

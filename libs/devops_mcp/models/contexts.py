@@ -24,6 +24,7 @@ class Context(Model):
 
     It is summed up as far as the position `compacted_to`, once the items behind that have more than `compact_above` tokens (None: as the
     operator has set); `pending_tokens` counts them, and `compaction_id` is set while it is being done.
+    It ends by itself at `expires_at`. A fork began with the items of `forked_from` up to the position `forked_at`.
     """
 
     id: UUID
@@ -37,6 +38,9 @@ class Context(Model):
     compacted_to: int = 0
     compaction_id: UUID | None = None
     compact_above: int | None = None
+    expires_at: datetime | None = None
+    forked_from: UUID | None = None
+    forked_at: int | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -72,4 +76,14 @@ class ContextItem(Model):
     attachment: Attachment | None = None
     blob_id: SkipJsonSchema[UUID | None] = Field(default=None, exclude=True)
     """Where the whole text is, or the attachment, once it is too large for its row."""
+    created_at: datetime
+
+
+class ContextSnapshot(Model):
+    """A name for how a context was: its items up to `position`."""
+
+    id: UUID
+    context_id: UUID
+    name: str
+    position: int
     created_at: datetime

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from devops_mcp.cache.changes import Changes
@@ -10,7 +11,7 @@ from devops_mcp.embedding.chunking import split
 from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.events.messages import EmbeddingRequested
 from devops_mcp.events.queues import QueueName
-from devops_mcp.models.base import JsonObject
+from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.blobs import MAX_ATTACHMENT, Attachment
 from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
 from devops_mcp.models.errors import Forbidden, NotFound, PayloadTooLarge
@@ -37,6 +38,19 @@ KEPT_PART = 4
 """Of the tokens above which a context is summed up, one part in so many stays as it is: the latest."""
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it was sent."""
+
+    name: str
+    media_type: str
+    body: bytes
+
+    def described(self) -> Attachment:
+        digest = hashlib.sha256(self.body).hexdigest()
+        return Attachment(name=self.name, media_type=self.media_type, size=len(self.body), sha256=digest)
+
+
 class ContextService:
     """A context is its owner's; with `contexts:any_owner` a principal reaches those of its whole tenant."""
 
@@ -48,12 +62,14 @@ class ContextService:
         changes: Changes | None = None,
         compact_above: int = COMPACT_ABOVE,
         blobs: BlobStore | None = None,
+        lifetime: timedelta | None = None,
     ) -> None:
         self._database = database
         self._embeds = embeds
         self._changes = changes
         self._compact_above = compact_above
         self._blobs = blobs or BlobStore(database)
+        self._lifetime = lifetime
 
     async def create(
         self,
@@ -62,11 +78,15 @@ class ContextService:
         metadata: JsonObject | None = None,
         *,
         compact_above: int | None = None,
+        expires_at: datetime | None = None,
     ) -> Context:
         """A new context of the principal's; it is summed up above so many tokens, or as the operator has set for all."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            return await tx.contexts.create(new_id(), principal.id, title, metadata or {}, compact_above)
+            ends = expires_at or (None if self._lifetime is None else utc_now() + self._lifetime)
+            return await tx.contexts.create(
+                new_id(), principal.id, title, metadata or {}, compact_above, ends
+            )
 
     async def get(self, principal: Principal, context_id: UUID) -> Context:
         """Raises `NotFound` when there is none, or it is another's."""
@@ -126,44 +146,30 @@ class ContextService:
         require(principal, WRITE)
         if any(_is_large(item.text) for item in items):
             await self.require_writable(principal, context_id)
-        counted = [await self._counted(principal.tenant_id, item) for item in items]
+        counted = [await self.prepared(principal.tenant_id, item) for item in items]
+        return await self.append_prepared(principal, context_id, counted)
+
+    async def append_prepared(
+        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
+    ) -> list[ContextItem]:
+        """`append`, for items that have what is large kept apart already."""
+        require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
-            appended = _with_texts(await tx.contexts.append(context_id, counted), items)
+            appended = _with_texts(await tx.contexts.append(context_id, items), items)
             await index_items(tx, context, appended, embeds=self._embeds)
-            await self._sum_up_if_long(tx, context, sum(item.tokens for item in counted))
+            await self._sum_up_if_long(tx, context, sum(i.tokens for i in items if i.covers is None))
         await self._tell(context)
         return appended
 
     async def attach(
-        self,
-        principal: Principal,
-        context_id: UUID,
-        *,
-        name: str,
-        media_type: str,
-        body: bytes,
-        text: str = "",
+        self, principal: Principal, context_id: UUID, file: Upload, text: str = ""
     ) -> ContextItem:
         """Append a file, found by its name and the text that is said of it. Raises `PayloadTooLarge`."""
-        if len(body) > MAX_ATTACHMENT:
-            raise PayloadTooLarge(f"an attachment has at most {MAX_ATTACHMENT} bytes")
         await self.require_writable(principal, context_id)
-        said = f"{name}\n{text}".strip()
-        counted = CountedItem(
-            new_id(),
-            NewItem(text=said),
-            count_tokens(said),
-            attachment=Attachment(
-                name=name, media_type=media_type, size=len(body), sha256=hashlib.sha256(body).hexdigest()
-            ),
-            blob_id=await self._blobs.keep(principal.tenant_id, body),
-        )
-        async with self._database.transaction(principal.tenant_id) as tx:
-            context = await visible(tx, principal, context_id)
-            [appended] = await tx.contexts.append(context_id, [counted])
-            await index_items(tx, context, [appended], embeds=self._embeds)
-        await self._tell(context)
+        item = NewItem(text=f"{file.name}\n{text}".strip())
+        prepared = await self.prepared(principal.tenant_id, item, file)
+        [appended] = await self.append_prepared(principal, context_id, [prepared])
         return appended
 
     async def attachment(
@@ -178,12 +184,27 @@ class ContextService:
             raise NotFound(f"item {position} of context {context_id} has no attachment")
         return found[0].attachment, await self._blobs.read(principal.tenant_id, found[0].blob_id)
 
-    async def _counted(self, tenant_id: UUID, item: NewItem) -> CountedItem:
+    async def prepared(self, tenant_id: UUID, item: NewItem, file: Upload | None = None) -> CountedItem:
+        """The item, counted, with its file, or a text that is large, kept apart. Raises `PayloadTooLarge`."""
         counted = CountedItem(new_id(), item, count_tokens(item.text))
+        if file is not None:
+            if len(file.body) > MAX_ATTACHMENT:
+                raise PayloadTooLarge(f"an attachment has at most {MAX_ATTACHMENT} bytes")
+            kept = await self._blobs.keep(tenant_id, file.body)
+            return replace(counted, blob_id=kept, attachment=file.described())
         if not _is_large(item.text):
             return counted
         blob_id = await self._blobs.keep(tenant_id, item.text.encode())
         return replace(counted, blob_id=blob_id, head=item.text[:HEAD])
+
+    async def expire_at(self, principal: Principal, context_id: UUID, moment: datetime | None) -> Context:
+        """Let a context end by itself, or with None never; it is not there from then on, and removed within the hour."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            context = await visible(tx, principal, context_id)
+            await tx.contexts.expire_at(context_id, moment)
+        await self._tell(context)
+        return context.model_copy(update={"expires_at": moment})
 
     async def compact(self, principal: Principal, context_id: UUID, *, keep_tokens: int) -> Context:
         """Have the context summed up in the background, but for the latest `keep_tokens`; it is, even where it is short."""
@@ -219,9 +240,7 @@ class ContextService:
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
-            blobs = await tx.contexts.blob_ids(context_id)
-            await tx.contexts.delete(context_id)
-            await release(tx, blobs)
+            await remove(tx, context_id)
         await self._tell(context)
 
     async def _tell(self, context: Context) -> None:
@@ -233,6 +252,13 @@ class ContextService:
         above = self._compact_above if context.compact_above is None else context.compact_above
         if above and context.compaction_id is None and context.pending_tokens + added > above:
             await request_compaction(tx, context.id, keep_tokens=above // KEPT_PART, above=above)
+
+
+async def remove(tx: Transaction, context_id: UUID) -> None:
+    """Remove a context with its items and what was indexed of them; the worker removes what was kept apart."""
+    blobs = await tx.contexts.blob_ids(context_id)
+    await tx.contexts.delete(context_id)
+    await release(tx, blobs)
 
 
 async def index_items(
@@ -249,9 +275,11 @@ def _is_large(text: str) -> bool:
     return len(text) > LARGE // 4 and len(text.encode()) > LARGE
 
 
-def _with_texts(appended: Sequence[ContextItem], given: Sequence[NewItem]) -> list[ContextItem]:
+def _with_texts(appended: Sequence[ContextItem], given: Sequence[CountedItem]) -> list[ContextItem]:
     """What was appended, with the texts as they were given: a row may hold the beginning only."""
-    return [item.model_copy(update={"text": new.text}) for item, new in zip(appended, given, strict=True)]
+    return [
+        item.model_copy(update={"text": new.item.text}) for item, new in zip(appended, given, strict=True)
+    ]
 
 
 def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedItem:

@@ -32,6 +32,7 @@ from devops_mcp.operations.blobs import BlobStore, open_blob_store
 from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
+from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.dead_letters import DeadLetterService
@@ -126,6 +127,7 @@ async def open_platform(
             changes=changes,
             compact_above=settings.compact_above_tokens,
             blobs=blobs,
+            lifetime=settings.context_lifetime,
         )
         journal = await stack.enter_async_context(open_context_journal(contexts))
         catalogue = Catalogue(adapters, OWN_TOOLS)
@@ -150,6 +152,7 @@ async def open_platform(
             contexts=contexts,
             windows=WindowService(database, search, contexts),
             facts=FactService(database),
+            copies=ContextCopyService(database, contexts, blobs, embeds=embedding.provider is not None),
             search=search,
             events=EventLog(database),
             results=ResultService(database),

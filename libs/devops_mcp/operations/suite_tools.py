@@ -23,6 +23,7 @@ from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.contexts import ContextService, context_uri
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.facts import FactService
@@ -48,6 +49,7 @@ class Suite:
     tasks: TaskService
     windows: WindowService
     facts: FactService
+    copies: ContextCopyService
 
     def desk(self, requester: Requester, toolbox: Toolbox) -> "Desk":
         return Desk(self, requester.principal, toolbox)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
@@ -12,7 +13,7 @@ from psycopg.types.json import Jsonb
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.contexts import Context, ContextItem, NewItem
-from devops_mcp.models.errors import Conflict
+from devops_mcp.models.errors import Conflict, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,17 @@ class CountedItem:
     attachment: Attachment | None = None
     blob_id: UUID | None = None
     head: str | None = None
+    created_at: datetime | None = None
+    """None: now."""
+
+
+_CONTEXT = sql.SQL(
+    """id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
+    expires_at, forked_from, forked_at, created_at, updated_at"""
+)
+_ITEM = sql.SQL(
+    """id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id, created_at"""
+)
 
 
 class Contexts:
@@ -42,28 +54,32 @@ class Contexts:
         title: str,
         metadata: JsonObject,
         compact_above: int | None = None,
+        expires_at: datetime | None = None,
     ) -> Context:
         async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
             await cursor.execute(
+                sql.SQL(
+                    """
+                INSERT INTO contexts (id, owner_id, title, metadata, compact_above, expires_at) VALUES (%s, %s, %s, %s, %s, %s)
+                RETURNING {columns}
                 """
-                INSERT INTO contexts (id, owner_id, title, metadata, compact_above) VALUES (%s, %s, %s, %s, %s)
-                RETURNING id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id,
-                       compact_above, created_at, updated_at
-                """,
-                (context_id, owner_id, title, Jsonb(metadata), compact_above),
+                ).format(columns=_CONTEXT),
+                (context_id, owner_id, title, Jsonb(metadata), compact_above, expires_at),
             )
             created = await cursor.fetchone()
         assert created is not None
         return created
 
     async def find(self, context_id: UUID) -> Context | None:
+        """The context, unless it has expired."""
         async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
             await cursor.execute(
+                sql.SQL(
+                    """
+                SELECT {columns}
+                FROM contexts WHERE id = %s AND (expires_at IS NULL OR expires_at > now())
                 """
-                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id,
-                       compact_above, created_at, updated_at
-                FROM contexts WHERE id = %s
-                """,
+                ).format(columns=_CONTEXT),
                 (context_id,),
             )
             return await cursor.fetchone()
@@ -72,13 +88,15 @@ class Contexts:
         """Contexts of one owner, or with None of all, newest first, older than `before`."""
         async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
             await cursor.execute(
-                """
-                SELECT id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id,
-                       compact_above, created_at, updated_at
+                sql.SQL(
+                    """
+                SELECT {columns}
                 FROM contexts
                 WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                    AND (expires_at IS NULL OR expires_at > now())
                 ORDER BY id DESC LIMIT %(limit)s
-                """,
+                """
+                ).format(columns=_CONTEXT),
                 {"owner": owner_id, "before": before, "limit": limit},
             )
             return await cursor.fetchall()
@@ -86,7 +104,7 @@ class Contexts:
     async def append(self, context_id: UUID, items: Sequence[CountedItem]) -> list[ContextItem]:
         """Add items at the end, in order. The context's row is locked, so concurrent writers queue up and no position is lost.
 
-        The context must exist; the caller has looked. Raises `Conflict` for a blob that is gone.
+        Raises `NotFound` where it has been deleted, `Conflict` for a blob that is gone.
         """
         cursor = await self._connection.execute(
             """
@@ -102,7 +120,8 @@ class Contexts:
             ),
         )
         row = await cursor.fetchone()
-        assert row is not None
+        if row is None:
+            raise NotFound(f"there is no context {context_id}")
         try:
             return await self._insert(context_id, int(row[0]) - len(items) + 1, items)
         except ForeignKeyViolation:
@@ -112,11 +131,12 @@ class Contexts:
         """Items in order, with a position above `after`."""
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
-                """
-                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
-                       created_at
+                sql.SQL(
+                    """
+                SELECT {columns}
                 FROM context_items WHERE context_id = %s AND position > %s ORDER BY position LIMIT %s
-                """,
+                """
+                ).format(columns=_ITEM),
                 (context_id, after, limit),
             )
             return await cursor.fetchall()
@@ -134,15 +154,29 @@ class Contexts:
         cursor = await self._connection.execute("DELETE FROM contexts WHERE id = %s", (context_id,))
         return cursor.rowcount == 1
 
+    async def expired(self, limit: int) -> list[UUID]:
+        """Contexts that have expired and are still here."""
+        cursor = await self._connection.execute(
+            "SELECT id FROM contexts WHERE expires_at <= now() ORDER BY expires_at LIMIT %s", (limit,)
+        )
+        return [row[0] for row in await cursor.fetchall()]
+
+    async def expire_at(self, context_id: UUID, moment: datetime | None) -> None:
+        """Let a context end by itself, or with None never."""
+        await self._connection.execute(
+            "UPDATE contexts SET expires_at = %s WHERE id = %s", (moment, context_id)
+        )
+
     async def at(self, context_id: UUID, positions: Sequence[int]) -> list[ContextItem]:
         """The items at these positions, in order."""
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
-                """
-                SELECT id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
-                       created_at
+                sql.SQL(
+                    """
+                SELECT {columns}
                 FROM context_items WHERE context_id = %s AND position = ANY(%s) ORDER BY position
-                """,
+                """
+                ).format(columns=_ITEM),
                 (context_id, list(positions)),
             )
             return await cursor.fetchall()
@@ -158,15 +192,19 @@ class Contexts:
     async def _insert(self, context_id: UUID, first: int, items: Sequence[CountedItem]) -> list[ContextItem]:
         async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
             await cursor.execute(
-                """
+                sql.SQL(
+                    """
                 INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to,
-                                           attachment, blob_id)
-                SELECT %s, i.*
+                                           attachment, blob_id, created_at)
+                SELECT %s, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
+                       coalesce(created_at, now())
                 FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::jsonb[], %s::bool[], %s::int[],
-                            %s::int[], %s::jsonb[], %s::uuid[]) AS i
-                RETURNING id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
-                       created_at
-                """,
+                            %s::int[], %s::jsonb[], %s::uuid[], %s::timestamptz[])
+                     AS i (position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
+                           created_at)
+                RETURNING {columns}
+                """
+                ).format(columns=_ITEM),
                 (
                     context_id,
                     list(range(first, first + len(items))),
@@ -184,6 +222,7 @@ class Contexts:
                         for counted in items
                     ],
                     [counted.blob_id for counted in items],
+                    [counted.created_at for counted in items],
                 ),
             )
             inserted = await cursor.fetchall()

@@ -9,6 +9,7 @@ from devops_mcp.repositories.api_keys import ApiKeys
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.blobs import Blobs
 from devops_mcp.repositories.compactions import Compactions
+from devops_mcp.repositories.context_copies import ContextCopies
 from devops_mcp.repositories.context_windows import ContextWindows
 from devops_mcp.repositories.contexts import Contexts
 from devops_mcp.repositories.dead_letters import DeadLetters
@@ -39,6 +40,7 @@ class Transaction:
         self.blobs = Blobs(connection)
         self.compactions = Compactions(connection)
         self.contexts = Contexts(connection)
+        self.context_copies = ContextCopies(connection)
         self.context_windows = ContextWindows(connection)
         self.dead_letters = DeadLetters(connection)
         self.embeddings = Embeddings(connection)

@@ -47,6 +47,7 @@ class BodyLimits:
     by_prefix: tuple[tuple[str, int], ...] = (
         ("/webhooks/", 25 * MIB),
         ("/api/v1/attachments", 25 * MIB),
+        ("/api/v1/imports", 256 * MIB),
     )
 
     def of(self, path: str) -> int:

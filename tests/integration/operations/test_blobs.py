@@ -18,7 +18,7 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.blobs import UNCLAIMED_FOR, BlobStore
-from devops_mcp.operations.contexts import HEAD, LARGE, ContextService
+from devops_mcp.operations.contexts import HEAD, LARGE, ContextService, Upload
 from devops_mcp.operations.events import LARGE_PAYLOAD, EventIntake
 from devops_mcp.outbound.objects import open_objects
 from devops_mcp.repositories.contexts import CountedItem
@@ -101,7 +101,7 @@ async def test_a_long_text_is_read_as_it_was_written_and_only_its_beginning_is_i
 async def test_a_file_comes_back_byte_for_byte_and_leaves_with_its_context(bench):
     context = await bench.contexts.create(ME, "files")
     item = await bench.contexts.attach(
-        ME, context.id, name="heap.bin", media_type="application/x-heap", body=FILE, text="the heap at noon"
+        ME, context.id, Upload("heap.bin", "application/x-heap", FILE), "the heap at noon"
     )
     attachment, body = await bench.contexts.attachment(ME, context.id, item.position)
     assert body == FILE

@@ -41,9 +41,11 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.audit import open_audit_trail
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
+from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
@@ -202,6 +204,7 @@ async def a_world(
             TaskService(database, tools),
             WindowService(database, search, contexts),
             FactService(database),
+            ContextCopyService(database, contexts, BlobStore(database), embeds=False),
         )
         yield World(tools, database, box)
 

@@ -15,6 +15,8 @@ from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.blobs import BlobStore
+from devops_mcp.operations.contexts import remove
+from devops_mcp.operations.deeds import deed_of_ours
 from devops_mcp.operations.reembedding import Reembedding
 from devops_mcp.operations.tasks import enqueue_abandoned
 from devops_mcp.operations.webhook_endpoints import reseal
@@ -35,6 +37,7 @@ VECTORS_KEPT = timedelta(days=30)
 REEMBEDDING_TURN = timedelta(seconds=5)
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
 _CHUNK = 5_000
+_CONTEXTS = 50
 
 
 class Upkeep:
@@ -95,8 +98,24 @@ class Upkeep:
             if count := await reseal(self._database, self._seal, tenant_id):
                 log.info("secrets resealed", count=count, tenant_id=str(tenant_id))
 
+    async def remove_expired_contexts(self) -> None:
+        """Remove contexts whose time is over, with what was kept apart for them."""
+        for tenant_id in await self._database.tenant_ids():
+            removed = _CONTEXTS
+            while removed == _CONTEXTS:
+                async with self._database.transaction(tenant_id) as tx:
+                    expired = await tx.contexts.expired(_CONTEXTS)
+                    for context_id in expired:
+                        await remove(tx, context_id)
+                        deed = deed_of_ours(tenant_id, "contexts.expire", f"context:{context_id}", {})
+                        await tx.audit.append([deed])
+                removed = len(expired)
+                if removed:
+                    log.info("contexts expired", count=removed, tenant_id=str(tenant_id))
+
     async def remove_expired(self) -> None:
         """Remove, for every tenant, what has expired, and the memory of long processed messages."""
+        await self.remove_expired_contexts()
         results = messages = tasks = letters = deliveries = 0
         for tenant_id in await self._database.tenant_ids():
             async with self._database.transaction(tenant_id) as tx:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.contexts import Context, ContextItem, NewItem
@@ -36,6 +36,7 @@ class NewContext(Body):
     title: str = Field(min_length=1, max_length=200)
     metadata: JsonObject = Field(default_factory=dict)
     compact_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    expires_at: AwareDatetime | None = None
 
 
 class NewItems(Body):
@@ -50,7 +51,11 @@ async def create_context(call: Call[NoParams, NewContext]) -> Context:
     """Create a context; it belongs to the caller."""
     body = call.body
     return await call.platform.suite.contexts.create(
-        call.principal, body.title, body.metadata, compact_above=body.compact_above
+        call.principal,
+        body.title,
+        body.metadata,
+        compact_above=body.compact_above,
+        expires_at=body.expires_at,
     )
 
 

@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from devops_mcp.models.base import Model
-from devops_mcp.models.contexts import Context
+from devops_mcp.models.contexts import Context, ContextSnapshot
+from devops_mcp.models.pages import MAX_PAGE, Page
 from devops_mcp.models.windows import Window, WindowRequest
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, Nothing
 from rest_api.routes.contexts import OneContext
@@ -28,6 +29,31 @@ class Compaction(Body):
     """The latest items that make up `keep_tokens` are left as they are."""
 
     keep_tokens: int = Field(default=1_000, ge=0, le=1_000_000_000)
+
+
+class Retention(Body):
+    """`expires_at` null: never."""
+
+    expires_at: AwareDatetime | None
+
+
+class NewSnapshot(Body):
+    name: str = Field(min_length=1, max_length=100)
+
+
+class SnapshotPage(OneContext):
+    """A page of snapshots, newest first. `cursor` is `next_cursor` of the page before."""
+
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+class ForkOf(Body):
+    """At most one of `position` (0: empty) and `snapshot_id`; the title is that of the original if none is given."""
+
+    title: str | None = Field(default=None, min_length=1, max_length=200)
+    position: int | None = Field(default=None, ge=0, le=2_147_483_647)
+    snapshot_id: UUID | None = None
 
 
 async def get_context_window(call: Call[WindowOf, NoBody]) -> Window:
@@ -56,6 +82,36 @@ async def compact_context(call: Call[OneContext, Compaction]) -> Context:
     return await contexts.compact(call.principal, call.params.context_id, keep_tokens=call.body.keep_tokens)
 
 
+async def set_context_retention(call: Call[OneContext, Retention]) -> Context:
+    """Say when a context ends by itself; from then on it is not there, and it is removed within the hour."""
+    contexts = call.platform.suite.contexts
+    return await contexts.expire_at(call.principal, call.params.context_id, call.body.expires_at)
+
+
+async def snapshot_context(call: Call[OneContext, NewSnapshot]) -> ContextSnapshot:
+    """Name how a context is now, to fork it from there later."""
+    copies = call.platform.suite.copies
+    return await copies.snapshot(call.principal, call.params.context_id, call.body.name)
+
+
+async def list_context_snapshots(call: Call[SnapshotPage, NoBody]) -> Page[ContextSnapshot]:
+    """List a context's snapshots, newest first."""
+    copies, params = call.platform.suite.copies, call.params
+    return await copies.snapshots(call.principal, params.context_id, cursor=params.cursor, limit=params.limit)
+
+
+async def fork_context(call: Call[OneContext, ForkOf]) -> Context:
+    """Create a context that begins as this one was, at a position or a snapshot; else as it is. It belongs to the caller."""
+    copies, body = call.platform.suite.copies, call.body
+    return await copies.fork(
+        call.principal,
+        call.params.context_id,
+        title=body.title,
+        position=body.position,
+        snapshot_id=body.snapshot_id,
+    )
+
+
 _CONTEXT = "/api/v1/contexts/{context_id}"
 _PIN = f"{_CONTEXT}/items/{{position}}/pin"
 MEMORY: tuple[AnyEndpoint, ...] = (
@@ -69,6 +125,47 @@ MEMORY: tuple[AnyEndpoint, ...] = (
         params=OneContext,
         body=Compaction,
         status=202,
+        errors=(404,),
+    ),
+    Endpoint(
+        "PUT",
+        f"{_CONTEXT}/retention",
+        TAG,
+        set_context_retention,
+        Context,
+        params=OneContext,
+        body=Retention,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{_CONTEXT}/snapshots",
+        TAG,
+        snapshot_context,
+        ContextSnapshot,
+        params=OneContext,
+        body=NewSnapshot,
+        status=201,
+        errors=(404, 409),
+    ),
+    Endpoint(
+        "GET",
+        f"{_CONTEXT}/snapshots",
+        TAG,
+        list_context_snapshots,
+        Page[ContextSnapshot],
+        params=SnapshotPage,
+        errors=(404,),
+    ),
+    Endpoint(
+        "POST",
+        f"{_CONTEXT}/fork",
+        TAG,
+        fork_context,
+        Context,
+        params=OneContext,
+        body=ForkOf,
+        status=201,
         errors=(404,),
     ),
     Endpoint("PUT", _PIN, TAG, pin_context_item, Nothing, params=OneItem, status=204, errors=(404,)),

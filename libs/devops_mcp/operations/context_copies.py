@@ -1,0 +1,251 @@
+"""Snapshots, forks, and contexts as files: JSON Lines out and in, a part at a time, however long they are."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal, TypeVar
+from uuid import UUID
+
+import orjson
+from pydantic import Field, JsonValue, ValidationError
+
+from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.blobs import MAX_ATTACHMENT
+from devops_mcp.models.contexts import Context, ContextItem, ContextSnapshot, ItemKind, NewItem
+from devops_mcp.models.errors import InvalidInput, NotFound, PlatformError, Violation
+from devops_mcp.models.ids import new_id
+from devops_mcp.models.pages import Page
+from devops_mcp.models.principals import Principal
+from devops_mcp.operations.blobs import BlobStore
+from devops_mcp.operations.contexts import (
+    READ,
+    WRITE,
+    ContextService,
+    Upload,
+    context_uri,
+    request_vectors,
+    require,
+    visible,
+)
+from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.transaction import Transaction
+
+_PAGE = 100
+_COPIED = 1_000
+"""Items that one statement copies."""
+
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+class ContextHead(Model):
+    """The first line of a context's file."""
+
+    type: Literal["context"] = "context"
+    format: Literal[1] = 1
+    title: str = Field(min_length=1, max_length=200)
+    metadata: JsonObject = Field(default_factory=dict)
+
+
+class FileOfItem(Model):
+    """An attachment with its bytes, base64."""
+
+    name: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]+$")
+    media_type: str = Field(max_length=200)
+    data: str = Field(max_length=MAX_ATTACHMENT * 4 // 3 + 4)
+
+
+class ItemLine(Model):
+    """Each further line: an item. Lines are in the order of the items, from position 1 on."""
+
+    type: Literal["item"] = "item"
+    kind: ItemKind
+    role: str | None = Field(default=None, max_length=40)
+    text: str = Field(min_length=1, max_length=200_000)
+    metadata: JsonObject = Field(default_factory=dict)
+    pinned: bool = False
+    covers_from: int | None = Field(default=None, ge=1)
+    covers_to: int | None = Field(default=None, ge=1)
+    file: FileOfItem | None = None
+    created_at: datetime | None = None
+
+
+class ContextCopyService:
+    """Of contexts that the principal may read; the copies are its own."""
+
+    def __init__(
+        self, database: Database, contexts: ContextService, blobs: BlobStore, *, embeds: bool
+    ) -> None:
+        self._database = database
+        self._contexts = contexts
+        self._blobs = blobs
+        self._embeds = embeds
+
+    async def snapshot(self, principal: Principal, context_id: UUID, name: str) -> ContextSnapshot:
+        """Name how the context is now. Raises `Conflict` for a name that it has given."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            context = await visible(tx, principal, context_id)
+            return await tx.context_copies.add_snapshot(new_id(), context_id, name, context.item_count)
+
+    async def snapshots(
+        self, principal: Principal, context_id: UUID, *, cursor: UUID | None, limit: int
+    ) -> Page[ContextSnapshot]:
+        """The context's snapshots, newest first."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await visible(tx, principal, context_id)
+            found = await tx.context_copies.snapshots(context_id, cursor, limit + 1)
+        more = str(found[limit - 1].id) if len(found) > limit else None
+        return Page(items=tuple(found[:limit]), next_cursor=more)
+
+    async def fork(
+        self,
+        principal: Principal,
+        context_id: UUID,
+        *,
+        title: str | None = None,
+        position: int | None = None,
+        snapshot_id: UUID | None = None,
+    ) -> Context:
+        """A new context of the principal's that begins as this one was, at a position or a snapshot; else as it is.
+
+        It is whole, and found by its words, once this returns. Raises `NotFound`, and `InvalidInput` for a position that there is not.
+        """
+        require(principal, READ)
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            source = await visible(tx, principal, context_id)
+            upto = await _forking_point(tx, source, position, snapshot_id)
+            target = await tx.contexts.create(
+                new_id(), principal.id, title or source.title, source.metadata, source.compact_above
+            )
+            await self._copy(tx, source.id, target.id, upto)
+            return await visible(tx, principal, target.id)
+
+    async def export(self, principal: Principal, context_id: UUID) -> AsyncIterator[bytes]:
+        """The lines of the context's file, as it is now; what is appended meanwhile is left out. Raises `NotFound` at once."""
+        context = await self._contexts.get(principal, context_id)
+        return self._lines(principal, context)
+
+    async def take_in(self, principal: Principal, lines: AsyncIterator[JsonValue]) -> Context:
+        """A new context from the lines of a file. Raises `InvalidInput`, naming the line, and then there is none."""
+        head = _read(ContextHead, await anext(lines, None), 1)
+        context = await self._contexts.create(principal, head.title, head.metadata)
+        try:
+            await self._take_in_items(principal, context.id, lines)
+        except PlatformError:
+            await self._contexts.delete(principal, context.id)
+            raise
+        return await self._contexts.get(principal, context.id)
+
+    async def _copy(self, tx: Transaction, source: UUID, target: UUID, upto: int) -> None:
+        for after in range(0, upto, _COPIED):
+            to = min(after + _COPIED, upto)
+            await tx.context_copies.copy_items(source, target, after, to)
+            passages = await tx.context_copies.copy_passages(source, target, context_uri(target), after, to)
+            if self._embeds:
+                await request_vectors(tx, passages)
+        await tx.context_copies.finish(source, target, upto)
+
+    async def _lines(self, principal: Principal, context: Context) -> AsyncIterator[bytes]:
+        yield _line(ContextHead(title=context.title, metadata=context.metadata))
+        after = 0
+        while after < context.item_count:
+            limit = min(_PAGE, context.item_count - after)
+            page = await self._contexts.items(principal, context.id, after=after, limit=limit)
+            if not page.items:
+                return
+            for item in page.items:
+                yield _line(await self._item_line(principal, item))
+            after = page.items[-1].position
+
+    async def _item_line(self, principal: Principal, item: ContextItem) -> ItemLine:
+        file = None
+        if item.attachment is not None and item.blob_id is not None:
+            body = await self._blobs.read(principal.tenant_id, item.blob_id)
+            file = FileOfItem(
+                name=item.attachment.name,
+                media_type=item.attachment.media_type,
+                data=base64.b64encode(body).decode(),
+            )
+        told = item.model_dump(
+            include={"kind", "role", "text", "metadata", "pinned", "covers_from", "covers_to", "created_at"}
+        )
+        return ItemLine(**told, file=file)
+
+    async def _take_in_items(
+        self, principal: Principal, context_id: UUID, lines: AsyncIterator[JsonValue]
+    ) -> None:
+        number, batch = 1, list[ItemLine]()
+        async for raw in lines:
+            number += 1
+            line = _read(ItemLine, raw, number)
+            _check_span(line, number)
+            batch.append(line)
+            if len(batch) == _PAGE:
+                await self._append(principal, context_id, batch)
+                batch = []
+        if batch:
+            await self._append(principal, context_id, batch)
+
+    async def _append(self, principal: Principal, context_id: UUID, batch: Sequence[ItemLine]) -> None:
+        items = [await self._prepared(principal.tenant_id, line) for line in batch]
+        await self._contexts.append_prepared(principal, context_id, items)
+
+    async def _prepared(self, tenant_id: UUID, line: ItemLine) -> CountedItem:
+        item = NewItem(
+            kind=line.kind, role=line.role, text=line.text, metadata=line.metadata, pinned=line.pinned
+        )
+        file = Upload(line.file.name, line.file.media_type, _bytes(line.file)) if line.file else None
+        covers = (line.covers_from, line.covers_to) if line.covers_from and line.covers_to else None
+        prepared = await self._contexts.prepared(tenant_id, item, file)
+        return replace(prepared, covers=covers, created_at=line.created_at)
+
+
+async def _forking_point(
+    tx: Transaction, source: Context, position: int | None, snapshot_id: UUID | None
+) -> int:
+    if snapshot_id is not None:
+        snapshot = await tx.context_copies.snapshot(source.id, snapshot_id)
+        if snapshot is None:
+            raise NotFound(f"there is no snapshot {snapshot_id}")
+        return snapshot.position
+    if position is not None and position > source.item_count:
+        raise InvalidInput(
+            f"the context ends at {source.item_count}", (Violation("position", "is behind the last item"),)
+        )
+    return source.item_count if position is None else position
+
+
+def _line(model: Model) -> bytes:
+    return orjson.dumps(model.model_dump(mode="json", exclude_none=True)) + b"\n"
+
+
+def _read(model: type[ModelT], raw: object, number: int) -> ModelT:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        violations = tuple(
+            Violation(f"line {number}.{'.'.join(map(str, fault['loc']))}", fault["msg"])
+            for fault in error.errors()[:5]
+        )
+        raise InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations) from None
+
+
+def _check_span(line: ItemLine, number: int) -> None:
+    """A summary stands for items before it; the first item is on line 2."""
+    first, last = line.covers_from, line.covers_to
+    if (first is None) != (last is None) or (first and last and not first <= last < number - 1):
+        problem = "covers_from and covers_to must name items before this one"
+        raise InvalidInput(f"line {number}: {problem}", (Violation(f"line {number}", problem),))
+
+
+def _bytes(file: FileOfItem) -> bytes:
+    try:
+        return base64.b64decode(file.data, validate=True)
+    except binascii.Error:
+        raise InvalidInput(f"the data of {file.name!r} is not base64") from None

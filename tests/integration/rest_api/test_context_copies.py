@@ -1,0 +1,191 @@
+"""Snapshots, forks, contexts as files, and contexts that end by themselves, over REST."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.sealing import SecretSeal
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.operations.contexts import LARGE
+from devops_mcp.repositories.database import open_database
+from support.rest import Rest, a_caller
+from support.services import new_key, settings_for
+from worker.upkeep import Upkeep
+
+LONG = "what the log of the ledger said. " * 2_000
+FILE = bytes(range(256)) * 10
+
+
+@pytest.fixture
+def settings(database, redis_url):
+    return settings_for(database.app_url, redis_url, embedding_provider="lexical")
+
+
+async def a_context(rest: Rest, *items: dict, **more) -> str:
+    created = await rest("POST", "/api/v1/contexts", json={"title": "incident", "metadata": {"n": 1}, **more})
+    path = f"/api/v1/contexts/{created.json()['id']}"
+    if items:
+        assert (await rest("POST", f"{path}/items", json={"items": items})).status_code == 201
+    return path
+
+
+async def items_of(rest: Rest, path: str) -> list[dict]:
+    items = (await rest("GET", f"{path}/items", params={"limit": 100})).json()["items"]
+    return [{k: v for k, v in item.items() if k not in ("id", "context_id")} for item in items]
+
+
+async def hits(rest: Rest, query: str, path: str | None = None) -> list[str]:
+    body = {"query": query} | ({"context_id": path.rpartition("/")[2]} if path else {})
+    return [hit["passage"]["uri"] for hit in (await rest("POST", "/api/v1/search", json=body)).json()["hits"]]
+
+
+async def test_a_fork_begins_as_the_original_was_and_goes_its_own_way(database, settings):
+    async with a_caller(database, settings) as rest:
+        path = await a_context(rest, {"text": "the gateway is slow", "pinned": True}, {"text": LONG})
+        snapshot = (await rest("POST", f"{path}/snapshots", json={"name": "before"})).json()
+        await rest("POST", f"{path}/items", json={"items": [{"text": "restarted the gateway"}]})
+        forked = (
+            await rest("POST", f"{path}/fork", json={"snapshot_id": snapshot["id"], "title": "b"})
+        ).json()
+        fork = f"/api/v1/contexts/{forked['id']}"
+        assert await items_of(rest, fork) == (await items_of(rest, path))[:2]
+        assert await hits(rest, "gateway slow", fork) == [f"devops://contexts/{forked['id']}#1"]
+        await rest("POST", f"{fork}/items", json={"items": [{"text": "another way"}]})
+        assert (await rest("DELETE", path)).status_code == 204
+        kept = await items_of(rest, fork)
+    assert (forked["forked_from"], forked["forked_at"]) == (path.rpartition("/")[2], 2)
+    assert [item["text"] for item in kept] == ["the gateway is slow", LONG, "another way"]
+    assert kept[0]["pinned"]
+
+
+async def test_a_fork_at_a_position_counts_what_it_has(database, settings):
+    async with a_caller(database, settings) as rest:
+        path = await a_context(rest, *({"text": f"finding {n}"} for n in range(9)))
+        whole = (await rest("POST", f"{path}/fork", json={})).json()
+        part = (await rest("POST", f"{path}/fork", json={"position": 4})).json()
+        beyond = await rest("POST", f"{path}/fork", json={"position": 10})
+        original = (await rest("GET", path)).json()
+    assert (whole["item_count"], whole["token_count"]) == (9, original["token_count"])
+    assert (part["item_count"], part["pending_tokens"]) == (4, part["token_count"])
+    assert beyond.status_code == 422
+
+
+async def test_snapshots_are_listed_and_a_name_is_given_once(database, settings):
+    async with a_caller(database, settings) as rest:
+        path = await a_context(rest, {"text": "x"})
+        for name in ("first", "second"):
+            assert (await rest("POST", f"{path}/snapshots", json={"name": name})).status_code == 201
+        again = await rest("POST", f"{path}/snapshots", json={"name": "first"})
+        listed = (await rest("GET", f"{path}/snapshots", params={"limit": 1})).json()
+        following = (await rest("GET", f"{path}/snapshots", params={"cursor": listed["next_cursor"]})).json()
+    assert again.status_code == 409
+    assert [s["name"] for s in (*listed["items"], *following["items"])] == ["second", "first"]
+
+
+async def export(rest: Rest, path: str) -> list[dict]:
+    answer = await rest.http.get(f"{path}/export")
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    return [json.loads(line) for line in answer.content.split(b"\n") if line]
+
+
+async def take_in(rest: Rest, lines: list[dict]):
+    body = "\n".join(json.dumps(line) for line in lines)
+    return await rest.http.post("/api/v1/imports", content=body)
+
+
+async def test_what_is_exported_is_taken_in_again_as_it_was(database, settings):
+    """More items than a page has, a text that is kept apart, a file, a summary, what is pinned, and any character."""
+    assert len(LONG.encode()) > LARGE
+    async with a_caller(database, settings) as rest:
+        path = await a_context(
+            rest, {"text": LONG}, {"text": "größer \u2028 \n\t\U0001f600", "role": "user", "pinned": True}
+        )
+        for start in range(0, 150, 50):
+            items = [{"text": f"finding {n}", "metadata": {"n": n}} for n in range(start, start + 50)]
+            await rest("POST", f"{path}/items", json={"items": items})
+        await rest.http.post(
+            "/api/v1/attachments",
+            params={"context_id": path.rpartition("/")[2], "name": "a.bin"},
+            content=FILE,
+        )
+        arguments = {"context_id": path.rpartition("/")[2]}
+        await rest("POST", "/api/v1/tools/context_summarize/call", json={"arguments": arguments})
+        exported = await export(rest, path)
+        taken = await take_in(rest, exported)
+        again = f"/api/v1/contexts/{taken.json()['id']}"
+        file = await rest.http.get(f"{again}/items/153/content")
+        assert await export(rest, again) == exported
+        assert await items_of(rest, again) == await items_of(rest, path)
+        assert len(await hits(rest, "finding", again)) == 10
+    assert taken.status_code == 201
+    assert taken.json()["metadata"] == {"n": 1}
+    assert [line["type"] for line in exported] == ["context"] + ["item"] * 154
+    assert base64.b64decode(exported[153]["file"]["data"]) == file.content == FILE
+    assert exported[154]["covers_to"] == 153
+
+
+HEAD = {"type": "context", "format": 1, "title": "x"}
+ITEM = {"type": "item", "kind": "note", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "where"),
+    [
+        ([], "line 1"),
+        ([ITEM], "line 1"),
+        ([HEAD | {"format": 2}], "line 1"),
+        ([HEAD, ITEM, ITEM | {"kind": "colour"}], "line 3"),
+        ([HEAD, ITEM, ITEM | {"owner_id": str(new_id())}], "line 3"),
+        ([HEAD, *[ITEM] * 120, ITEM | {"covers_from": 1, "covers_to": 121}], "line 122"),
+        ([HEAD, ITEM | {"file": {"name": "../x", "media_type": "a/b", "data": ""}}], "line 2"),
+        ([HEAD, ITEM | {"file": {"name": "x", "media_type": "a/b", "data": "!"}}], "base64"),
+    ],
+)
+async def test_a_file_that_is_wrong_is_refused_by_its_line_and_leaves_nothing(
+    database, settings, lines, where
+):
+    async with a_caller(database, settings) as rest:
+        answer = await take_in(rest, lines)
+        left = (await rest("GET", "/api/v1/contexts")).json()["items"]
+    assert answer.status_code == 422
+    assert where in answer.json()["detail"]
+    assert left == []
+
+
+async def test_anothers_context_is_not_copied_by_any_way(database, settings):
+    """T01"""
+    async with a_caller(database, settings) as rest:
+        path = await a_context(rest, {"text": "the canary sings at noon"})
+        snapshot = (await rest("POST", f"{path}/snapshots", json={"name": "s"})).json()["id"]
+        rest.http.headers["X-API-Key"] = await new_key(database.owner_url, "contexts:read", "contexts:write")
+        mine = await a_context(rest, {"text": "x"})
+        answers = [
+            await rest("POST", f"{path}/fork", json={}),
+            await rest("POST", f"{mine}/fork", json={"snapshot_id": snapshot}),
+            await rest("POST", f"{path}/snapshots", json={"name": "t"}),
+            await rest("GET", f"{path}/snapshots"),
+            await rest("PUT", f"{path}/retention", json={"expires_at": None}),
+            await rest.http.get(f"{path}/export"),
+        ]
+    assert {answer.status_code for answer in answers} == {404}
+    assert not any("canary" in answer.text for answer in answers)
+
+
+async def test_a_context_is_not_there_once_its_time_is_over_and_then_removed(database, settings):
+    past = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    async with a_caller(database, settings) as rest:
+        kept = await a_context(rest, {"text": "kept"}, expires_at="2999-01-01T00:00:00Z")
+        path = await a_context(rest, {"text": "the canary sings at noon"})
+        assert (await rest("PUT", f"{path}/retention", json={"expires_at": past})).status_code == 200
+        assert (await rest("GET", path)).status_code == 404
+        listed = (await rest("GET", "/api/v1/contexts")).json()["items"]
+        async with open_database(database.worker_url, pool_size=2, application="worker") as opened:
+            seal = SecretSeal(Keyring(settings.master_keys))
+            await Upkeep(opened, seal).remove_expired_contexts()
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                assert await tx.contexts.expired(10) == []
+        assert await hits(rest, "canary noon") == []
+    assert [f"/api/v1/contexts/{context['id']}" for context in listed] == [kept]
