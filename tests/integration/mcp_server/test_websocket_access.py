@@ -123,6 +123,51 @@ async def test_a_revoked_key_closes_what_it_opened_and_nothing_else(database, se
         await opened[1].close()
 
 
+async def give_role(database, key: str, role: str) -> None:
+    parts = parse_key(key)
+    assert parts is not None
+    async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as connection:
+        await connection.execute(
+            "UPDATE api_keys SET roles = ARRAY[%s], grants = '{}' WHERE prefix = %s", (role, parts.prefix)
+        )
+
+
+async def test_who_may_less_than_before_has_to_come_again_and_who_may_more_stays(database, settings):
+    """A subscription does not outlive the right to read what it tells of: within five seconds, on a socket and on a stream."""
+    falling = await new_key(database.owner_url, "search:read", grants=(), roles=("admin",))
+    rising = await new_key(database.owner_url, "search:read", grants=(), roles=("viewer",))
+    listen = {"method": "subscriptions/listen", "params": {"_meta": ENVELOPE, "notifications": {}}}
+    headers = {
+        "Authorization": f"Bearer {falling}",
+        "Accept": "application/json, text/event-stream",
+        "Mcp-Method": "subscriptions/listen",
+        "MCP-Protocol-Version": "2026-07-28",
+    }
+    body = {"jsonrpc": "2.0", "id": 1, **listen}
+    async with (
+        running_mcp(settings) as url,
+        httpx2.AsyncClient(timeout=30) as http,
+        connect(address(url), additional_headers={"X-API-Key": falling}) as socket,
+        connect(address(url), additional_headers={"X-API-Key": rising}) as other,
+        http.stream("POST", f"{url}/mcp", json=body, headers=headers) as stream,
+    ):
+        assert stream.status_code == 200
+        few = len((await ask(other, STATELESS))["result"]["tools"])
+        await give_role(database, falling, "viewer")
+        await give_role(database, rising, "admin")
+        async with asyncio.timeout(REVOKED_WITHIN_S):
+            await socket.wait_closed()
+        async with asyncio.timeout(REVOKED_WITHIN_S):
+            async for _ in stream.aiter_lines():
+                pass
+        assert socket.close_code == 1012
+        async with asyncio.timeout(30):
+            while len((await ask(other, STATELESS))["result"]["tools"]) == few:
+                await asyncio.sleep(0.1)
+        async with connect(address(url), additional_headers={"X-API-Key": falling}) as again:
+            assert len((await ask(again, STATELESS))["result"]["tools"]) == few
+
+
 async def test_a_request_beyond_the_limit_and_a_repeated_id_are_refused_and_the_rest_goes_on(
     database, settings
 ):

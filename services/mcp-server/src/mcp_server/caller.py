@@ -38,12 +38,25 @@ class Caller:
         self._headers = headers
         self.known: Principal | None = None
         """Who it was the last time it was asked."""
+        self._before: Principal | None = None
 
     async def principal(self) -> Principal:
         """The caller; raises `Unauthenticated`."""
         self.known = None
         self.known = await self._authenticator.authenticate(self._headers)
+        self._before = self._before or self.known
         return self.known
+
+    async def may_less(self) -> bool:
+        """Whether the caller has lost a right since this was asked before, and so may hear what it could no longer ask for.
+
+        Raises `Unauthenticated`.
+        """
+        before, now = self._before, await self.principal()
+        self._before = now
+        return before is not None and (
+            now.limits != before.limits or not set(before.grants) <= set(now.grants)
+        )
 
 
 async def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:

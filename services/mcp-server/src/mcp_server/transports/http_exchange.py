@@ -59,12 +59,13 @@ class Exchange:
         return check_accept_headers(self.request)
 
     async def until_revoked(self) -> None:
-        """Return when the caller's credential no longer holds."""
+        """Return when the caller's credential no longer holds, or may less than when it came."""
         caller: Caller = self.scope[SCOPE_KEY]
         while True:
             await asyncio.sleep(CHECKED_S)
             try:
-                await caller.principal()
+                if await caller.may_less():
+                    return
             except Unauthenticated:
                 return
             except PlatformError:

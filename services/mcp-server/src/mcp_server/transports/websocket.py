@@ -112,13 +112,17 @@ class WebSocketEndpoint:
         return websocket.headers if ticket is None else await self._tickets.redeem(ticket)
 
     async def _sweep(self) -> None:
-        """Close connections whose credential no longer holds. Who asks is remembered, so that a key in use costs one look."""
+        """Close connections whose credential no longer holds, or may less: who comes back is subscribed to what it may still read.
+
+        Who asks is remembered, so that a key in use costs one look.
+        """
         while True:
             await asyncio.sleep(SWEEP_S)
             for conversation in list(self._open):
                 caller: Caller = conversation.websocket.scope[SCOPE_KEY]
                 try:
-                    await caller.principal()
+                    if await caller.may_less():
+                        conversation.end(RESTARTING, "the caller's rights have changed; connect again")
                 except Unauthenticated:
                     conversation.end(REVOKED, "the credential is no longer valid")
                 except PlatformError:
