@@ -34,7 +34,8 @@ class AuditRecord:
 class AuditEntry(Model):
     """One record as it stands in the log. `hash` is the SHA-256 of the record and of `prev_hash`, in hexadecimal digits.
 
-    `seq` numbers the tenant's records without a gap; records older than the chain have none.
+    `seq` numbers the tenant's records without a gap; records older than the chain have none. `arguments` are null for who may not see
+    payloads.
     """
 
     id: UUID
@@ -49,7 +50,7 @@ class AuditEntry(Model):
     outcome: str
     error_code: str | None
     duration_ms: float
-    arguments: JsonObject
+    arguments: JsonObject | None
     trace_id: str | None
     prev_hash: str | None
     hash: str | None

@@ -20,4 +20,6 @@ class DeadLetterSummary(Model):
 
 
 class DeadLetter(DeadLetterSummary):
-    body: str
+    """With its body, which is null for who may not see payloads."""
+
+    body: str | None

@@ -12,6 +12,7 @@ from devops_mcp.operations.deeds import deed
 from devops_mcp.repositories.database import Database
 
 READ = "audit:read"
+PAYLOAD = "audit:payload"
 EXPORTED_AT_ONCE = 500
 VERIFIED_AT_ONCE = 5_000
 VERIFIED_PER_REQUEST = 100_000
@@ -31,7 +32,7 @@ class AuditReader:
         async with self._database.transaction(principal.tenant_id) as tx:
             found = await tx.audit.page(wanted, cursor, limit + 1)
         more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+        return Page(items=tuple(_as_seen(principal, one) for one in found[:limit]), next_cursor=more)
 
     async def export(self, principal: Principal, wanted: AuditFilter) -> AsyncIterator[AuditEntry]:
         """All of them, newest first; a few hundred are held at a time. The export is itself recorded, before it begins."""
@@ -47,7 +48,7 @@ class AuditReader:
             async with self._database.transaction(principal.tenant_id) as tx:
                 found = await tx.audit.page(wanted, before, EXPORTED_AT_ONCE)
             for entry in found:
-                yield entry
+                yield _as_seen(principal, entry)
             if len(found) < EXPORTED_AT_ONCE:
                 return
             before = found[-1].id
@@ -79,6 +80,11 @@ class AuditReader:
                 )
             place, records = ChainEnd(seq=checked.seq or 0, hash=checked.hash or ""), records + checked.count
         return _verdict(place, end, records)
+
+
+def _as_seen(principal: Principal, entry: AuditEntry) -> AuditEntry:
+    """What was asked of systems is not everybody's who may see that it was asked."""
+    return entry if principal.may(PAYLOAD) else entry.model_copy(update={"arguments": None})
 
 
 def _fault(checked: CheckedEntries, place: ChainEnd) -> tuple[int, str] | None:

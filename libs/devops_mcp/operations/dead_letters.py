@@ -26,6 +26,7 @@ from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
 
 READ = "dead_letters:read"
+PAYLOAD = "dead_letters:payload"
 REDRIVE = "dead_letters:redrive"
 PURGE = "dead_letters:purge"
 AT_ONCE = 1_000
@@ -109,10 +110,11 @@ class DeadLetterService:
         return Page(items=tuple(found[:limit]), next_cursor=more)
 
     async def get(self, principal: Principal, letter_id: UUID) -> DeadLetter:
-        """Raises `NotFound`."""
+        """With its body, for who may see payloads. Raises `NotFound`."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            return await _existing(tx, letter_id)
+            letter = await _existing(tx, letter_id)
+        return letter if principal.may(PAYLOAD) else letter.model_copy(update={"body": None})
 
     async def redrive(self, principal: Principal, letter_id: UUID) -> None:
         """Send one again, under its old id: what it had its effect for already stays as it is.
@@ -182,13 +184,14 @@ class DeadLetterService:
 
 def _posting(letter: DeadLetter, tenant_id: UUID) -> Posting | None:
     """The message as it goes into the outbox; None when it is not one of this tenant that we can read."""
+    body = letter.body or ""
     try:
-        message: Message = MESSAGE.validate_json(letter.body)
+        message: Message = MESSAGE.validate_json(body)
     except ValidationError:
         return None
     if message.tenant_id != tenant_id:
         return None
-    return Posting(message.id, QueueName(letter.queue), letter.body, letter.trace)
+    return Posting(message.id, QueueName(letter.queue), body, letter.trace)
 
 
 def _read(body: str) -> _Named | None:

@@ -92,13 +92,14 @@ class WebhookEndpointService:
         async with self._database.transaction(principal.tenant_id) as tx:
             found = await tx.webhook_endpoints.page(cursor, limit + 1)
         more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+        return Page(items=tuple(_as_seen(principal, one) for one in found[:limit]), next_cursor=more)
 
     async def get(self, principal: Principal, endpoint_id: UUID) -> WebhookEndpoint:
         """Raises `NotFound`."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            return _existing(await tx.webhook_endpoints.find(endpoint_id), endpoint_id)
+            found = _existing(await tx.webhook_endpoints.find(endpoint_id), endpoint_id)
+        return _as_seen(principal, found)
 
     async def replace(self, principal: Principal, endpoint_id: UUID, draft: EndpointDraft) -> WebhookEndpoint:
         """Say anew where it is, what it hears of and whether it is enabled. Raises as `create` does, and `NotFound`."""
@@ -198,6 +199,14 @@ class WebhookEndpointService:
         opened = addresses and not any(may_reach(found) for found in addresses)
         if url.scheme != "https" and not opened:
             raise _refused("must be https, outside of the networks that the operator has opened")
+
+
+def _as_seen(principal: Principal, endpoint: WebhookEndpoint) -> WebhookEndpoint:
+    """Paths and queries of such addresses are often secret themselves: who may only list sees where they begin."""
+    if principal.may(WRITE):
+        return endpoint
+    url = httpx2.URL(endpoint.url)
+    return endpoint.model_copy(update={"url": f"{url.scheme}://{url.netloc.decode()}/…"})
 
 
 async def notify(tx: Transaction, delivery: WebhookDelivery, trace: str | None = None) -> None:

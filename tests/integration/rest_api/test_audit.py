@@ -138,6 +138,16 @@ async def test_the_log_is_exported_line_by_line_without_holding_it(database, set
     assert verified["records"] == count + 2
 
 
+async def test_who_may_read_the_log_but_no_payloads_sees_no_arguments(database, settings):
+    async with a_caller(database, settings) as rest:
+        await rest("POST", "/api/v1/roles", json={"name": "one", "grants": ["search:read"]})
+        rest.http.headers["X-API-Key"] = await new_key(database.owner_url, "audit:read")
+        [listed] = (await rest("GET", AUDIT, params={"action": "roles.create"})).json()["items"]
+        exported = await rest("GET", f"{AUDIT}/export", params={"action": "roles.create"})
+    assert (listed["action"], listed["arguments"]) == ("roles.create", None)
+    assert json.loads(exported.text)["arguments"] is None
+
+
 async def test_a_changed_record_is_found_over_rest(database, settings):
     """I8"""
     async with a_caller(database, settings, "audit:read", "roles:*", "search:read") as rest:

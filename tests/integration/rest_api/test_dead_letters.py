@@ -54,7 +54,7 @@ def rows(database, query: str) -> list[tuple]:
 async def test_letters_are_listed_by_queue_page_by_page_and_shown_with_their_bodies(database, settings):
     first, second, third = a_letter(), a_letter(), a_letter(queue="embeddings")
     await put(database, first, second, third)
-    async with a_caller(database, settings, "dead_letters:read") as rest:
+    async with a_caller(database, settings, "dead_letters:read", "dead_letters:payload") as rest:
         page = (await rest("GET", LETTERS, params={"queue": "events", "limit": 1})).json()
         behind = (
             await rest("GET", LETTERS, params={"queue": "events", "cursor": page["next_cursor"]})
@@ -157,3 +157,12 @@ async def test_anothers_letters_are_answered_like_ones_that_do_not_exist(databas
     assert {status for status, _ in answers} == {404}
     assert (redriven["redriven"], purged["purged"], listed["items"]) == (0, 0, [])
     assert rows(database, "SELECT count(*) FROM dead_letters") == [(1,)]
+
+
+async def test_who_may_only_read_letters_sees_no_bodies(database, settings):
+    letter = a_letter(body="a payload")
+    await put(database, letter)
+    async with a_caller(database, settings, "dead_letters:read") as rest:
+        shown = await rest("GET", f"{LETTERS}/{letter.id}")
+    assert (shown.status_code, shown.json()["body"]) == (200, None)
+    assert "a payload" not in shown.text

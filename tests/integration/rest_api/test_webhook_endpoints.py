@@ -11,7 +11,7 @@ from devops_mcp.repositories.database import open_database
 from support.addresses import FORBIDDEN, METADATA
 from support.happenings import happen
 from support.rest import a_caller
-from support.services import settings_for
+from support.services import new_key, settings_for
 from support.tenants import add_tenant
 
 ENDPOINTS = "/api/v1/webhook-endpoints"
@@ -178,3 +178,16 @@ async def test_anothers_endpoint_is_answered_like_one_that_does_not_exist(databa
     assert {status for status, _ in answers} == {404}
     assert listed == []
     assert rows(database, "SELECT count(*) FROM webhook_deliveries") == [(0,)]
+
+
+async def test_who_may_only_read_endpoints_sees_where_they_are_and_not_the_rest_of_the_address(
+    database, settings
+):
+    async with a_caller(database, settings) as rest:
+        created = (await rest("POST", ENDPOINTS, json=DRAFT)).json()
+        rest.http.headers["X-API-Key"] = await new_key(database.owner_url, "webhooks:read")
+        shown = await rest("GET", f"{ENDPOINTS}/{created['id']}")
+        listed = await rest("GET", ENDPOINTS)
+    assert shown.json()["url"] == "http://127.0.0.1:9/…"
+    assert listed.json()["items"] == [shown.json()]
+    assert "canary" not in shown.text + listed.text
