@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Model, Moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +63,8 @@ class AuditFilter(Model):
     action: str | None = None
     target: str | None = None
     outcome: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
     def terms(self) -> dict[str, object]:
         """For a query: the action as a whole, or what it begins with."""

@@ -1,10 +1,14 @@
 """What all models have in common."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, JsonValue, TypeAdapter
+
+_TIME: Final = TypeAdapter(datetime)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 
@@ -15,6 +19,18 @@ Of these hears who names them, by system, source or type. To everybody else an e
 """
 
 Clock = Callable[[], datetime]
+
+
+def _spelled_out(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    if not _DATE.match(given):
+        raise ValueError("must be a time such as 2026-11-21T10:00:00Z (RFC 3339)")
+    return _TIME.validate_python(given)
+
+
+Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_spelled_out)]
+"""A time as outsiders give it: with its offset, and never a bare number, which might count seconds or milliseconds."""
 
 
 def utc_now() -> datetime:

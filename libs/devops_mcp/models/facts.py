@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Model, Moment
 from devops_mcp.models.pages import MAX_PAGE
 
 
@@ -49,7 +49,7 @@ class FactQuery(Model):
 
     subject: str | None = Field(default=None, min_length=1, max_length=600)
     predicate: str | None = Field(default=None, min_length=1, max_length=60)
-    as_of: datetime | None = None
+    as_of: Moment | None = None
     before_event: UUID | None = None
     history: bool = False
     cursor: UUID | None = None

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Model, Moment
 
 MAX_QUERY = 2_000
 """Characters."""
@@ -57,8 +57,8 @@ class Question(Model):
     subject: str | None = Field(default=None, min_length=1, max_length=300)
     metadata: JsonObject = Field(default_factory=dict)
     """Found is what has at least these members (`@>` of PostgreSQL)."""
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     recency_weight: float = Field(default=0.0, ge=0, le=1)
     half_life_days: float = Field(default=14.0, ge=0.01, le=36_500)
     neighbours: int = Field(default=0, ge=0, le=5)

@@ -213,6 +213,7 @@ def _response(fault: Fault) -> bytes:
         "title": title,
         "status": fault.status,
         "detail": fault.detail,
+        "code": fault.reason,
     }
     body = orjson.dumps(document)
     fields = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close"

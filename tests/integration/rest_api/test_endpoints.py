@@ -131,7 +131,7 @@ async def test_tools_are_listed_described_and_called(database, settings):
         ("GET", "/api/v1/contexts?limit=5&limit=6", {}, 422),
         ("GET", "/api/v1/contexts?colour=red", {}, 422),
         ("GET", "/api/v1/contexts?cursor=nonsense", {}, 422),
-        ("GET", "/api/v1/contexts/nonsense", {}, 422),
+        ("GET", "/api/v1/contexts/nonsense", {}, 404),
         ("POST", "/api/v1/contexts", {"json": {"title": ""}}, 422),
         ("POST", "/api/v1/contexts", {"content": b"title=x", "headers": {"Content-Type": "text/plain"}}, 422),
         (

@@ -22,7 +22,7 @@ from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from rest_api.content import content_routes
 from rest_api.docs import page
-from rest_api.endpoint import route_of
+from rest_api.endpoint import routes_of
 from rest_api.openapi import document
 from rest_api.routes import ENDPOINTS
 from rest_api.webhooks import webhook_routes
@@ -36,7 +36,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         routes = [
             *webhook_routes(platform.integrations, intake),
             *content_routes(platform),
-            *(route_of(endpoint, platform) for endpoint in ENDPOINTS),
+            *routes_of(ENDPOINTS, platform),
             *documentation_routes(),
             *common_routes(Health(platform.checks), metrics),
         ]

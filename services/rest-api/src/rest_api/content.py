@@ -51,7 +51,7 @@ def content_routes(platform: Platform) -> list[Route]:
             Upload(wanted.name, request.headers.get("content-type", BINARY)[:200], await request.body()),
             wanted.text,
         )
-        return Response(orjson.dumps(item.model_dump(mode="json")), 201, media_type="application/json")
+        return Response(item.model_dump_json(), 201, media_type="application/json")
 
     async def get_attachment(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)

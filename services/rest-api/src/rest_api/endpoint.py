@@ -1,10 +1,12 @@
 """An endpoint as a value: from the same table come the routes and the OpenAPI document, so that the two cannot differ."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+from uuid import UUID
 
-import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -75,8 +77,40 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
 AnyEndpoint = Endpoint[Any, Any, Any]
 
 
-def route_of(endpoint: AnyEndpoint, platform: Platform) -> Route:
-    """The Starlette route that authenticates, checks, calls and answers."""
+Serve: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def routes_of(endpoints: Iterable[AnyEndpoint], platform: Platform) -> list[Route]:
+    """One route a path, so that what is said of a method that it lacks names all that it has."""
+    by_path: defaultdict[str, dict[str, AnyEndpoint]] = defaultdict(dict)
+    for endpoint in endpoints:
+        by_path[_pattern(endpoint)][endpoint.method] = endpoint
+    return [_route(pattern, of_path, platform) for pattern, of_path in by_path.items()]
+
+
+def _route(pattern: str, endpoints: Mapping[str, AnyEndpoint], platform: Platform) -> Route:
+    serving = {method: _serving(endpoint, platform) for method, endpoint in endpoints.items()}
+
+    async def serve(request: Request) -> Response:
+        # Starlette has let no other method through; it adds HEAD to GET.
+        return await serving["GET" if request.method == "HEAD" else request.method](request)
+
+    name = "_or_".join(endpoint.handle.__name__ for endpoint in endpoints.values())
+    return Route(pattern, serve, methods=list(endpoints), name=name)
+
+
+def _pattern(endpoint: AnyEndpoint) -> str:
+    """The path, whose ids match ids only: `/dead-letters/purge` is no dead letter."""
+
+    def typed(hole: re.Match[str]) -> str:
+        field = endpoint.params.model_fields.get(hole[1])
+        return f"{{{hole[1]}:uuid}}" if field is not None and field.annotation is UUID else hole[0]
+
+    return re.sub(r"{(\w+)}", typed, endpoint.path)
+
+
+def _serving(endpoint: AnyEndpoint, platform: Platform) -> Serve:
+    """What authenticates, checks, calls and answers."""
 
     async def serve(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
@@ -93,16 +127,15 @@ def route_of(endpoint: AnyEndpoint, platform: Platform) -> Route:
             return StreamingResponse(_lines(reply), endpoint.status, media_type=LINES)
         if endpoint.status == 204:
             return Response(status_code=204)
-        return Response(
-            orjson.dumps(reply.model_dump(mode="json")), endpoint.status, media_type="application/json"
-        )
+        # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
+        return Response(reply.model_dump_json(), endpoint.status, media_type="application/json")
 
-    return Route(endpoint.path, serve, methods=[endpoint.method], name=endpoint.handle.__name__)
+    return serve
 
 
 async def _lines(items: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:
     async for item in items:
-        yield orjson.dumps(item.model_dump(mode="json"), option=orjson.OPT_APPEND_NEWLINE)
+        yield f"{item.model_dump_json()}\n".encode()
 
 
 def params_of(model: type[ModelT], request: Request) -> ModelT:
@@ -113,7 +146,8 @@ def params_of(model: type[ModelT], request: Request) -> ModelT:
             raise InvalidInput(f"{name} is given twice", (Violation(name, "is given twice"),))
         if name in request.path_params:
             raise InvalidInput(f"{name} belongs to the path", (Violation(name, "belongs to the path"),))
-    return _validated(model, {**query, **request.path_params}, "")
+    given = {**query, **{name: str(value) for name, value in request.path_params.items()}}
+    return _validated(lambda: model.model_validate_strings(given, strict=True), "")
 
 
 async def _body(endpoint: AnyEndpoint, request: Request) -> BaseModel:
@@ -124,16 +158,17 @@ async def _body(endpoint: AnyEndpoint, request: Request) -> BaseModel:
         raise InvalidInput(
             "send the body as application/json", (Violation("content-type", "must be application/json"),)
         )
-    content = loads(await request.body())
+    raw = await request.body()
+    content = loads(raw)
     if not isinstance(content, dict):
         raise InvalidInput("the body must be an object", (Violation("body", "must be an object"),))
-    body: BaseModel = _validated(endpoint.body, content, "body.")
+    body: BaseModel = _validated(lambda: endpoint.body.model_validate_json(raw, strict=True), "body.")
     return body
 
 
-def _validated(model: type[ModelT], content: Mapping[str, Any], prefix: str) -> ModelT:
+def _validated(validate: Callable[[], ModelT], prefix: str) -> ModelT:
     try:
-        return model.model_validate(content)
+        return validate()
     except ValidationError as error:
         violations = tuple(
             Violation(prefix + ".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()

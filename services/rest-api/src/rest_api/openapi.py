@@ -15,7 +15,7 @@ from devops_mcp.serving.problems import MEDIA_TYPE
 from rest_api.endpoint import LINES, AnyEndpoint, NoBody, Nothing
 
 _REF = "#/components/schemas/{model}"
-_ALWAYS = (400, 401, 403, 413, 422, 503)
+_ALWAYS = (400, 401, 403, 413, 414, 422, 503)
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
 
 

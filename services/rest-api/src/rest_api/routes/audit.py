@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from devops_mcp.models.audit import AuditEntry, AuditFilter, AuditVerification
-from devops_mcp.models.base import Model
+from devops_mcp.models.base import Model, Moment
 from devops_mcp.models.pages import MAX_PAGE, Page
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody
 
@@ -20,8 +20,8 @@ class AuditSearch(Model):
     action: str | None = Field(default=None, max_length=100)
     target: str | None = Field(default=None, max_length=300)
     outcome: str | None = Field(default=None, pattern="^(ok|failed|denied|pending)$")
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
     def filter(self) -> AuditFilter:
         return AuditFilter(**self.model_dump(include=set(AuditFilter.model_fields)))

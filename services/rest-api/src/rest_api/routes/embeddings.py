@@ -1,12 +1,11 @@
 """Embedding models, vectors for texts, and what they cost."""
 
-from datetime import datetime
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.embedding.base import Purpose
-from devops_mcp.models.base import Model
+from devops_mcp.models.base import Model, Moment
 from devops_mcp.models.embeddings import Choice, ModelList, UsageReport, Vectors
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
 
@@ -35,8 +34,8 @@ class UsageWanted(Model):
     """Days (UTC) from `since` to before `until`; default: the last 30 days. Without `principal_id` everybody's."""
 
     principal_id: UUID | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: int = Field(default=100, ge=1, le=1_000)
 
 

@@ -1,0 +1,119 @@
+"""The OpenAPI document and what rest-api does, held against each other both ways."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+from jsonschema import Draft202012Validator
+from starlette.routing import Route
+
+from devops_mcp.observability.metrics import Metrics
+from rest_api.app import open_app
+from rest_api.openapi import document
+from rest_api.routes import ENDPOINTS
+from support.services import new_key, running_rest, settings_for
+
+DOCUMENT = document(ENDPOINTS)
+NOT_IN_THE_DOCUMENT = re.compile(
+    r"/(webhooks/|health|metrics|openapi\.json|docs)|/api/v1/attachments|.*/content"
+)
+"""For vendors, operators and readers; and files, which are no JSON."""
+
+# What a schema cannot say may be refused: a NUL in a text, an integer beyond 64 bits, two parameters that exclude each other.
+CONFIGURATION = """
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400, 403, 404, 409, 422]
+
+[checks.negative_data_rejection]
+expected-statuses = ["4xx"]
+"""
+EXAMPLES = 8
+"""Made up for each operation, besides those that cover each keyword of its schemas."""
+
+
+@pytest.fixture
+def settings(database, redis_url):
+    return settings_for(database.app_url, redis_url)
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_the_schemas_allow_or_forbid_is_answered_as_the_document_says(
+    database, settings, tmp_path: Path
+):
+    """H01-H09: Schemathesis makes up some thousands of requests, right and wrong ones, and judges the answers."""
+    key = await new_key(database.owner_url)
+    configuration = tmp_path / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION)
+    async with running_rest(settings) as url:
+        options = [
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--checks",
+            "all",
+            "--max-examples",
+            str(EXAMPLES),
+        ]
+        quiet = ["--no-color", "--warnings", "off", "--no-shrink", "--output-truncate", "false"]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)),
+            *("run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {key}"),
+            *("--generation-deterministic", "--generation-with-security-parameters", "false"),
+            *(*options, *quiet),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()[-20_000:]
+    assert f"Tested: {sum(len(methods) for methods in DOCUMENT['paths'].values())}" in said.decode()
+
+
+async def test_every_route_is_in_the_document_and_every_operation_is_a_route(settings):
+    async with open_app(settings, Metrics(), asyncio.Event()) as surface:
+        routes = [route for route in surface._app.routes if isinstance(route, Route)]  # type: ignore[attr-defined]
+    served = {
+        (re.sub(r":\w+}", "}", route.path), method)
+        for route in routes
+        for method in (route.methods or set()) - {"HEAD"}
+        if not NOT_IN_THE_DOCUMENT.fullmatch(route.path) and not NOT_IN_THE_DOCUMENT.match(route.path)
+    }
+    described = {(path, method.upper()) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert served == described
+
+
+async def test_the_document_is_what_openapi_3_1_allows():
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    for schema in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    operations = [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    for operation in operations:
+        assert operation["summary"]
+        assert {"401", "403", "422"} <= operation["responses"].keys()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("PATCH", "/api/v1/contexts", 405, {"GET", "HEAD", "POST"}),
+        ("GET", "/api/v1/dead-letters/purge", 405, {"POST"}),
+        ("HEAD", "/api/v1/contexts", 200, None),
+        ("GET", "/api/v1/nothing", 404, None),
+        ("GET", "/api/v1/contexts/nonsense", 404, None),
+    ],
+)
+async def test_methods_and_paths_that_are_not_there_are_refused_in_the_documents_words(
+    database, settings, method, path, status, allowed
+):
+    key = await new_key(database.owner_url)
+    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+        answer = await http.request(method, path, headers={"X-API-Key": key})
+    assert answer.status_code == status
+    if allowed is not None:
+        assert set(answer.headers["allow"].split(", ")) == allowed
+    if status >= 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
