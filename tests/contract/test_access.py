@@ -108,6 +108,8 @@ MATRIX: Mapping[str, str] = {
     f"GET {TENANTS}/{{tenant_id}}": "platform:read",
     f"POST {TENANTS}/{{tenant_id}}/suspend": "platform:write",
     f"POST {TENANTS}/{{tenant_id}}/resume": "platform:write",
+    f"POST {TENANTS}/{{tenant_id}}/erase": "platform:write",
+    f"GET {TENANTS}/{{tenant_id}}/erasures": "platform:read",
 }
 """What a caller needs: `a + b` both, `a | b` one of them."""
 

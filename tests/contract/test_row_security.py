@@ -19,6 +19,7 @@ DEFINER_FUNCTIONS = {
     "find_tenant",
     "list_tenants",
     "ensure_partitions",
+    "erase_some",
     "ensure_space_index",
     "append_audit",
     "chain_audit_row",

@@ -66,8 +66,22 @@ class BlobsReleased(Model):
     blob_ids: tuple[UUID, ...] = Field(min_length=1, max_length=256)
 
 
+class ErasureRequested(Model):
+    """Everything of the tenant is to be removed; `id` is the erasure's."""
+
+    type: Literal["erasure.requested"] = "erasure.requested"
+    id: UUID
+    tenant_id: UUID
+
+
 Message: TypeAlias = Annotated[
-    EventReceived | EmbeddingRequested | TaskReady | NotificationDue | CompactionRequested | BlobsReleased,
+    EventReceived
+    | EmbeddingRequested
+    | TaskReady
+    | NotificationDue
+    | CompactionRequested
+    | BlobsReleased
+    | ErasureRequested,
     Field(discriminator="type"),
 ]
 """`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""

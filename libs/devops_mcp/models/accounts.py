@@ -92,3 +92,14 @@ class Tenant(Model):
     slug: str | None
     status: TenantStatus
     created_at: datetime
+
+
+class Erasure(Model):
+    """The removal of everything of a tenant. `removed` counts rows by table, and blobs; None for `finished_at`: it is under way."""
+
+    id: UUID
+    tenant_id: UUID
+    requested_by: UUID
+    requested_at: datetime
+    removed: dict[str, int]
+    finished_at: datetime | None

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.cache.attempts import Attempts
 from devops_mcp.operations.api_keys import ApiKeyService
+from devops_mcp.operations.erasure import ErasureService
 from devops_mcp.operations.login import LoginService
 from devops_mcp.operations.roles import RoleService
 from devops_mcp.operations.tenants import TenantService
@@ -22,6 +23,7 @@ class Accounts:
     roles: RoleService
     api_keys: ApiKeyService
     tenants: TenantService
+    erasures: ErasureService
     login: LoginService
 
 
@@ -35,6 +37,7 @@ def open_accounts(database: Database, redis: Redis) -> Iterator[Accounts]:
             roles=RoleService(database),
             api_keys=ApiKeyService(database),
             tenants=TenantService(database, passwords),
+            erasures=ErasureService(database),
             login=LoginService(database, passwords, Attempts(redis)),
         )
     finally:

@@ -130,11 +130,15 @@ class ContextService:
 
     async def whole(self, tenant_id: UUID, items: Sequence[ContextItem]) -> list[ContextItem]:
         """The items with the whole of their texts, of which a row may hold the beginning only."""
-        kept = [item.blob_id for item in items if item.blob_id is not None and item.attachment is None]
-        texts = await self._blobs.read_all(tenant_id, kept) if kept else {}
+        kept = {
+            item.position: item.blob_id
+            for item in items
+            if item.blob_id is not None and item.attachment is None
+        }
+        texts = await self._blobs.read_all(tenant_id, kept.values()) if kept else {}
         return [
-            item.model_copy(update={"text": texts[item.blob_id].decode()})
-            if item.attachment is None and item.blob_id in texts
+            item.model_copy(update={"text": texts[kept[item.position]].decode()})
+            if item.position in kept
             else item
             for item in items
         ]

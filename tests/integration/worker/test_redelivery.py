@@ -20,6 +20,7 @@ from devops_mcp.events.sqs import Depth, SqsQueue, open_queues
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.compaction import Compactor
+from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.events import EventIntake, EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.webhook_sending import WebhookSender
@@ -90,7 +91,15 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
         yield Bench(
             opened,
             sqs[QueueName.EVENTS],
-            Handlers(processor, None, NO_TASKS, NOTHING_SENT, NOTHING_LONG, BlobStore(opened)),
+            Handlers(
+                processor,
+                None,
+                NO_TASKS,
+                NOTHING_SENT,
+                NOTHING_LONG,
+                BlobStore(opened),
+                Eraser(opened, BlobStore(opened)),
+            ),
             receipt.event_ids[0],
         )
 

@@ -17,6 +17,7 @@ from devops_mcp.observability.health import Check, Health
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.dead_letters import DeadLetterFiler
+from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
 from devops_mcp.operations.summaries import Summariser
@@ -113,6 +114,7 @@ def _handlers(
         sender,
         Compactor(platform.database, summariser, embeds=provider is not None, changes=platform.changes),
         platform.blobs,
+        Eraser(platform.database, platform.blobs),
     )
 
 

@@ -4,17 +4,23 @@ from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.accounts import Tenant
+from devops_mcp.models.accounts import Erasure, Tenant
 from devops_mcp.models.base import Model
 from devops_mcp.models.pages import MAX_PAGE, Page
 from devops_mcp.operations.tenants import NewTenant, TenantDraft
-from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
 
 TAG = "tenants"
 
 
 class OneTenant(Model):
     tenant_id: UUID
+
+
+class ErasureOrder(Body):
+    """`confirm` is the tenant's slug, or its id where it has none."""
+
+    confirm: str = Field(min_length=1, max_length=100)
 
 
 class TenantPage(Model):
@@ -60,6 +66,20 @@ async def resume_tenant(call: Call[OneTenant, NoBody]) -> Tenant:
     return await call.platform.accounts.tenants.resume(call.principal, call.params.tenant_id)
 
 
+async def erase_tenant(call: Call[OneTenant, ErasureOrder]) -> Erasure:
+    """Keep a tenant out and remove everything of it, for good; for who runs the platform.
+
+    The worker does it. What stays is the tenant's name, its audit log, and the count of what was removed.
+    """
+    erasures = call.platform.accounts.erasures
+    return await erasures.request(call.principal, call.params.tenant_id, call.body.confirm)
+
+
+async def list_tenant_erasures(call: Call[OneTenant, NoBody]) -> Page[Erasure]:
+    """List a tenant's erasures, the latest first: how far each is, and what it has removed; for who runs the platform."""
+    return await call.platform.accounts.erasures.page(call.principal, call.params.tenant_id)
+
+
 _ALL = "/api/v1/tenants"
 _OWN = f"{_ALL}/current"
 _ONE = f"{_ALL}/{{tenant_id}}"
@@ -70,5 +90,25 @@ TENANTS: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", _ALL, TAG, list_tenants, Page[Tenant], params=TenantPage),
     Endpoint("GET", _ONE, TAG, get_tenant, Tenant, params=OneTenant, errors=(404,)),
     Endpoint("POST", f"{_ONE}/suspend", TAG, suspend_tenant, Tenant, params=OneTenant, errors=(404, 409)),
+    Endpoint(
+        "POST",
+        f"{_ONE}/erase",
+        TAG,
+        erase_tenant,
+        Erasure,
+        params=OneTenant,
+        body=ErasureOrder,
+        status=202,
+        errors=(404, 409),
+    ),
+    Endpoint(
+        "GET",
+        f"{_ONE}/erasures",
+        TAG,
+        list_tenant_erasures,
+        Page[Erasure],
+        params=OneTenant,
+        errors=(404,),
+    ),
     Endpoint("POST", f"{_ONE}/resume", TAG, resume_tenant, Tenant, params=OneTenant, errors=(404, 409)),
 )

@@ -13,6 +13,7 @@ from devops_mcp.events.messages import (
     BlobsReleased,
     CompactionRequested,
     EmbeddingRequested,
+    ErasureRequested,
     EventReceived,
     Message,
     NotificationDue,
@@ -20,6 +21,7 @@ from devops_mcp.events.messages import (
 )
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.compaction import Compactor
+from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
@@ -28,6 +30,7 @@ from worker.handlers import (
     blobs_released,
     compaction_requested,
     embedding_requested,
+    erasure_requested,
     event_received,
     notification_due,
     task_ready,
@@ -44,6 +47,7 @@ MessageT = TypeVar(
     NotificationDue,
     CompactionRequested,
     BlobsReleased,
+    ErasureRequested,
 )
 
 
@@ -57,6 +61,7 @@ class Handlers:
     sender: WebhookSender
     compactor: Compactor
     blobs: BlobStore
+    eraser: Eraser
 
     async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
         """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
@@ -80,6 +85,10 @@ class Handlers:
                 )
             case BlobsReleased():
                 return await blobs_released.handle(self.blobs, tenant_id, _all(BlobsReleased, messages))
+            case ErasureRequested():
+                return await erasure_requested.handle(
+                    self.eraser, tenant_id, _all(ErasureRequested, messages)
+                )
             case _:
                 assert_never(first)
 
