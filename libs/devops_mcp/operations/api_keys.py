@@ -14,7 +14,7 @@ from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import ApiKey, Principal, PrincipalKind
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, denial, permit
-from devops_mcp.operations.handing_on import require_held, resolved
+from devops_mcp.operations.handing_on import require_held, require_known, resolved
 from devops_mcp.repositories.database import Database
 
 READ = "api_keys:read"
@@ -94,7 +94,7 @@ class ApiKeyService:
         key = self._new(principal, key_id, text, draft)
         await self._require_held(principal, "api_keys.create", key)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await resolved(tx, key.roles, key.grants)
+            await require_known(tx, key.roles, key.grants)
             if not await tx.api_keys.add(key):
                 raise Conflict("the tenant has a key of the same prefix; try again")
             await tx.audit.append(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from devops_mcp.models.accounts import Role
 from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.permissions import BUILT_IN, grants_of, require_grants
 from devops_mcp.models.principals import Principal
@@ -10,15 +11,23 @@ from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
 
-async def resolved(tx: Transaction, roles: Sequence[str], grants: Sequence[str]) -> tuple[str, ...]:
-    """All that the roles and grants together allow. Raises `InvalidInput` for a role that there is not, or a text that is no grant."""
+async def require_known(tx: Transaction, roles: Sequence[str], grants: Sequence[str]) -> None:
+    """Raise `InvalidInput` for a role that there is not, or a text that is no grant. The roles stay until the transaction ends."""
     require_grants(grants)
-    custom = await tx.roles.among([role for role in roles if role not in BUILT_IN])
-    unknown = set(roles) - BUILT_IN.keys() - {role.name for role in custom}
+    unknown = set(roles) - BUILT_IN.keys() - {role.name for role in await _custom(tx, roles)}
     if unknown:
         problem = f"there is no role {min(unknown)!r}"
         raise InvalidInput(f"roles: {problem}", (Violation("roles", problem),))
+
+
+async def resolved(tx: Transaction, roles: Sequence[str], grants: Sequence[str]) -> tuple[str, ...]:
+    """All that the roles and grants together allow; a role that there is not allows nothing."""
+    custom = await _custom(tx, roles)
     return grants_of(roles, [grant for role in custom for grant in role.grants], grants)
+
+
+async def _custom(tx: Transaction, roles: Sequence[str]) -> list[Role]:
+    return await tx.roles.among([role for role in roles if role not in BUILT_IN])
 
 
 async def require_held(

@@ -14,7 +14,7 @@ from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
-from devops_mcp.operations.handing_on import require_held, resolved
+from devops_mcp.operations.handing_on import require_held, require_known, resolved
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
@@ -75,7 +75,7 @@ class UserService:
         await self._require_held(principal, "users.create", user)
         hashed = None if draft.password is None else await self._passwords.hash(draft.password)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await resolved(tx, draft.roles, draft.grants)
+            await require_known(tx, draft.roles, draft.grants)
             await tx.users.add(user, hashed)
             await tx.audit.append(
                 [deed(principal, "users.create", _target(user_id), {"after": _about(user)})]
@@ -90,7 +90,7 @@ class UserService:
         await self._require_held(principal, "users.update", after)
         async with self._database.transaction(principal.tenant_id) as tx:
             await self._require_unchanged(tx, before)
-            await resolved(tx, draft.roles, draft.grants)
+            await require_known(tx, draft.roles, draft.grants)
             await _keep_an_owner(tx, before, after)
             await tx.users.replace(after)
             changed = {"before": _about(before), "after": _about(after)}

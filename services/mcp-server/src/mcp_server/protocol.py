@@ -60,7 +60,9 @@ def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> 
     """What answers messages, whichever transport brings them."""
     library = SkillLibrary()
     skills = SkillHandlers(library)
-    resources = ResourceHandlers(platform.suite, platform.adapter_resources, library, platform.integrations)
+    resources = ResourceHandlers(
+        platform.suite, platform.adapter_resources, library, platform.integrations, platform.audit
+    )
     tasks = TaskHandlers(platform.tasks)
     subscriptions = SubscriptionHandlers(feed, changes, resources, tasks)
     tools = ToolHandlers(platform.tools, platform.tasks, subscriptions)

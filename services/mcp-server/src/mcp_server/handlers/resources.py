@@ -14,11 +14,13 @@ from pydantic import JsonValue
 from devops_mcp.adapters.base import Resource
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.content import Document
-from devops_mcp.models.errors import InvalidInput, NotFound, PlatformError
+from devops_mcp.models.errors import Forbidden, InvalidInput, NotFound, PlatformError
 from devops_mcp.models.passages import MAX_QUERY, Question
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_resources import AdapterResources
+from devops_mcp.operations.audit import AuditTrail
 from devops_mcp.operations.contexts import require
+from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.event_log import READ as READ_EVENTS
 from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.search_tools import view_of_hit
@@ -82,8 +84,14 @@ class ResourceHandlers:
     """Reads what the caller may see; a thing that is another's is answered like one that does not exist."""
 
     def __init__(
-        self, suite: Suite, offered: AdapterResources, skills: SkillLibrary, integrations: Integrations
+        self,
+        suite: Suite,
+        offered: AdapterResources,
+        skills: SkillLibrary,
+        integrations: Integrations,
+        audit: AuditTrail,
     ) -> None:
+        self._audit = audit
         self._integrations = integrations
         self._suite = suite
         self._offered = offered
@@ -121,7 +129,7 @@ class ResourceHandlers:
         try:
             found = await self._document(principal, str(params.uri))
         except PlatformError as error:
-            raise MCPError(types.INVALID_PARAMS, error.message, {"uri": str(params.uri)}) from None
+            raise await self._refusal(principal, str(params.uri), error) from None
         return types.ReadResourceResult(contents=[document(found)], ttl_ms=0, cache_scope="private")
 
     async def complete(
@@ -148,7 +156,13 @@ class ResourceHandlers:
             if not await self._is_readable(principal, uri):
                 raise NotFound(f"there is no resource {uri}")
         except PlatformError as error:
-            raise MCPError(types.INVALID_PARAMS, error.message, {"uri": uri}) from None
+            raise await self._refusal(principal, uri, error) from None
+
+    async def _refusal(self, principal: Principal, uri: str, error: PlatformError) -> MCPError:
+        """The error to answer with; what was denied is recorded."""
+        if isinstance(error, Forbidden) and not error.recorded:
+            await self._audit.record(refused(principal, "resources.read", uri[:300]))
+        return MCPError(types.INVALID_PARAMS, error.message, {"uri": uri})
 
     async def _is_readable(self, principal: Principal, uri: str) -> bool:
         if uri.startswith(SKILL_SCHEME):
