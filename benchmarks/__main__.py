@@ -7,10 +7,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import consuming, memory, parts, protocol
+from benchmarks import consuming, index, memory, parts, protocol, quality
 from benchmarks.measure import Row, table
 from benchmarks.world import World, running_suite, world  # first: it makes tests/support importable
 
+ON_REQUEST = {"quality": quality.part, "index": index.part}
+"""Long, or in need of Debian's packages: only where they are named."""
 WITHOUT_MODEL = {"intake": parts.intake, "worker": consuming.worker}
 WITH_MODEL = {
     "tools": parts.tools,
@@ -28,16 +30,16 @@ UNLIMITED = {"DEVOPS_MCP_TOOL_CALLS_PER_S": "100000", "DEVOPS_MCP_TOOL_CALLS_BUR
 
 
 def main() -> int:
-    known = ["start", *WITHOUT_MODEL, *WITH_MODEL]
-    chosen = [name for name in os.environ.get("BENCH", "").split(",") if name] or known
+    usual = ["start", *WITHOUT_MODEL, *WITH_MODEL]
+    known = [*usual, *ON_REQUEST]
+    chosen = [name for name in os.environ.get("BENCH", "").split(",") if name] or usual
     if unknown := set(chosen) - set(known):
         print(f"no part is named {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return 2
     rows: list[Row] = start() if "start" in chosen else []
     # Without a model, so that nothing computes vectors while events are counted.
-    rows += _run(
-        {n: p for n, p in WITHOUT_MODEL.items() if n in chosen}, DEVOPS_MCP_EMBEDDING_PROVIDER="lexical"
-    )
+    quiet = WITHOUT_MODEL | ON_REQUEST
+    rows += _run({n: p for n, p in quiet.items() if n in chosen}, DEVOPS_MCP_EMBEDDING_PROVIDER="lexical")
     rows += _run({n: p for n, p in WITH_MODEL.items() if n in chosen}, **UNLIMITED)
     print(
         f"\n{table(rows)}\n\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; read the ratios, not the figures"
