@@ -23,6 +23,7 @@ DEFINER_FUNCTIONS = {
     "ensure_space_index",
     "append_audit",
     "chain_audit_row",
+    "passages_by_words",
 }
 """What runs with the owner's rights, each for a reason given in its migration."""
 WITHOUT_TENANT = {"schema_migrations"}
@@ -78,6 +79,7 @@ def test_what_crosses_tenants_is_listed(owner):
     assert sorted(row for row in policies if row[1:] != ("{public}", "ALL", own, own)) == [
         ("api_keys.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("outbox.relay", "{devops_mcp_worker}", "ALL", "true", own),
+        ("passages.words", "{devops_mcp_owner}", "SELECT", "true", None),
         ("roles.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("tenants.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("tenants.upkeep", "{devops_mcp_worker}", "SELECT", "true", None),

@@ -14,6 +14,7 @@ SMALL_TENANT = UUID("00000000-0000-7000-8000-0000000000f0")
 CLUSTERED = 0.35
 """How far a vector lies from the middle of its cluster, in parts of its length."""
 WORDS = ("build", "deployment", "alert", "checkout", "billing", "node", "pod", "release", "latency", "disk")
+"""Each stands in one passage of 50; besides, passages hold words of their own."""
 
 
 def unit(values: Sequence[float]) -> list[float]:
@@ -61,7 +62,8 @@ def fill(superuser_url: str, count: int, vectors: Iterator[Sequence[float]]) -> 
 def _row(number: int, vector: Sequence[float]) -> tuple[object, ...]:
     tenant = SMALL_TENANT if number % 200 == 77 else DEFAULT_TENANT_ID
     system = "one" if number % 100 == 3 else "ten" if number % 10 == 4 else "rest"
-    text = " ".join(WORDS[(number // 10**place) % 10] for place in range(5))
+    known = WORDS[number // 50 % 10] if number % 5 == 0 else ""
+    text = " ".join([known, *(f"word{number * prime % 20_011}" for prime in (7, 101, 1_009, 10_007) * 5)])
     written = "[" + ",".join(f"{value:.4f}" for value in vector) + "]"
     id_ = new_id()
     metadata = f'{{"system": "{system}"}}'

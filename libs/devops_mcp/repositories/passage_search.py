@@ -41,9 +41,9 @@ _FILTERS = sql.SQL(
 _LEXICAL = sql.SQL(
     """asked AS (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words FROM unnest(to_tsvector('english', %(query)s))),
     lexical AS (
-        SELECT id, relevance, row_number() OVER (ORDER BY relevance DESC, id DESC) AS rank FROM (
-            SELECT id, ts_rank(lexemes, words) AS relevance FROM passages, asked WHERE lexemes @@ words AND {filters}
-            ORDER BY relevance DESC, id DESC LIMIT %(candidates)s) AS found)"""
+        SELECT passage_id AS id, relevance, row_number() OVER (ORDER BY relevance DESC, passage_id DESC) AS rank
+        FROM passages_by_words(%(query)s, %(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
+                               %(subject)s, %(metadata)s, %(since)s, %(until)s, %(candidates)s))"""
 )
 # The space is a literal so that the planner sees that the space's partial index applies.
 _OF_SPACE = sql.SQL(
@@ -61,11 +61,15 @@ _NEAREST = sql.SQL(
 )
 _NOTHING = sql.SQL("SELECT NULL::uuid AS id, NULL::float8 AS distance, NULL::float8 AS place WHERE false")
 _FUSED = sql.SQL(
-    """WITH {lexical}, {nearest}, fused AS (
-        SELECT id, lexical.rank AS lexical_rank, nearest.rank AS vector_rank, relevance, distance,
-               (coalesce(%(lexical_weight)s / (%(k)s + lexical.rank), 0)
-                + coalesce(%(vector_weight)s / (%(k)s + nearest.rank), 0))::float8 AS fused
-        FROM lexical FULL JOIN nearest USING (id)),
+    """WITH {lexical}, {nearest}, ranked AS (
+        SELECT id, rank AS lexical_rank, NULL::bigint AS vector_rank, relevance, NULL::float8 AS distance FROM lexical
+        UNION ALL SELECT id, NULL, rank, NULL, distance FROM nearest),
+    fused AS MATERIALIZED (
+        SELECT id, min(lexical_rank) AS lexical_rank, min(vector_rank) AS vector_rank,
+               min(relevance) AS relevance, min(distance) AS distance,
+               (coalesce(%(lexical_weight)s / (%(k)s + min(lexical_rank)), 0)
+                + coalesce(%(vector_weight)s / (%(k)s + min(vector_rank)), 0))::float8 AS fused
+        FROM ranked GROUP BY id),
     aged AS (
         SELECT f.*, 1 - %(recency_weight)s::float8 + %(recency_weight)s::float8 * power(0.5::float8,
                    least(greatest(extract(epoch FROM %(now)s - occurred_at) / %(half_life_s)s, 0), %(max_half_lives)s)::float8) AS recency,
@@ -169,7 +173,7 @@ def statement(vectors: Sequence[QueryVector], *, exact: bool) -> sql.Composed:
     """The whole search as one statement."""
     spaces: list[sql.Composable] = [_of_space(*numbered, exact) for numbered in enumerate(vectors)]
     placed = sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(space) for space in spaces or [_NOTHING])
-    return _FUSED.format(lexical=_LEXICAL.format(filters=_FILTERS), nearest=_NEAREST.format(spaces=placed))
+    return _FUSED.format(lexical=_LEXICAL, nearest=_NEAREST.format(spaces=placed))
 
 
 def _of_space(number: int, vector: QueryVector, exact: bool) -> sql.Composed:
