@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
-import numpy as np
 import psycopg
 
 from benchmarks.measure import Row, Series, latency
@@ -25,15 +24,11 @@ from devops_mcp.repositories import passage_search
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import QueryVector, Ranking, SearchFilter
 from support.embedding import LOCAL_SPACE
-from support.passage_rows import SMALL_TENANT, fill
+from support.passage_rows import DIMENSIONS, SMALL_TENANT, Vectors, fill
 
 CHUNKS = int(os.environ.get("INDEX_CHUNKS", "100000"))
-QUESTIONS = 100
 ROUNDS = 4
 TIMED = 50
-DIMENSIONS = 384
-CLUSTERS = 300
-SPREAD = 0.7
 FILTERS = {"100 %": (), "10 %": ("ten",), "1 %": ("one",)}
 TEXT = "which deployment of checkout failed?"
 _HNSW = "CREATE INDEX {name} ON passages USING hnsw ((embedding::{type}(384)) {type}_cosine_ops) WHERE space = '{space}'"
@@ -58,31 +53,6 @@ async def part(world: World) -> list[Row]:
         for name, systems in FILTERS.items():
             rows.append(await _times(database, app, made, name, systems))
     return rows
-
-
-class Vectors:
-    """Unit vectors in clusters, and questions that lie as they do."""
-
-    def __init__(self, count: int) -> None:
-        self._chance = np.random.default_rng(5)
-        self._middles = self._unit(self._chance.standard_normal((CLUSTERS, DIMENSIONS)))
-        self._count = count
-        self.questions = [row.tolist() for row in self._some(QUESTIONS)]
-
-    def __iter__(self) -> Iterator[Sequence[float]]:
-        for start in range(0, self._count, 1_000):
-            yield from self._some(min(1_000, self._count - start))
-
-    def _some(self, count: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
-        middles = self._middles[self._chance.integers(0, CLUSTERS, count)]
-        off = self._unit(self._chance.standard_normal((count, DIMENSIONS)))
-        return self._unit(middles + SPREAD * off)
-
-    @staticmethod
-    def _unit(
-        rows: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
-    ) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _built(connection: psycopg.Connection, type_: str) -> Row:

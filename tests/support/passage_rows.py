@@ -1,43 +1,44 @@
 """Passages by the thousand, with vectors that lie in clusters as those of texts do."""
 
-import math
-import random
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
+import numpy as np
 import psycopg
 
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from support.embedding import LOCAL_SPACE
 
 SMALL_TENANT = UUID("00000000-0000-7000-8000-0000000000f0")
-CLUSTERED = 0.35
+DIMENSIONS = 384
+SPREAD = 0.7
 """How far a vector lies from the middle of its cluster, in parts of its length."""
+Rows: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
 WORDS = ("build", "deployment", "alert", "checkout", "billing", "node", "pod", "release", "latency", "disk")
 """Each stands in one passage of 50; besides, passages hold words of their own."""
 
 
-def unit(values: Sequence[float]) -> list[float]:
-    length = math.sqrt(sum(value * value for value in values))
-    return [value / length for value in values]
+class Vectors:
+    """Unit vectors in clusters, and questions that lie as they do; the same seed gives the same."""
+
+    def __init__(self, count: int, *, questions: int = 100, clusters: int = 300, seed: int = 5) -> None:
+        self._chance = np.random.default_rng(seed)
+        self._middles = _unit(self._chance.standard_normal((clusters, DIMENSIONS)))
+        self._count = count
+        self.questions: list[list[float]] = self._some(questions).tolist()
+
+    def __iter__(self) -> Iterator[Sequence[float]]:
+        for start in range(0, self._count, 1_000):
+            yield from self._some(min(1_000, self._count - start))
+
+    def _some(self, count: int) -> Rows:
+        middles = self._middles[self._chance.integers(0, len(self._middles), count)]
+        return _unit(middles + SPREAD * _unit(self._chance.standard_normal((count, DIMENSIONS))))
 
 
-class Clusters:
-    """Random clusters; the same seed gives the same."""
-
-    def __init__(self, count: int, dimensions: int = 384, seed: int = 5) -> None:
-        self._chance = random.Random(seed)
-        self._dimensions = dimensions
-        self._middles = [self._direction() for _ in range(count)]
-
-    def vector(self) -> list[float]:
-        """A unit vector near the middle of one of the clusters."""
-        middle = self._chance.choice(self._middles)
-        off = self._direction()
-        return unit([m + CLUSTERED * 2 * o for m, o in zip(middle, off, strict=True)])
-
-    def _direction(self) -> list[float]:
-        return unit([self._chance.gauss(0, 1) for _ in range(self._dimensions)])
+def _unit(rows: Rows) -> Rows:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def fill(superuser_url: str, count: int, vectors: Iterator[Sequence[float]]) -> None:
