@@ -24,6 +24,7 @@ DEFINER_FUNCTIONS = {
     "append_audit",
     "chain_audit_row",
     "passages_by_words",
+    "few_passages",
 }
 """What runs with the owner's rights, each for a reason given in its migration."""
 WITHOUT_TENANT = {"schema_migrations"}

@@ -52,8 +52,11 @@ _OF_SPACE = sql.SQL(
             FROM {passages} ORDER BY distance LIMIT %(candidates)s) AS found"""
 )
 _INDEXED = sql.SQL("passages WHERE space = {space} AND {filters}")
-# OFFSET 0 keeps the planner from using the index: the distance to every row is computed.
+# OFFSET 0 keeps the planner from using the vectors' index: the distance to every row is computed.
 _EXACT = sql.SQL("(SELECT id, embedding FROM passages WHERE space = {space} AND {filters} OFFSET 0) AS every")
+_OF_FEW = sql.SQL(
+    "(SELECT id, embedding FROM passages WHERE id = ANY(%(few)s) AND space = {space} AND {filters} OFFSET 0) AS every"
+)
 _NEAREST = sql.SQL(
     """nearest AS (
         SELECT id, distance, row_number() OVER (ORDER BY place, distance, id DESC) AS rank FROM ({spaces}) AS placed
@@ -81,6 +84,12 @@ _FUSED = sql.SQL(
            CASE WHEN %(highlights)s THEN ts_headline('english', text, words, %(headline)s) END AS headline
     FROM best, asked ORDER BY score DESC, id DESC"""
 )
+_FEW = sql.SQL(
+    """SELECT few_passages(%(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
+                           %(subject)s, %(metadata)s, %(since)s, %(until)s, %(most)s)"""
+)
+MOST = 4_000
+"""Passages to which the distance is computed faster than the index of all vectors finds the nearest of them."""
 SETTINGS = sql.SQL("SELECT set_config('hnsw.iterative_scan', 'strict_order', true)")
 """For the transaction: without it an index scan stops after the nearest rows of all tenants, and a small tenant's are never seen."""
 MARK = "**"
@@ -106,6 +115,12 @@ class SearchFilter:
     sources: tuple[str, ...] = ()
     subject: str | None = None
     metadata: JsonObject = field(default_factory=dict)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it may leave few passages, so that these are looked for first."""
+        by_what = self.systems or self.sources or self.subject or self.metadata
+        return bool(self.belongs_to or by_what or self.since or self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +160,21 @@ async def search(
 ) -> list[Hit]:
     """The best passages, each with how its score came about."""
     exact = is_exact(ranking, wanted)
-    if vectors and not exact:
+    few = await _few(connection, wanted) if vectors and not exact and wanted.narrows else None
+    if vectors and not exact and few is None:
         await connection.execute(SETTINGS)
+    given = {**arguments(query, vectors, wanted, limit, ranking), "few": few}
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            statement(vectors, exact=exact), arguments(query, vectors, wanted, limit, ranking)
-        )
+        # Never prepared: a plan for any filter is a plan for none.
+        await cursor.execute(statement(vectors, exact=exact, few=few is not None), given, prepare=False)
         return [_hit(row) for row in await cursor.fetchall()]
+
+
+async def _few(connection: AsyncConnection[TupleRow], wanted: SearchFilter) -> list[UUID] | None:
+    """The passages that the filters leave; None where they are many."""
+    cursor = await connection.execute(_FEW, {**_filters(wanted), "most": MOST})
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 def is_exact(ranking: Ranking, wanted: SearchFilter) -> bool:
@@ -169,15 +192,16 @@ def arguments(
     return {**_filters(wanted), **_order(ranking), **_vectors(vectors), "query": query, "limit": limit}
 
 
-def statement(vectors: Sequence[QueryVector], *, exact: bool) -> sql.Composed:
-    """The whole search as one statement."""
-    spaces: list[sql.Composable] = [_of_space(*numbered, exact) for numbered in enumerate(vectors)]
+def statement(vectors: Sequence[QueryVector], *, exact: bool, few: bool = False) -> sql.Composed:
+    """The whole search as one statement; with `few` the nearest of the passages of that parameter."""
+    among = _OF_FEW if few else _EXACT if exact else _INDEXED
+    spaces: list[sql.Composable] = [_of_space(*numbered, among) for numbered in enumerate(vectors)]
     placed = sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(space) for space in spaces or [_NOTHING])
     return _FUSED.format(lexical=_LEXICAL, nearest=_NEAREST.format(spaces=placed))
 
 
-def _of_space(number: int, vector: QueryVector, exact: bool) -> sql.Composed:
-    passages = (_EXACT if exact else _INDEXED).format(space=sql.Literal(vector.space), filters=_FILTERS)
+def _of_space(number: int, vector: QueryVector, among: sql.SQL) -> sql.Composed:
+    passages = among.format(space=sql.Literal(vector.space), filters=_FILTERS)
     return _OF_SPACE.format(
         share=sql.Literal(vector.share),
         dimensions=sql.Literal(len(vector.values)),

@@ -45,7 +45,12 @@ def plan(database, question: QueryVector, systems: tuple[str, ...]) -> str:
         return "\n".join(row[0] for row in connection.execute(statement, arguments).fetchall())
 
 
-async def test_the_index_finds_what_an_exact_search_finds_under_every_filter(database, vectors):
+@pytest.mark.parametrize("few", [True, False], ids=["few are compared", "index alone"])
+async def test_the_index_finds_what_an_exact_search_finds_under_every_filter(
+    database, vectors, monkeypatch, few
+):
+    if not few:
+        monkeypatch.setattr(passage_search, "MOST", 0)
     questions = [QueryVector(LOCAL_SPACE, values) for values in vectors.questions]
     assert "passages_minilm" in plan(database, questions[0], ("one",))
     recalls = {}

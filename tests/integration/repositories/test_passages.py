@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
+
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.passages import NewPassage, PassageKind
+from devops_mcp.repositories import passage_search
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import QueryVector, SearchFilter
 
@@ -83,3 +86,38 @@ async def test_indexing_again_changes_nothing(database):
         again = await tx.passages.add([(new_id(), passage)], owner_id=None)
     assert len(first) == 1
     assert again == []
+
+
+LABELLED = {
+    "first": {"system": "github", "source": "gh", "subject": "acme/shop", "labels": {"team": "a"}},
+    "second": {"system": "gitlab", "source": "gl", "subject": "acme/pay"},
+}
+NARROWED = [
+    (SearchFilter(ME, systems=("github", "jira")), {"first"}),
+    (SearchFilter(ME, sources=("gl",)), {"second"}),
+    (SearchFilter(ME, subject="acme/pay"), {"second"}),
+    (SearchFilter(ME, metadata={"labels": {"team": "a"}}), {"first"}),
+    (SearchFilter(ME, since=datetime(2026, 11, 1, tzinfo=UTC)), {"first", "second"}),
+    (SearchFilter(ME, until=datetime(2026, 11, 1, tzinfo=UTC)), set()),
+    (SearchFilter(ME, belongs_to=ME), set()),
+    (SearchFilter(ME, systems=("github",), subject="acme/pay"), set()),
+]
+
+
+@pytest.mark.parametrize("most", [0, 4_000], ids=["by the index", "compared"])
+async def test_filters_hold_for_what_is_found_by_meaning(database, monkeypatch, most):
+    monkeypatch.setattr(passage_search, "MOST", most)
+    vectors = [QueryVector(SPACE, along(3))]
+    async with (
+        open_database(database.app_url, pool_size=1, application="test") as opened,
+        opened.transaction(TENANT) as tx,
+    ):
+        for title, metadata in LABELLED.items():
+            labelled = a_passage("text").model_copy(update={"title": title, "metadata": metadata})
+            [id_] = await tx.passages.add([(new_id(), labelled)], owner_id=None)
+            await tx.passages.set_vectors(SPACE, [(id_, along(3))])
+        found = [
+            {hit.passage.title for hit in await tx.passages.search("zzz", vectors, wanted, 10)}
+            for wanted, _ in NARROWED
+        ]
+    assert found == [expected for _, expected in NARROWED]
