@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from devops_mcp.models.errors import Unavailable
 
-P = ParamSpec("P")
+Arguments = TypeVarTuple("Arguments")
 T = TypeVar("T")
 
 AT_ONCE = 2
@@ -56,7 +56,7 @@ class Passwords:
             return False
         return hashed is not None
 
-    async def _run(self, work: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
+    async def _run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         if self._waiting >= WAITING:
             raise Unavailable("too many logins at once; try again", retry_after_s=1)
         self._waiting += 1

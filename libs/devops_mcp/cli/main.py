@@ -5,21 +5,24 @@ What needs the schema's owner is here: applying migrations, and the first API ke
 
 import asyncio
 import sys
+from getpass import getpass
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 import typer
+from pydantic import SecretStr, ValidationError
 
 from devops_mcp.auth.api_keys import generate_key
 from devops_mcp.config import load_settings_of_a_command
 from devops_mcp.config.settings import PREFIX
 from devops_mcp.events.provisioning import create_queues
-from devops_mcp.models.errors import ConfigurationError, Conflict, PlatformError
+from devops_mcp.models.errors import ConfigurationError, Conflict, InvalidInput, PlatformError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import PrincipalKind
-from devops_mcp.operations.bootstrap import add_key
+from devops_mcp.operations.bootstrap import add_key, add_user
+from devops_mcp.operations.users import NewUser
 from devops_mcp.repositories.migrate import migrate
 
 OWNER_URL = f"{PREFIX}MIGRATION_DATABASE_URL"
@@ -27,9 +30,11 @@ OWNER_URL = f"{PREFIX}MIGRATION_DATABASE_URL"
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
+users = typer.Typer(no_args_is_help=True, help="Users.")
 queues = typer.Typer(no_args_is_help=True, help="The queues.")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
+app.add_typer(users, name="users")
 app.add_typer(queues, name="queues")
 
 
@@ -78,6 +83,30 @@ def create_key(
     ):
         raise Conflict("the tenant has a key of the same prefix; try again")
     typer.echo(key)
+
+
+@users.command("create")
+def create_user(
+    username: Annotated[str, typer.Option(help="What the user logs in by.")],
+    role: Annotated[list[BuiltInRole], typer.Option(help="A built-in role; repeat for several.")],
+    name: Annotated[str | None, typer.Option(help="The person's name; default: the username.")] = None,
+    email: Annotated[str | None, typer.Option(help="Does for the username too.")] = None,
+    tenant: Annotated[UUID, typer.Option(help="The tenant's id.")] = DEFAULT_TENANT_ID,
+) -> None:
+    """Create a user, such as the first owner. The password is asked for, or read from standard input where that is no terminal."""
+    password = getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    try:
+        draft = NewUser(
+            username=username,
+            name=name or username,
+            email=email,
+            roles=tuple(role),
+            password=SecretStr(password),
+        )
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise InvalidInput(faults) from None
+    typer.echo(asyncio.run(add_user(_owner_url(), draft, tenant_id=tenant)))
 
 
 @queues.command("create")

@@ -1,14 +1,18 @@
-"""The first keys of an installation, before anybody could ask for one over the API: put in with the schema owner's connection."""
+"""The first keys and users of an installation, before anybody could ask for one over the API: put in with the schema owner's connection."""
 
+from contextlib import closing
 from uuid import UUID
 
 from devops_mcp.auth.api_keys import hash_secret, parse_key
+from devops_mcp.auth.passwords import Passwords
 from devops_mcp.models.audit import AuditRecord
-from devops_mcp.models.base import utc_now
+from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.permissions import BuiltInRole, require_grants
 from devops_mcp.models.principals import ApiKey, PrincipalKind
+from devops_mcp.operations.users import NewUser, new_user
 from devops_mcp.repositories.api_keys import insert_as_owner
+from devops_mcp.repositories.users import insert_as_owner as insert_user_as_owner
 
 OWNER_ACTOR = UUID(int=0)
 """Who acts by the schema owner's connection: nobody that we know by an id."""
@@ -49,18 +53,42 @@ async def add_key(
     return await insert_as_owner(owner_url, row, _creation(row))
 
 
+async def add_user(owner_url: str, draft: NewUser, *, tenant_id: UUID = DEFAULT_TENANT_ID) -> UUID:
+    """The id of a new user of the tenant. Raises `Conflict` when it has the name, `NotFound` for a tenant that does not exist."""
+    require_grants(draft.grants)
+    user = new_user(draft, utc_now())
+    hashed = None
+    if draft.password is not None:
+        with closing(Passwords()) as passwords:
+            hashed = await passwords.hash(draft.password)
+    about: JsonObject = draft.model_dump(mode="json", include={"username", "email", "roles", "grants"})
+    record = _record(tenant_id, "users.create", f"user:{user.id}", {"after": about})
+    await insert_user_as_owner(owner_url, tenant_id, user, hashed, record)
+    return user.id
+
+
 def _creation(key: ApiKey) -> AuditRecord:
+    about: JsonObject = {
+        "name": key.name,
+        "kind": key.kind,
+        "roles": list(key.roles),
+        "grants": list(key.grants),
+    }
+    return _record(key.tenant_id, "key.create", f"key:{key.prefix}", about)
+
+
+def _record(tenant_id: UUID, action: str, target: str, about: JsonObject) -> AuditRecord:
     return AuditRecord(
         id=new_id(),
-        tenant_id=key.tenant_id,
+        tenant_id=tenant_id,
         actor_id=OWNER_ACTOR,
         actor="schema owner",
-        action="key.create",
-        target=f"key:{key.prefix}",
+        action=action,
+        target=target,
         outcome="ok",
         duration_ms=0.0,
-        arguments={"name": key.name, "kind": key.kind, "roles": list(key.roles), "grants": list(key.grants)},
-        at=key.created_at,
+        arguments=about,
+        at=utc_now(),
     )
 
 

@@ -1,5 +1,6 @@
 """The users of a tenant: made, changed, suspended and deleted by those who may; the last owner stays."""
 
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import Field
@@ -63,22 +64,15 @@ class UserService:
 
     async def create(self, principal: Principal, draft: NewUser) -> User:
         """Raises `Conflict` when the tenant has the username or the address, `Forbidden` for more than one's own rights."""
-        now, user_id = self._now(), new_id()
-        await permit(self._database, principal, WRITE, _target(user_id))
-        user = User(
-            id=user_id,
-            has_password=draft.password is not None,
-            created_at=now,
-            updated_at=now,
-            **draft.model_dump(exclude={"password"}),
-        )
+        user = new_user(draft, self._now())
+        await permit(self._database, principal, WRITE, _target(user.id))
         await self._require_held(principal, "users.create", user)
         hashed = None if draft.password is None else await self._passwords.hash(draft.password)
         async with self._database.transaction(principal.tenant_id) as tx:
             await require_known(tx, draft.roles, draft.grants)
             await tx.users.add(user, hashed)
             await tx.audit.append(
-                [deed(principal, "users.create", _target(user_id), {"after": _about(user)})]
+                [deed(principal, "users.create", _target(user.id), {"after": _about(user)})]
             )
         return user
 
@@ -137,6 +131,17 @@ class UserService:
         now = _existing(await tx.users.find(seen.id), seen.id)
         if (now.roles, now.grants, now.status) != (seen.roles, seen.grants, seen.status):
             raise Conflict(f"user {seen.id} was just changed by somebody else; look again", retry_after_s=1)
+
+
+def new_user(draft: NewUser, now: datetime) -> User:
+    """The user that a draft describes, with an id of its own."""
+    return User(
+        id=new_id(),
+        has_password=draft.password is not None,
+        created_at=now,
+        updated_at=now,
+        **draft.model_dump(exclude={"password"}),
+    )
 
 
 async def _keep_an_owner(tx: Transaction, before: User, after: User | None) -> None:

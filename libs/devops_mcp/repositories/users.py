@@ -7,7 +7,10 @@ from psycopg import AsyncConnection, errors
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.accounts import User, UserCredentials
-from devops_mcp.models.errors import Conflict
+from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.errors import Conflict, NotFound
+from devops_mcp.repositories.audit import AuditLog
+from devops_mcp.repositories.owner import connect_as_owner
 
 _UNIQUE: Mapping[str, str] = {
     "users_tenant_id_username_key": "username",
@@ -122,6 +125,24 @@ class Users:
         )
         row = await cursor.fetchone()
         return bool(row and row[0])
+
+
+async def insert_as_owner(
+    owner_url: str, tenant_id: UUID, user: User, password_hash: str | None, record: AuditRecord
+) -> None:
+    """Insert a user with the schema owner's connection.
+
+    Raises `Conflict` as `Users.add` does, `NotFound` for a tenant that does not exist.
+    """
+    async with connect_as_owner(owner_url) as connection:
+        await connection.execute("SELECT set_config('app.tenant', %s, true)", (str(tenant_id),))
+        try:
+            await Users(connection).add(user, password_hash)
+        except errors.ForeignKeyViolation:
+            raise NotFound(f"there is no tenant {tenant_id}") from None
+        log = AuditLog(connection)
+        await log.append([record])
+        await log.flush()
 
 
 def _row(user: User) -> dict[str, object]:

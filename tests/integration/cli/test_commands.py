@@ -5,23 +5,29 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import SecretStr
 
 from devops_mcp.auth.api_keys import hash_secret, parse_key
 from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.connection import open_sqs
 from devops_mcp.events.provisioning import queue_definitions
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import PrincipalKind
+from devops_mcp.operations.accounts import open_accounts
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.migrate import migrations
 from support.databases import empty_database
 
+PASSWORD = "correct horse battery staple"
 
-def devops_mcp(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+
+def devops_mcp(*arguments: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the command with these settings and no others."""
     return subprocess.run(
         [sys.executable, "-m", "devops_mcp.cli.main", *arguments],
         env={**os.environ, **{f"DEVOPS_MCP_{name}": value for name, value in settings.items()}},
+        input=said,
         capture_output=True,
         text=True,
         timeout=60,
@@ -78,6 +84,29 @@ def test_a_missing_address_is_named_in_one_line(command):
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("DEVOPS_MCP_MIGRATION_DATABASE_URL is missing")
     assert len(refused.stderr.splitlines()) == 1
+
+
+async def test_the_first_owner_is_created_and_may_log_in(database, redis_url):
+    """L05"""
+    create = ("users", "create", "--username", "Alice", "--role", "owner")
+    made = devops_mcp(*create, said=f"{PASSWORD}\n", MIGRATION_DATABASE_URL=database.owner_url)
+    assert (made.returncode, made.stderr) == (0, "")
+    again = devops_mcp(*create, said=f"{PASSWORD}\n", MIGRATION_DATABASE_URL=database.owner_url)
+    short = devops_mcp(*create, said="planted\n", MIGRATION_DATABASE_URL=database.owner_url)
+    async with (
+        open_database(database.app_url, pool_size=1, application="test") as opened,
+        open_redis(redis_url, command_timeout_s=5) as redis,
+    ):
+        with open_accounts(opened, redis) as accounts:
+            principal = await accounts.login.verify_password("alice", SecretStr(PASSWORD))
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            record = (await tx.audit.latest(10))[-1]
+    assert (str(principal.id), principal.may("users:write")) == (made.stdout.strip(), True)
+    assert (record.action, record.target) == ("users.create", f"user:{principal.id}")
+    assert again.stderr == "another user of the tenant has this username\n"
+    assert (short.returncode, short.stdout) == (1, "")
+    assert "planted" not in short.stderr
+    assert "12 to 256 characters" in short.stderr
 
 
 def test_a_database_that_does_not_answer_is_one_line(database):
