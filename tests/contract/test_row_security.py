@@ -25,6 +25,8 @@ DEFINER_FUNCTIONS = {
     "chain_audit_row",
     "passages_by_words",
     "few_passages",
+    "begin_audit_after",
+    "drop_months",
 }
 """What runs with the owner's rights, each for a reason given in its migration."""
 WITHOUT_TENANT = {"schema_migrations"}

@@ -194,6 +194,9 @@ class Settings(BaseSettings):
     private_networks: tuple[str, ...] = ()
     """Networks (CIDR) that adapters and outgoing webhooks may reach although they are not public; the operator's, never a tenant's."""
     result_budget_bytes: int = Field(default=24_000, ge=2_000, le=1_000_000)
+    event_retention_days: int = Field(default=365, ge=31, le=36_500)
+    """How long events are kept, with what was made searchable of them; they go by the month, once all of it is older."""
+    audit_retention_days: int = Field(default=1_095, ge=181, le=36_500)
     result_lifetime: timedelta = timedelta(hours=24)
     tool_deadline_s: float = Field(default=30.0, gt=0, le=600)
     tool_calls_per_s: float = Field(default=50.0, ge=0, le=100_000)

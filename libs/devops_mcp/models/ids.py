@@ -1,5 +1,6 @@
 """Identifiers: UUIDv7, so that ids sort by the time they were made."""
 
+from datetime import datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -13,3 +14,8 @@ OPERATOR_TENANT_ID = DEFAULT_TENANT_ID
 def new_id() -> UUID:
     """A fresh UUIDv7 (RFC 9562 §5.7)."""
     return uuid7()
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """Before every UUIDv7 that was made at `moment` or later, after every earlier one."""
+    return UUID(int=int(moment.timestamp() * 1_000) << 80)

@@ -56,12 +56,14 @@ class AuditReader:
     async def verify(self, principal: Principal, after: int = 0) -> AuditVerification:
         """Hold the records that follow number `after` against the chain, up to `VERIFIED_PER_REQUEST` of them.
 
+        Records that were dropped for their age cannot be held against it: it begins after them.
         Raises `NotFound` when there is no record of that number.
         """
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             end = await tx.audit.chain_end()
-            place = ChainEnd(seq=0, hash="") if after == 0 else await tx.audit.at(after)
+            start = await tx.audit.chain_start()
+            place = start if after <= start.seq else await tx.audit.at(after)
         if place is None:
             raise NotFound(f"there is no audit record of number {after}")
         records = 0

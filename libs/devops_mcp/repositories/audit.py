@@ -1,6 +1,7 @@
 """The audit log: append-only for the services' roles, and chained by the database."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -69,6 +70,18 @@ class AuditLog:
         async with self._connection.cursor(row_factory=class_row(ChainEnd)) as cursor:
             await cursor.execute("SELECT seq, encode(hash, 'hex') AS hash FROM audit_chains")
             return await cursor.fetchone() or ChainEnd(seq=0, hash="")
+
+    async def chain_start(self) -> ChainEnd:
+        """After which record the tenant's chain begins: the last that was dropped for its age, or 0."""
+        async with self._connection.cursor(row_factory=class_row(ChainEnd)) as cursor:
+            await cursor.execute(
+                "SELECT dropped_seq AS seq, encode(dropped_hash, 'hex') AS hash FROM audit_chains"
+            )
+            return await cursor.fetchone() or ChainEnd(seq=0, hash="")
+
+    async def begin_after(self, bound: datetime) -> None:
+        """Let the chain begin behind the records of before `bound`, which are about to be dropped. Only the worker's role may."""
+        await self._connection.execute("SELECT begin_audit_after(%s)", (bound,))
 
     async def check(self, after: ChainEnd, limit: int) -> CheckedEntries:
         """Compare the digests of the records that follow `after`, in order, with what is in them."""

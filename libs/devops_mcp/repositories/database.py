@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from uuid import UUID
 
 from psycopg import AsyncConnection, InterfaceError, OperationalError, errors, sql
@@ -85,6 +86,19 @@ class Database:
                 finally:
                     await connection.execute("RESET statement_timeout")
                 return bool(row and row[0])
+
+    async def drop_months(self, table: str, before: datetime) -> list[str]:
+        """Drop the months of `events` or `audit_log` that ended before; their partitions' names. Only the worker's role may.
+
+        Raises `Unavailable` when somebody holds the table; the next time will do.
+        """
+        with _translated():
+            async with self._connection(_ALIVE) as connection:
+                try:
+                    cursor = await connection.execute("SELECT drop_months(%s, %s)", (table, before))
+                except errors.LockNotAvailable:
+                    raise Unavailable(f"the table {table} is in use") from None
+                return [row[0] for row in await cursor.fetchall()]
 
     async def tenant_ids(self) -> list[UUID]:
         """Every tenant, for upkeep; only the worker's role may."""

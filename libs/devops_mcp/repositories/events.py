@@ -135,6 +135,17 @@ class Events:
             },
         )
 
+    async def forget_keys(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` keys of deliveries that came before; one that is delivered again is then new. How many."""
+        cursor = await self._connection.execute(
+            """
+            DELETE FROM delivery_keys WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM delivery_keys WHERE created_at < %s LIMIT %s))
+            """,
+            (before, limit),
+        )
+        return cursor.rowcount
+
     async def find(self, event_ids: Sequence[UUID]) -> list[StoredEvent]:
         """The events with these ids, oldest first; ids that are not this tenant's are left out."""
         cursor = await self._connection.execute(

@@ -70,3 +70,14 @@ class IdempotentCalls:
                 (key.principal_id, key.operation, key.key),
             )
             return await cursor.fetchone()
+
+    async def drop_older(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` calls that began before; their keys are free again. How many."""
+        cursor = await self._connection.execute(
+            """
+            DELETE FROM idempotent_calls WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM idempotent_calls WHERE created_at < %s AND lease_until < now() LIMIT %s))
+            """,
+            (before, limit),
+        )
+        return cursor.rowcount

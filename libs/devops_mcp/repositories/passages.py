@@ -54,6 +54,17 @@ class Passages:
         )
         return [row[0] for row in await cursor.fetchall()]
 
+    async def forget_events(self, before: UUID, limit: int) -> int:
+        """Remove up to `limit` passages of events whose id is before this one; how many."""
+        cursor = await self._connection.execute(
+            """
+            DELETE FROM passages WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM passages WHERE kind = 'event' AND source_id < %s LIMIT %s))
+            """,
+            (before, limit),
+        )
+        return cursor.rowcount
+
     async def texts(self, passage_ids: Sequence[UUID]) -> list[Unembedded]:
         """The passages' texts; those deleted meanwhile are left out."""
         async with self._connection.cursor(row_factory=class_row(Unembedded)) as cursor:

@@ -1,19 +1,32 @@
 """The worker's recurring jobs, against PostgreSQL."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psycopg
+import pytest
 from pydantic import SecretStr
 
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.sealing import SecretSeal
+from devops_mcp.cache.notices import Notices
+from devops_mcp.cache.redis import open_redis
+from devops_mcp.embedded.roles import OWNER
+from devops_mcp.events.messages import EventReceived
+from devops_mcp.events.model import ActivityRecorded
+from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.dead_letters import DeadLetter
-from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, first_id_at, new_id
+from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.results import KeptResult
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.audit_log import AuditReader
+from devops_mcp.operations.events import EventProcessor
 from devops_mcp.repositories.database import open_database
-from worker.upkeep import DEAD_LETTERS_KEPT, REMEMBERED, Upkeep
+from devops_mcp.repositories.events import Acceptance
+from devops_mcp.repositories.idempotency import CallKey
+from worker.upkeep import CALLS_KEPT, DEAD_LETTERS_KEPT, KEYS_KEPT, REMEMBERED, Upkeep
 
 SEAL = SecretSeal(Keyring([SecretStr("a master key for the tests, and nothing else")]))
 ANOTHER = UUID("00000000-0000-7000-8000-000000000002")
@@ -88,3 +101,101 @@ async def test_partitions_that_are_missing_are_created(database):
             await Upkeep(opened, SEAL).create_partitions()
             await Upkeep(opened, SEAL).create_partitions()
         assert connection.execute(newest).fetchone() == (before,)
+
+
+OLD = datetime(2022, 3, 10, tzinfo=UTC)
+
+
+def an_old_month(connection: psycopg.Connection) -> None:
+    """The partitions of `OLD`, as if they had been created then."""
+    for table in ("events", "audit_log"):
+        connection.execute(
+            f"CREATE TABLE {table}_2022_03 PARTITION OF {table} FOR VALUES FROM (uuid_floor('2022-03-01 00:00:00+00'))"
+            " TO (uuid_floor('2022-04-01 00:00:00+00'))"
+        )
+        connection.execute(f"ALTER TABLE {table}_2022_03 OWNER TO {OWNER}")
+
+
+def id_at(moment: datetime) -> UUID:
+    return UUID(int=first_id_at(moment).int | new_id().int % 2**76)
+
+
+def an_event(moment: datetime) -> ActivityRecorded:
+    return ActivityRecorded(
+        id=id_at(moment),
+        tenant_id=DEFAULT_TENANT_ID,
+        system="github",
+        source="github",
+        subject="acme/shop",
+        title="somebody starred it",
+        occurred_at=moment,
+        vendor_type="star",
+    )
+
+
+def a_record(moment: datetime) -> AuditRecord:
+    return AuditRecord(
+        id=id_at(moment),
+        tenant_id=DEFAULT_TENANT_ID,
+        actor_id=ANOTHER,
+        actor="somebody",
+        action="tool.read",
+        target="x",
+        outcome="ok",
+        duration_ms=1.0,
+        at=moment,
+    )
+
+
+async def test_months_that_are_older_than_they_are_kept_go_with_what_was_made_of_them(database, redis_url):
+    old, young = an_event(OLD), an_event(utc_now())
+    reader = Principal(
+        id=ANOTHER, tenant_id=DEFAULT_TENANT_ID, kind=PrincipalKind.USER, name="reader", grants=("*",)
+    )
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        an_old_month(connection)
+        async with open_database(database.worker_url, pool_size=3, application="test") as opened:
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                for event in (old, young):
+                    await tx.events.accept(Acceptance.of([event], [f"id:{event.id}"], b"{}"))
+                await tx.audit.append([a_record(OLD), a_record(OLD), a_record(utc_now())])
+            messages = [
+                EventReceived(id=new_id(), tenant_id=DEFAULT_TENANT_ID, event_id=e.id) for e in (old, young)
+            ]
+            async with open_redis(redis_url, command_timeout_s=1) as redis:
+                await EventProcessor(opened, Notices(redis, Metrics()), embeds=False).process(
+                    DEFAULT_TENANT_ID, messages
+                )
+            await Upkeep(opened, SEAL).drop_history()
+            await Upkeep(opened, SEAL).drop_history()
+            verified = await AuditReader(opened).verify(reader)
+            with pytest.raises(psycopg.errors.RaiseException, match="kept for"):
+                await opened.drop_months("audit_log", utc_now())
+        events = connection.execute("SELECT id FROM events").fetchall()
+        passages = connection.execute("SELECT source_id FROM passages").fetchall()
+        records = connection.execute("SELECT count(*) FROM audit_log").fetchone()
+    assert events == passages == [(young.id,)]
+    assert records == (1,)
+    assert (verified.intact, verified.records) == (True, 1)
+
+
+async def test_keys_of_deliveries_and_calls_are_forgotten_in_time(database):
+    key = CallKey(ANOTHER, "tool", "once")
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                await tx.events.accept(Acceptance.of([an_event(utc_now())], ["id:1"], b"{}"))
+                await tx.idempotent_calls.begin(key, b"x", utc_now(), utc_now())
+            await Upkeep(opened, SEAL).remove_expired()
+            kept = counts(connection)
+            for age in (CALLS_KEPT, KEYS_KEPT):
+                later = utc_now() + age + timedelta(minutes=1)
+                await Upkeep(opened, SEAL, now=lambda later=later: later).remove_expired()
+                kept += counts(connection)
+    assert kept == [(1, 1), (1, 0), (0, 0)]
+
+
+def counts(connection: psycopg.Connection) -> list[tuple[int, ...]]:
+    return connection.execute(
+        "SELECT (SELECT count(*) FROM delivery_keys), (SELECT count(*) FROM idempotent_calls)"
+    ).fetchall()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -32,7 +33,7 @@ from worker.dead_letters import DeadLetterCollector
 from worker.handlers import Handlers
 from worker.loop import Consumer, Policy
 from worker.relay import OutboxRelay
-from worker.upkeep import Upkeep
+from worker.upkeep import Retention, Upkeep
 
 REDIS_COMMAND_S = 0.5
 """Nobody waits for the worker, so that Redis may take longer than where it is a cache."""
@@ -82,7 +83,11 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         checks = (Check("queue", True, queues[QueueName.EVENTS].ping), *platform.checks)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(stop.set)
-        tasks.create_task(Upkeep(database, seal, embedding.models, platform.blobs).run(stop), name="upkeep")
+        retention = Retention(
+            timedelta(days=settings.event_retention_days), timedelta(days=settings.audit_retention_days)
+        )
+        upkeep = Upkeep(database, seal, embedding.models, platform.blobs, retention=retention)
+        tasks.create_task(upkeep.run(stop), name="upkeep")
         tasks.create_task(relay.run(stop), name="relay")
         for consumer in consumers:
             tasks.create_task(consumer.run(stop, drain_timeout_s=settings.worker.drain_timeout_s))

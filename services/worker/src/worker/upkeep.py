@@ -5,7 +5,8 @@ Any number of workers may do it: each step does nothing where another was there 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -14,6 +15,7 @@ from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.ids import first_id_at
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import remove
 from devops_mcp.operations.deeds import deed_of_ours
@@ -21,6 +23,7 @@ from devops_mcp.operations.reembedding import Reembedding
 from devops_mcp.operations.tasks import enqueue_abandoned
 from devops_mcp.operations.webhook_endpoints import reseal
 from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.transaction import Transaction
 from worker.stopping import unless_stopped
 
 log = structlog.get_logger()
@@ -34,10 +37,22 @@ ABANDONED_AFTER = timedelta(minutes=1)
 """Longer than a message lies invisible in its queue, so that the queue is first to bring it back."""
 VECTORS_KEPT = timedelta(days=30)
 """How long a text that was paid for costs nothing again."""
+KEYS_KEPT = timedelta(days=90)
+"""How long a delivery that comes again is known."""
+CALLS_KEPT = timedelta(hours=24)
+"""How long a call that is repeated under its key gets the answer of the first."""
 REEMBEDDING_TURN = timedelta(seconds=5)
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
 _CHUNK = 5_000
 _CONTEXTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long history is kept. It goes by the month: a month once all of it is older."""
+
+    events: timedelta = timedelta(days=365)
+    audit: timedelta = timedelta(days=1_095)
 
 
 class Upkeep:
@@ -50,9 +65,11 @@ class Upkeep:
         models: EmbeddingModels | None = None,
         blobs: BlobStore | None = None,
         *,
+        retention: Retention | None = None,
         now: Clock = utc_now,
     ) -> None:
         self._database = database
+        self._retention = retention or Retention()
         self._seal = seal
         self._blobs = blobs or BlobStore(database)
         self._now = now
@@ -63,6 +80,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_repeat(self.create_partitions, timedelta(days=1), stop))
             tasks.create_task(_repeat(self.remove_expired, timedelta(hours=1), stop))
+            tasks.create_task(_repeat(self.drop_history, timedelta(hours=6), stop))
             tasks.create_task(_repeat(self.sweep_blobs, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.reseal_secrets, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.revive_tasks, ABANDONED_AFTER, stop))
@@ -72,6 +90,31 @@ class Upkeep:
         """Create the partitions of the coming months."""
         if made := await self._database.ensure_partitions():
             log.info("partitions created", count=made)
+
+    async def drop_history(self) -> None:
+        """Drop the months of events and of audit records that are older than they are kept."""
+        events, audit = (
+            _month_of(self._now() - self._retention.events),
+            _month_of(self._now() - self._retention.audit),
+        )
+        first = first_id_at(events)
+        for tenant_id in await self._database.tenant_ids():
+            await self._in_chunks(tenant_id, lambda tx: tx.passages.forget_events(first, _CHUNK))
+            async with self._database.transaction(tenant_id) as tx:
+                await tx.audit.begin_after(audit)
+        dropped = await self._database.drop_months("events", events)
+        dropped += await self._database.drop_months("audit_log", audit)
+        if dropped:
+            log.info("months dropped", partitions=dropped)
+
+    async def _in_chunks(self, tenant_id: UUID, remove: Callable[[Transaction], Awaitable[int]]) -> int:
+        """Remove some, a transaction each, until there are no more; how many."""
+        total, removed = 0, _CHUNK
+        while removed == _CHUNK:
+            async with self._database.transaction(tenant_id) as tx:
+                removed = await remove(tx)
+            total += removed
+        return total
 
     async def revive_tasks(self) -> None:
         """Queue tasks again whose worker is gone and whose message did not come back."""
@@ -116,19 +159,22 @@ class Upkeep:
     async def remove_expired(self) -> None:
         """Remove, for every tenant, what has expired, and the memory of long processed messages."""
         await self.remove_expired_contexts()
+        now = self._now()
         results = messages = tasks = letters = deliveries = 0
         for tenant_id in await self._database.tenant_ids():
             async with self._database.transaction(tenant_id) as tx:
-                results += await tx.results.drop_expired(self._now())
-                tasks += await tx.tasks.drop_expired(self._now())
-                letters += await tx.dead_letters.drop_older(self._now() - DEAD_LETTERS_KEPT)
-                deliveries += await tx.webhook_deliveries.drop_older(self._now() - DELIVERIES_KEPT)
-            await self._forget_vectors(tenant_id)
-            removed = _CHUNK
-            while removed == _CHUNK:
-                async with self._database.transaction(tenant_id) as tx:
-                    removed = await tx.processed.forget(self._now() - REMEMBERED, _CHUNK)
-                messages += removed
+                results += await tx.results.drop_expired(now)
+                tasks += await tx.tasks.drop_expired(now)
+                letters += await tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT)
+                deliveries += await tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT)
+            await self._in_chunks(tenant_id, lambda tx: tx.embeddings.forget(now - VECTORS_KEPT, _CHUNK))
+            await self._in_chunks(tenant_id, lambda tx: tx.events.forget_keys(now - KEYS_KEPT, _CHUNK))
+            await self._in_chunks(
+                tenant_id, lambda tx: tx.idempotent_calls.drop_older(now - CALLS_KEPT, _CHUNK)
+            )
+            messages += await self._in_chunks(
+                tenant_id, lambda tx: tx.processed.forget(now - REMEMBERED, _CHUNK)
+            )
         if results or messages or tasks or letters or deliveries:
             log.info(
                 "expired rows removed",
@@ -139,11 +185,10 @@ class Upkeep:
                 webhook_deliveries=deliveries,
             )
 
-    async def _forget_vectors(self, tenant_id: UUID) -> None:
-        removed = _CHUNK
-        while removed == _CHUNK:
-            async with self._database.transaction(tenant_id) as tx:
-                removed = await tx.embeddings.forget(self._now() - VECTORS_KEPT, _CHUNK)
+
+def _month_of(moment: datetime) -> datetime:
+    """The beginning of its month, in UTC."""
+    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 async def _repeat(job: Callable[[], Awaitable[None]], every: timedelta, stop: asyncio.Event) -> None:
