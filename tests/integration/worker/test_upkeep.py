@@ -159,6 +159,7 @@ async def test_months_that_are_older_than_they_are_kept_go_with_what_was_made_of
                 for event in (old, young):
                     await tx.events.accept(Acceptance.of([event], [f"id:{event.id}"], b"{}"))
                 await tx.audit.append([a_record(OLD), a_record(OLD)])
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
                 await tx.audit.append([a_record(utc_now())])
             messages = [
                 EventReceived(id=new_id(), tenant_id=DEFAULT_TENANT_ID, event_id=e.id) for e in (old, young)
