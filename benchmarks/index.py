@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 import psycopg
+from psycopg import sql
 
 from benchmarks.measure import Row, Series, latency
 from benchmarks.world import World
@@ -31,6 +32,7 @@ ROUNDS = 4
 TIMED = 50
 FILTERS = {"100 %": (), "10 %": ("ten",), "1 %": ("one",)}
 TEXT = "which deployment of checkout failed?"
+_BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)").format(str(DEFAULT_TENANT_ID))
 _HNSW = "CREATE INDEX {name} ON passages USING hnsw ((embedding::{type}(384)) {type}_cosine_ops) WHERE space = '{space}'"
 
 
@@ -143,13 +145,18 @@ async def _times(database: Database, url: str, made: Vectors, name: str, systems
 async def _bare(
     connection: psycopg.AsyncConnection[tuple[object, ...]], vector: Sequence[float], systems: tuple[str, ...]
 ) -> None:
-    """The same statement in the same kind of transaction, its rows fetched and left as they are."""
+    """The same statements in the same kind of transaction, their rows fetched and left as they are."""
     query = QueryVector(LOCAL_SPACE, vector)
-    arguments = passage_search.arguments(
-        TEXT, [query], SearchFilter(new_id(), any_owner=True, systems=systems), 10, Ranking(highlights=True)
-    )
-    await connection.execute(f"BEGIN; SELECT set_config('app.tenant', '{DEFAULT_TENANT_ID}', true)")
-    await connection.execute(passage_search.SETTINGS)
-    cursor = await connection.execute(passage_search.statement([query], exact=False), arguments)
+    wanted = SearchFilter(new_id(), any_owner=True, systems=systems)
+    given = passage_search.arguments(TEXT, [query], wanted, 10, Ranking(highlights=True))
+    await connection.execute(_BEGIN)
+    few = None
+    if systems:
+        row = await (await connection.execute(passage_search.FEW, given)).fetchone()
+        few = row[0] if row else None
+    if few is None:
+        await connection.execute(passage_search.SETTINGS)
+    statement = passage_search.statement([query], exact=False, few=few is not None)
+    cursor = await connection.execute(statement, {**given, "few": few}, prepare=False)
     await cursor.fetchall()
     await connection.execute("COMMIT")

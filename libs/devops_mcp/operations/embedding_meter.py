@@ -1,7 +1,7 @@
 """Embedding that is paid for once and accounted for: by tenant, principal, model and day."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,6 +9,9 @@ from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider, Purpose
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.embeddings import Spent
+
+KEPT_TOGETHER = 128
+"""Texts that are lost, and paid for again, when the process ends between their answer and their being kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,68 @@ class EmbeddingMeter:
         if provider.model.is_local or not texts:
             embedded = await provider.embed(texts, purpose)
             return Metered(embedded.vectors, embedded.model, embedded.tokens)
-        space = provider.model.space
+        bill = _Bill(tenant_id, principal_id, provider, purpose)
         digests = [_digest(purpose, text) for text in texts]
         async with self._database.transaction(tenant_id) as tx:
-            known = await tx.embeddings.cached(space, digests)
-        missing = {d: text for d, text in zip(digests, texts, strict=True) if d not in known}
-        tokens, model = 0, provider.model
-        if missing:
-            embedded = await provider.embed(list(missing.values()), purpose)
-            tokens, model = embedded.tokens, embedded.model
-            new = dict(zip(missing, embedded.vectors, strict=True))
-            known |= new
+            known = await tx.embeddings.cached(provider.model.space, digests)
+        missing = list({d: text for d, text in zip(digests, texts, strict=True) if d not in known}.items())
         cached = len(texts) - len(missing)
-        spent = Spent(principal_id, model.name, len(texts), cached, tokens, model.cost(tokens))
-        async with self._database.transaction(tenant_id) as tx:
-            if missing:
-                await tx.embeddings.remember(space, new)
-            await tx.embeddings.spend(spent, self._now())
+        if cached:
+            await self._account(bill, provider.model, _Counted(cached, cached))
+        tokens, model = 0, provider.model
+        for start in range(0, len(missing), KEPT_TOGETHER):
+            paid = await self._pay(bill, dict(missing[start : start + KEPT_TOGETHER]))
+            known |= paid.by_digest
+            tokens, model = tokens + paid.tokens, paid.model
         return Metered([known[digest] for digest in digests], model, tokens, cached)
+
+    async def _pay(self, bill: "_Bill", texts: Mapping[bytes, str]) -> "_Paid":
+        """Embed these; they are kept and accounted for when this returns."""
+        embedded = await bill.provider.embed(list(texts.values()), bill.purpose)
+        by_digest = dict(zip(texts, embedded.vectors, strict=True))
+        counted = _Counted(len(texts), 0, embedded.tokens)
+        await self._account(bill, embedded.model, counted, by_digest)
+        return _Paid(by_digest, embedded.model, embedded.tokens)
+
+    async def _account(
+        self,
+        bill: "_Bill",
+        model: EmbeddingModel,
+        counted: "_Counted",
+        new: Mapping[bytes, Vector] | None = None,
+    ) -> None:
+        cost = model.cost(counted.tokens)
+        spent = Spent(bill.principal_id, model.name, counted.texts, counted.cached, counted.tokens, cost)
+        async with self._database.transaction(bill.tenant_id) as tx:
+            if new:
+                await tx.embeddings.remember(model.space, new)
+            await tx.embeddings.spend(spent, self._now())
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Texts, those of them that had been paid for before, and the tokens of the others."""
+
+    texts: int
+    cached: int
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Bill:
+    """Whose it is, and who is asked for what."""
+
+    tenant_id: UUID
+    principal_id: UUID | None
+    provider: EmbeddingProvider
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class _Paid:
+    by_digest: dict[bytes, Vector]
+    model: EmbeddingModel
+    tokens: int
 
 
 def _digest(purpose: Purpose, text: str) -> bytes:

@@ -19,6 +19,8 @@ from devops_mcp.repositories.passages import Whose
 from devops_mcp.repositories.transaction import Transaction
 
 CHUNK = 2_000
+MESSAGE = 32
+"""Passages of one message; a worker takes ten messages at a time, and a slow model must be done with them in time."""
 ASKED_AGAIN_AFTER = timedelta(minutes=10)
 """Longer than a message that failed waits to be tried again; what is still lacking then was given up by its queue."""
 
@@ -72,5 +74,5 @@ class Reembedding:
                 await tx.embeddings.finish(choice.owner_id, now)
                 return 0
             await tx.embeddings.advance(choice.owner_id, choice.reached, lacking[-1], now)
-        await request_vectors(tx, lacking)
+        await request_vectors(tx, lacking, batch=MESSAGE)
         return len(lacking)

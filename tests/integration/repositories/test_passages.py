@@ -104,7 +104,7 @@ NARROWED = [
 ]
 
 
-@pytest.mark.parametrize("most", [0, 4_000], ids=["by the index", "compared"])
+@pytest.mark.parametrize("most", [0, 2_000], ids=["by the index", "compared"])
 async def test_filters_hold_for_what_is_found_by_meaning(database, monkeypatch, most):
     monkeypatch.setattr(passage_search, "MOST", most)
     vectors = [QueryVector(SPACE, along(3))]
