@@ -49,7 +49,7 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     def __init__(self, store: Callable[[UUID, Sequence[ItemT]], Awaitable[Sequence[ResultT]]]) -> None:
         self._store = store
-        self._lines: defaultdict[UUID, _Line[ItemT, ResultT]] = defaultdict(_Line)
+        self._lines: defaultdict[UUID, _Line[ItemT, ResultT]] = defaultdict(_Line[ItemT, ResultT])
 
     async def submit(self, tenant_id: UUID, item: ItemT, size: int) -> ResultT:
         """Store an item of `size` bytes; returns after the commit, and raises what `store` did. Who stops waiting does not undo it."""
