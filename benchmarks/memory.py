@@ -50,7 +50,7 @@ async def _queries(database: Database, context_id: str, vector: QueryVector) -> 
         new_id(), any_owner=True, kinds=(PassageKind.CONTEXT_ITEM,), context_id=UUID(context_id)
     )
     async with database.transaction(DEFAULT_TENANT_ID) as tx:
-        assert await tx.passages.search(QUERY, vector, wanted, 40)
+        assert await tx.passages.search(QUERY, [vector], wanted, 40)
         assert await tx.contexts.items(UUID(context_id), ITEMS - 250, 250)
 
 
@@ -76,6 +76,8 @@ async def _fill(url: str, context_id: str) -> None:
                 for position in range(start, min(start + 500, ITEMS + 1))
             ]
             await _insert(connection, context_id, items, chance)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("ANALYZE context_items, passages")
 
 
 async def _insert(
