@@ -48,16 +48,26 @@ class Compactor:
 
     async def _compact(self, tenant_id: UUID, message: CompactionRequested) -> bool:
         done = False
-        while (span := await self._next(tenant_id, message)) is not None:
-            if not await self._write(tenant_id, message, span):
-                return done
-            done = True
-        while (merging := await self._summaries_to_merge(tenant_id, message)) is not None:
-            if not await self._write(tenant_id, message, merging, merges=True):
-                return done
-        async with self._database.transaction(tenant_id) as tx:
-            await tx.compactions.end(message.context_id, message.id)
+        while not await self._ended(tenant_id, message):
+            while (span := await self._next(tenant_id, message)) is not None:
+                if not await self._write(tenant_id, message, span):
+                    return done
+                done = True
+            while (merging := await self._summaries_to_merge(tenant_id, message)) is not None:
+                if not await self._write(tenant_id, message, merging, merges=True):
+                    return done
         return done
+
+    async def _ended(self, tenant_id: UUID, message: CompactionRequested) -> bool:
+        """Whether there is nothing left to do; then it is said in the same transaction, so that who appends next asks anew."""
+        async with self._database.transaction(tenant_id) as tx:
+            if not await tx.compactions.hold(message.context_id, message.id):
+                return True
+            progress = await tx.compactions.progress(message.context_id, message.keep_tokens, SPAN_TOKENS)
+            if progress.last is not None or _to_merge(await tx.context_windows.summaries(message.context_id)):
+                return False
+            await tx.compactions.end(message.context_id, message.id)
+        return True
 
     async def _next(self, tenant_id: UUID, message: CompactionRequested) -> _Span | None:
         """The next items to sum up; None when there are none, or the context is gone or another's to do."""
@@ -77,10 +87,9 @@ class Compactor:
             context = await tx.contexts.find(message.context_id)
             if context is None or context.compaction_id != message.id:
                 return None
-            marks = uncovered(await tx.context_windows.summaries(context.id))
-            if len(marks) < MERGED + _KEPT_APART:
+            oldest = _to_merge(await tx.context_windows.summaries(context.id))
+            if not oldest:
                 return None
-            oldest = sorted(marks, key=lambda mark: mark.span[-1])[:MERGED]
             items = await tx.contexts.at(context.id, [mark.position for mark in oldest])
         first = min(item.covers_from or 1 for item in items)
         return _Span(context, first, max(item.covers_to or 1 for item in items), items)
@@ -110,6 +119,14 @@ class Compactor:
             return False
         known = await tx.context_windows.summaries(span.context.id)
         return not any((mark.covers_from, mark.covers_to) == (span.first, span.last) for mark in known)
+
+
+def _to_merge(summaries: Sequence[Mark]) -> Sequence[Mark]:
+    """The oldest summaries, where there are so many that one should stand for them; else none."""
+    marks = uncovered(summaries)
+    if len(marks) < MERGED + _KEPT_APART:
+        return ()
+    return sorted(marks, key=lambda mark: mark.span[-1])[:MERGED]
 
 
 def uncovered(summaries: Sequence[Mark]) -> list[Mark]:

@@ -252,9 +252,9 @@ class ContextService:
             await self._changes.of_resource(context.tenant_id, context_uri(context.id))
 
     async def _sum_up_if_long(self, tx: Transaction, context: Context, added: int) -> None:
-        """Ask for it where nobody is at it. Tokens that others add meanwhile are seen by the next one who appends."""
+        """Ask for it where nobody is at it: the row, which this transaction has locked, knows. `context` is as it was before."""
         above = self._compact_above if context.compact_above is None else context.compact_above
-        if above and context.compaction_id is None and context.pending_tokens + added > above:
+        if above and context.pending_tokens + added > above:
             await request_compaction(tx, context.id, keep_tokens=above // KEPT_PART, above=above)
 
 

@@ -20,11 +20,15 @@ class Compactions:
         self._connection = connection
 
     async def request(self, context_id: UUID, compaction_id: UUID, above: int) -> bool:
-        """Make `compaction_id` the one that sums the context up, where none does and more than `above` tokens wait, or its own limit."""
+        """Make `compaction_id` the one that sums the context up, where nobody does and more than `above` tokens wait, or its own limit.
+
+        One that was begun more than an hour ago has died with its message.
+        """
         cursor = await self._connection.execute(
             """
             UPDATE contexts SET compaction_id = %s
-            WHERE id = %s AND compaction_id IS NULL AND pending_tokens > coalesce(compact_above, %s)
+            WHERE id = %s AND pending_tokens > coalesce(compact_above, %s)
+                AND (compaction_id IS NULL OR compaction_id < uuid_floor(now() - interval '1 hour'))
             """,
             (compaction_id, context_id, above),
         )

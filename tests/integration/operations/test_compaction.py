@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import orjson
+import psycopg
 import pytest
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -16,7 +18,7 @@ from starlette.routing import Route
 
 from devops_mcp.events.messages import MESSAGE, CompactionRequested
 from devops_mcp.models.contexts import ContextItem, NewItem
-from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, first_id_at, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.operations.compaction import SPAN_TOKENS, Compactor
 from devops_mcp.operations.contexts import ContextService
@@ -148,6 +150,42 @@ async def test_many_summaries_are_summed_up_themselves(database):
         merged = [(first, last) for first, last in spans if first == 1 and last is not None and last > 10]
     assert len(merged) == 1
     assert merged[0][1] > 80
+
+
+async def test_a_compaction_whose_message_has_died_is_begun_anew(database):
+    async with a_bench(database) as bench:
+        await bench.append(300)
+        await bench.requested()
+        await bench.append(50)
+        assert await bench.requested() == [], "one is under way"
+        with psycopg.connect(database.superuser_url) as connection:
+            long_ago = first_id_at(datetime.now(UTC) - timedelta(hours=2))
+            connection.execute("UPDATE contexts SET compaction_id = %s", (long_ago,))
+        await bench.append(1)
+        [message] = await bench.requested()
+        assert await bench.compactor.process(TENANT, [message]) == {message.id}
+
+
+async def test_what_is_appended_while_the_last_summary_is_written_is_not_forgotten(database):
+    class Slow(Summariser):
+        bench: Bench
+        calls = 0
+
+        async def sum_up(self, title: str, text: str, max_tokens: int = 800) -> Summary:
+            self.calls += 1
+            if self.calls == 1:
+                await self.bench.append(400)
+            return await super().sum_up(title, text, max_tokens)
+
+    slow = Slow()
+    async with a_bench(database, slow) as bench:
+        slow.bench = bench
+        await bench.append(300)
+        await bench.compactor.process(TENANT, await bench.requested())
+        context = await bench.contexts.get(ME, bench.context_id)
+        assert await bench.requested() == [], "it was under way"
+    assert context.compacted_to > 600
+    assert context.compaction_id is None
 
 
 async def test_a_context_that_is_deleted_meanwhile_is_no_failure(database):
