@@ -23,6 +23,8 @@ MESSAGE = 32
 """Passages of one message; a worker takes ten messages at a time, and a slow model must be done with them in time."""
 ASKED_AGAIN_AFTER = timedelta(minutes=10)
 """Longer than a message that failed waits to be tried again; what is still lacking then was given up by its queue."""
+CHECKED_AGAIN_AFTER = timedelta(days=1)
+"""What was finished is gone through again, for passages whose message was given up meanwhile."""
 
 
 class Reembedding:
@@ -56,6 +58,7 @@ class Reembedding:
             space = choices.space(None if owner_id == TENANT else owner_id)
             if spaces.get(owner_id) != space:
                 await tx.embeddings.choose(owner_id, names.get(owner_id), space)
+        await tx.embeddings.begin_again(self._now() - CHECKED_AGAIN_AFTER)
         return rows
 
     async def _step(self, tx: Transaction, choice: StoredChoice, owners: tuple[UUID, ...]) -> int:

@@ -1,7 +1,8 @@
 """Vectors for passages that were indexed as text, by the model that their owner has chosen."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from devops_mcp.embedding.base import EmbeddingProvider
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.events.messages import EmbeddingRequested
 from devops_mcp.models.embeddings import TENANT
-from devops_mcp.models.errors import Unavailable
+from devops_mcp.models.errors import Unavailable, UpstreamError, UpstreamRejected
 from devops_mcp.operations.embedding_meter import EmbeddingMeter
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.passages import Unembedded
@@ -86,7 +87,8 @@ class PassageEmbedder:
             provider = choices.provider(owner_id)
             await self._ensure_index(provider)
             texts = [_text(passage) for passage in passages]
-            metered = await self._meter.embed(provider, tenant_id, owner_id, texts)
+            with _outage(provider):
+                metered = await self._meter.embed(provider, tenant_id, owner_id, texts)
             ids = [passage.id for passage in passages]
             found[metered.model.space] += zip(ids, metered.vectors, strict=True)
         return found
@@ -96,6 +98,18 @@ class PassageEmbedder:
         if model.space not in self._indexed:
             await self._database.ensure_space_index(model.space, model.dimensions)
             self._indexed.add(model.space)
+
+
+@contextmanager
+def _outage(provider: EmbeddingProvider) -> Iterator[None]:
+    """A model that cannot be asked is no fault of the passages, which wait for it; only what it refuses as it stands is."""
+    try:
+        yield
+    except UpstreamRejected:
+        raise
+    except UpstreamError as error:
+        reason = f"the embedding model {provider.model.name} cannot be asked: {error.message}"
+        raise Unavailable(reason, retry_after_s=error.retry_after_s) from error
 
 
 def _text(passage: Unembedded) -> str:

@@ -82,6 +82,16 @@ class Embeddings:
             (settled, reached, asked_at, owner_id),
         )
 
+    async def begin_again(self, before: datetime) -> None:
+        """Let what was finished before that time be gone through from the first passage on."""
+        await self._connection.execute(
+            """
+            UPDATE embedding_choices SET settled = %(nil)s, reached = %(nil)s, asked_at = NULL, finished_at = NULL
+            WHERE finished_at < %(before)s
+            """,
+            {"nil": UUID(int=0), "before": before},
+        )
+
     async def finish(self, owner_id: UUID, at: datetime) -> None:
         await self._connection.execute(
             "UPDATE embedding_choices SET finished_at = %s WHERE owner_id = %s", (at, owner_id)

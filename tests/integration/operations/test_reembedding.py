@@ -11,12 +11,13 @@ import pytest
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.events.messages import MESSAGE, EmbeddingRequested
 from devops_mcp.models.embeddings import TENANT
+from devops_mcp.models.errors import Unavailable, UpstreamRateLimited, UpstreamRejected, UpstreamUnauthorized
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.passages import NewPassage, PassageKind, Question
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.embeddings import EmbeddingService
-from devops_mcp.operations.reembedding import ASKED_AGAIN_AFTER, Reembedding
+from devops_mcp.operations.reembedding import ASKED_AGAIN_AFTER, CHECKED_AGAIN_AFTER, Reembedding
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.repositories.database import Database, open_database
@@ -204,6 +205,31 @@ async def test_a_model_that_the_operator_takes_away_gives_way_to_the_default(ben
     left = EmbeddingModels([bench.old])
     assert await bench.settle(left) == 1
     assert spaces(database) == {LOCAL_SPACE: 1}
+
+
+async def test_passages_wait_for_a_model_that_cannot_be_asked_and_not_for_one_that_refuses_them(bench):
+    await bench.index("text")
+    await bench.turn()
+    messages = await bench.requested()
+    embedder = PassageEmbedder(bench.database, bench.models)
+    for failure in (UpstreamUnauthorized("key revoked"), UpstreamRateLimited("slow down", retry_after_s=7)):
+        bench.old.failing = failure
+        with pytest.raises(Unavailable) as waits:
+            await embedder.process(DEFAULT_TENANT_ID, messages)
+        assert waits.value.retry_after_s == failure.retry_after_s
+    bench.old.failing = UpstreamRejected("too long")
+    with pytest.raises(UpstreamRejected):
+        await embedder.process(DEFAULT_TENANT_ID, messages)
+
+
+async def test_what_was_given_up_after_all_was_done_is_found_a_day_later(bench, database):
+    await bench.index("first")
+    await bench.settle()
+    await bench.index("given up")
+    assert await bench.turn() == 0
+    bench.now += CHECKED_AGAIN_AFTER + timedelta(minutes=1)
+    assert await bench.settle() == 1
+    assert spaces(database) == {LOCAL_SPACE: 2}
 
 
 async def test_a_space_has_an_index_before_its_first_vector(bench, database):

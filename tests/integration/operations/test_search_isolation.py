@@ -3,8 +3,10 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from devops_mcp.embedding.catalogue import EmbeddingModels
@@ -86,6 +88,7 @@ def a_question(chance: random.Random, contexts: Sequence[UUID]) -> Question:
         kinds=chance.choice([(), tuple(PassageKind)]),
         context_id=chance.choice([None, None, *contexts]),
         owner_id=chance.choice([None, None, *(held.principal.id for held in HOLDERS)]),
+        since=chance.choice([None, datetime(2026, 1, 1, tzinfo=UTC)]),
         neighbours=chance.randint(0, 5),
         exact=chance.random() < 0.5,
         recency_weight=chance.random(),
@@ -115,6 +118,23 @@ async def test_no_question_brings_up_anothers_text(database):
                 assert not [other.canary for other in others if other.canary in said], question
                 assert not [o for o in strangers if _of_tenant(o.principal.tenant_id) in said], question
     assert found > 50  # the questions do find the asker's own
+
+
+async def test_the_owners_functions_know_no_tenant_but_the_transactions(database):
+    """T02, T04: with every filter open, and for everybody's passages."""
+    add_tenant(database, ANOTHER_TENANT)
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        for held in HOLDERS:
+            await plant(opened, held)
+    open_filters = "gen_random_uuid(), true, NULL, '{}', NULL, '{}', '{}', NULL, NULL, NULL, NULL"
+    with psycopg.connect(database.app_url) as connection:
+        for tenant, expected in ((str(ANOTHER_TENANT), 7), (str(DEFAULT_TENANT_ID), 14), ("", 0)):
+            connection.execute("SELECT set_config('app.tenant', %s, true)", (tenant,))
+            words = connection.execute(
+                f"SELECT count(*) FROM passages_by_words('vault', {open_filters}, 100)"
+            ).fetchone()
+            few = connection.execute(f"SELECT cardinality(few_passages({open_filters}, 100))").fetchone()
+            assert (words, few) == ((expected,), (expected,))
 
 
 @pytest.mark.parametrize("others", ["owner", "tenant"])
