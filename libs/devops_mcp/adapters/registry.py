@@ -21,6 +21,7 @@ OWN = (
     "devops_mcp.adapters.standard",
     "devops_mcp.adapters.cloudevents",
     "devops_mcp.adapters.sns",
+    "devops_mcp.adapters.sentry",
     "devops_mcp.adapters.prometheus",
     "devops_mcp.adapters.filesystem",
     "devops_mcp.adapters.gitlab",
