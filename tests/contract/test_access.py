@@ -50,6 +50,7 @@ MATRIX: Mapping[str, str] = {
     f"POST {CONTEXTS}/{{context_id}}/compact": "contexts:write",
     f"PUT {CONTEXTS}/{{context_id}}/items/{{position}}/pin": "contexts:write",
     f"DELETE {CONTEXTS}/{{context_id}}/items/{{position}}/pin": "contexts:write",
+    f"GET {CONTEXTS}/{{context_id}}/export": "contexts:read",
     f"PUT {CONTEXTS}/{{context_id}}/retention": "contexts:write",
     f"POST {CONTEXTS}/{{context_id}}/snapshots": "contexts:write",
     f"GET {CONTEXTS}/{{context_id}}/snapshots": "contexts:read",

@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 from uuid import UUID
 
-import orjson
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, RootModel, ValidationError
 
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.blobs import MAX_ATTACHMENT
@@ -73,6 +72,10 @@ class ItemLine(Model):
     created_at: datetime | None = None
 
 
+class ContextLine(RootModel[ContextHead | ItemLine]):
+    """A line of a context's file: first the head, then an item each."""
+
+
 class ContextCopyService:
     """Of contexts that the principal may read; the copies are its own."""
 
@@ -126,7 +129,7 @@ class ContextCopyService:
             await self._copy(tx, source.id, target.id, upto)
             return await visible(tx, principal, target.id)
 
-    async def export(self, principal: Principal, context_id: UUID) -> AsyncIterator[bytes]:
+    async def export(self, principal: Principal, context_id: UUID) -> AsyncIterator[ContextLine]:
         """The lines of the context's file, as it is now; what is appended meanwhile is left out. Raises `NotFound` at once."""
         context = await self._contexts.get(principal, context_id)
         return self._lines(principal, context)
@@ -151,8 +154,8 @@ class ContextCopyService:
                 await request_vectors(tx, passages)
         await tx.context_copies.finish(source, target, upto)
 
-    async def _lines(self, principal: Principal, context: Context) -> AsyncIterator[bytes]:
-        yield _line(ContextHead(title=context.title, metadata=context.metadata))
+    async def _lines(self, principal: Principal, context: Context) -> AsyncIterator[ContextLine]:
+        yield ContextLine(ContextHead(title=context.title, metadata=context.metadata))
         after = 0
         while after < context.item_count:
             limit = min(_PAGE, context.item_count - after)
@@ -160,7 +163,7 @@ class ContextCopyService:
             if not page.items:
                 return
             for item in page.items:
-                yield _line(await self._item_line(principal, item))
+                yield ContextLine(await self._item_line(principal, item))
             after = page.items[-1].position
 
     async def _item_line(self, principal: Principal, item: ContextItem) -> ItemLine:
@@ -219,10 +222,6 @@ async def _forking_point(
             f"the context ends at {source.item_count}", (Violation("position", "is behind the last item"),)
         )
     return source.item_count if position is None else position
-
-
-def _line(model: Model) -> bytes:
-    return orjson.dumps(model.model_dump(mode="json", exclude_none=True)) + b"\n"
 
 
 def _read(model: type[ModelT], raw: object, number: int) -> ModelT:

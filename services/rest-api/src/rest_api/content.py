@@ -2,7 +2,7 @@
 
 POST /api/v1/attachments?context_id=…&name=…[&text=…] appends the body as a file, with its `Content-Type`; the answer is the item.
 GET /api/v1/contexts/{context_id}/items/{position}/content gives the file back.
-GET /api/v1/contexts/{context_id}/export gives the context as JSON Lines, POST /api/v1/imports makes one of them.
+POST /api/v1/imports makes a context of the JSON Lines that its export gave.
 """
 
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 from pydantic import Field, JsonValue
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from devops_mcp.models.base import Model
@@ -22,11 +22,9 @@ from devops_mcp.operations.platform import Platform
 from devops_mcp.serving.authentication import principal_of
 from devops_mcp.serving.strict_json import loads
 from rest_api.endpoint import params_of
-from rest_api.routes.contexts import OneContext
 from rest_api.routes.memory import OneItem
 
 BINARY = "application/octet-stream"
-LINES = "application/x-ndjson"
 MAX_LINE = 40_000_000
 """Bytes: a file of the largest size, as base64."""
 
@@ -66,20 +64,12 @@ def content_routes(platform: Platform) -> list[Route]:
         }
         return Response(body, media_type=_safe(attachment.media_type), headers=headers)
 
-    async def export_context(request: Request) -> Response:
-        principal = await principal_of(request, platform.authenticator.authenticate)
-        wanted = params_of(OneContext, request)
-        lines = await platform.suite.copies.export(principal, wanted.context_id)
-        headers = {"Content-Disposition": f'attachment; filename="{wanted.context_id}.jsonl"'}
-        return StreamingResponse(lines, media_type=LINES, headers=headers)
-
     async def import_context(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
         context = await platform.suite.copies.take_in(principal, _lines(request.stream()))
         return Response(orjson.dumps(context.model_dump(mode="json")), 201, media_type="application/json")
 
     return [
-        Route("/api/v1/contexts/{context_id}/export", export_context, methods=["GET"]),
         Route("/api/v1/imports", import_context, methods=["POST"]),
         Route("/api/v1/attachments", attach_file, methods=["POST"]),
         Route("/api/v1/contexts/{context_id}/items/{position}/content", get_attachment, methods=["GET"]),

@@ -1,5 +1,6 @@
 """What is remembered, as those read it who have limited room: a context's window."""
 
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
@@ -8,6 +9,7 @@ from devops_mcp.models.base import Model
 from devops_mcp.models.contexts import Context, ContextSnapshot
 from devops_mcp.models.pages import MAX_PAGE, Page
 from devops_mcp.models.windows import Window, WindowRequest
+from devops_mcp.operations.context_copies import ContextLine
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, Nothing
 from rest_api.routes.contexts import OneContext
 
@@ -112,6 +114,11 @@ async def fork_context(call: Call[OneContext, ForkOf]) -> Context:
     )
 
 
+async def export_context(call: Call[OneContext, NoBody]) -> AsyncIterator[ContextLine]:
+    """Export a context as it is now, with its files: a head, then an item a line. `POST /api/v1/imports` takes the lines in again."""
+    return await call.platform.suite.copies.export(call.principal, call.params.context_id)
+
+
 _CONTEXT = "/api/v1/contexts/{context_id}"
 _PIN = f"{_CONTEXT}/items/{{position}}/pin"
 MEMORY: tuple[AnyEndpoint, ...] = (
@@ -167,6 +174,16 @@ MEMORY: tuple[AnyEndpoint, ...] = (
         body=ForkOf,
         status=201,
         errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        f"{_CONTEXT}/export",
+        TAG,
+        export_context,
+        ContextLine,
+        params=OneContext,
+        errors=(404,),
+        lines=True,
     ),
     Endpoint("PUT", _PIN, TAG, pin_context_item, Nothing, params=OneItem, status=204, errors=(404,)),
     Endpoint("DELETE", _PIN, TAG, unpin_context_item, Nothing, params=OneItem, status=204, errors=(404,)),
