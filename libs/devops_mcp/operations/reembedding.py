@@ -5,6 +5,7 @@ the next chunk behind the mark, and moves it on when the whole chunk has them; s
 killed leaves nothing but a chunk to be asked for again, of which only what is lacking is computed.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -27,6 +28,14 @@ CHECKED_AGAIN_AFTER = timedelta(days=1)
 """What was finished is gone through again, for passages whose message was given up meanwhile."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How many passages were asked for now, and whether there is more to do or to wait for."""
+
+    asked: int = 0
+    goes_on: bool = False
+
+
 class Reembedding:
     """Asks for the vectors that are lacking, a chunk a turn and choice."""
 
@@ -38,15 +47,16 @@ class Reembedding:
         self._chunk = chunk
         self._now = now
 
-    async def turn(self, tenant_id: UUID) -> int:
-        """How many passages were asked for now."""
+    async def turn(self, tenant_id: UUID) -> Turn:
+        """Ask for one chunk of each choice whose last one is there."""
         if self._models.default is None:
-            return 0
+            return Turn()
         async with self._database.transaction(tenant_id) as tx:
             rows = await self._aimed(tx)
             owners = tuple(row.owner_id for row in rows if row.owner_id != TENANT)
             under_way = await tx.embeddings.choices(lock_unfinished=True)
-            return sum([await self._step(tx, choice, owners) for choice in under_way])
+            asked = [await self._step(tx, choice, owners) for choice in under_way]
+        return Turn(sum(count or 0 for count in asked), any(count is not None for count in asked))
 
     async def _aimed(self, tx: Transaction) -> list[StoredChoice]:
         """The choices, each with the space that its model has now: the operator may have changed the models."""
@@ -61,7 +71,8 @@ class Reembedding:
         await tx.embeddings.begin_again(self._now() - CHECKED_AGAIN_AFTER)
         return rows
 
-    async def _step(self, tx: Transaction, choice: StoredChoice, owners: tuple[UUID, ...]) -> int:
+    async def _step(self, tx: Transaction, choice: StoredChoice, owners: tuple[UUID, ...]) -> int | None:
+        """How many passages were asked for; None: all are there."""
         now = self._now()
         whose = Whose(None, owners) if choice.owner_id == TENANT else Whose(choice.owner_id)
         lacking = await tx.passages.outside(
@@ -75,7 +86,7 @@ class Reembedding:
             lacking = await tx.passages.outside(choice.space, whose, after=choice.reached, limit=self._chunk)
             if not lacking:
                 await tx.embeddings.finish(choice.owner_id, now)
-                return 0
+                return None
             await tx.embeddings.advance(choice.owner_id, choice.reached, lacking[-1], now)
         await request_vectors(tx, lacking, batch=MESSAGE)
         return len(lacking)

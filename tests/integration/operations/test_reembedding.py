@@ -61,7 +61,7 @@ class Bench:
 
     async def turn(self, models: EmbeddingModels | None = None) -> int:
         again = Reembedding(self.database, models or self.models, chunk=CHUNK, now=lambda: self.now)
-        return await again.turn(DEFAULT_TENANT_ID)
+        return (await again.turn(DEFAULT_TENANT_ID)).asked
 
     async def requested(self) -> list[EmbeddingRequested]:
         async with self.database.relaying() as relay:

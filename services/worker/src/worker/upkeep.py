@@ -42,6 +42,8 @@ KEYS_KEPT = timedelta(days=90)
 CALLS_KEPT = timedelta(hours=24)
 """How long a call that is repeated under its key gets the answer of the first."""
 REEMBEDDING_TURN = timedelta(seconds=5)
+TURNS_OF_ALL = 6
+"""Every so many turns all tenants are looked at, in between those that have something under way."""
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
 _CHUNK = 5_000
 _CONTEXTS = 50
@@ -73,6 +75,8 @@ class Upkeep:
         self._seal = seal
         self._blobs = blobs or BlobStore(database)
         self._now = now
+        self._turns = 0
+        self._reembedded: set[UUID] = set()
         self._reembedding = Reembedding(database, models or EmbeddingModels(), now=now)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -125,9 +129,15 @@ class Upkeep:
 
     async def reembed(self) -> None:
         """Ask for vectors that passages lack of the model that is chosen for them."""
-        for tenant_id in await self._database.tenant_ids():
-            if count := await self._reembedding.turn(tenant_id):
-                log.info("vectors asked for", count=count, tenant_id=str(tenant_id))
+        if self._turns % TURNS_OF_ALL == 0:
+            self._reembedded = set(await self._database.tenant_ids())
+        self._turns += 1
+        for tenant_id in sorted(self._reembedded):
+            turn = await self._reembedding.turn(tenant_id)
+            if turn.asked:
+                log.info("vectors asked for", count=turn.asked, tenant_id=str(tenant_id))
+            if not turn.goes_on:
+                self._reembedded.discard(tenant_id)
 
     async def sweep_blobs(self) -> None:
         """Remove blobs that nothing refers to: those of deletions whose message was lost, and those a crash left behind."""
