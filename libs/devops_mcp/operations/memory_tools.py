@@ -1,10 +1,9 @@
 """The suite's tools over what is remembered: a context's window, and facts as of a time."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from devops_mcp.adapters.base import (
     Effect,
@@ -89,7 +88,7 @@ class FactListParams(ListParams):
         max_length=60,
         description="One of deployed, deployment, alert, build, change, head, scan, release, issue.",
     )
-    as_of: datetime | None = Field(default=None, description="What was so at this time; default now.")
+    as_of: AwareDatetime | None = Field(default=None, description="What was so at this time; default now.")
     before_event: UUID | None = Field(
         default=None, description="What was so right before this event, such as an alert."
     )

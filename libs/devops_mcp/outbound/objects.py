@@ -6,7 +6,7 @@ from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from devops_mcp.models.errors import ConfigurationError, Unavailable
 
@@ -72,6 +72,8 @@ def _translated(bucket: str) -> Iterator[None]:
         if code in _OURS:
             raise ConfigurationError(f"bucket {bucket} cannot be used: {code}") from error
         raise Unavailable(f"bucket {bucket} answered {code}") from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise ConfigurationError(f"bucket {bucket}: no credentials for S3: {error}") from error
     except (BotoCoreError, TimeoutError, OSError) as error:
         raise Unavailable(f"bucket {bucket} cannot be reached: {type(error).__name__}") from error
 

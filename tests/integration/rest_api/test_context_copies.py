@@ -131,28 +131,25 @@ HEAD = {"type": "context", "format": 1, "title": "x"}
 ITEM = {"type": "item", "kind": "note", "text": "x"}
 
 
-@pytest.mark.parametrize(
-    ("lines", "where"),
-    [
-        ([], "line 1"),
-        ([ITEM], "line 1"),
-        ([HEAD | {"format": 2}], "line 1"),
-        ([HEAD, ITEM, ITEM | {"kind": "colour"}], "line 3"),
-        ([HEAD, ITEM, ITEM | {"owner_id": str(new_id())}], "line 3"),
-        ([HEAD, *[ITEM] * 120, ITEM | {"covers_from": 1, "covers_to": 121}], "line 122"),
-        ([HEAD, ITEM | {"file": {"name": "../x", "media_type": "a/b", "data": ""}}], "line 2"),
-        ([HEAD, ITEM | {"file": {"name": "x", "media_type": "a/b", "data": "!"}}], "base64"),
-    ],
-)
-async def test_a_file_that_is_wrong_is_refused_by_its_line_and_leaves_nothing(
-    database, settings, lines, where
-):
+WRONG: list[tuple[list[dict], str]] = [
+    ([], "line 1"),
+    ([ITEM], "line 1"),
+    ([HEAD | {"format": 2}], "line 1"),
+    ([HEAD, ITEM, ITEM | {"kind": "colour"}], "line 3"),
+    ([HEAD, ITEM, ITEM | {"owner_id": str(new_id())}], "line 3"),
+    ([HEAD, *[ITEM] * 120, ITEM | {"covers_from": 1, "covers_to": 121}], "line 122"),
+    ([HEAD, ITEM | {"file": {"name": "../x", "media_type": "a/b", "data": ""}}], "line 2"),
+    ([HEAD, ITEM | {"file": {"name": "x", "media_type": "a/b", "data": "!"}}], "base64"),
+]
+
+
+async def test_a_file_that_is_wrong_is_refused_by_its_line_and_leaves_nothing(database, settings):
     async with a_caller(database, settings) as rest:
-        answer = await take_in(rest, lines)
-        left = (await rest("GET", "/api/v1/contexts")).json()["items"]
-    assert answer.status_code == 422
-    assert where in answer.json()["detail"]
-    assert left == []
+        for lines, where in WRONG:
+            answer = await take_in(rest, lines)
+            assert answer.status_code == 422
+            assert where in answer.json()["detail"]
+        assert (await rest("GET", "/api/v1/contexts")).json()["items"] == []
 
 
 async def test_anothers_context_is_not_copied_by_any_way(database, settings):
