@@ -114,6 +114,13 @@ MATRIX: Mapping[str, str] = {
 }
 """What a caller needs: `a + b` both, `a | b` one of them."""
 
+OF_FILES: Mapping[str, str] = {
+    "POST /api/v1/attachments": "contexts:write",
+    f"GET {CONTEXTS}/{{context_id}}/items/{{position}}/content": "contexts:read",
+    "POST /api/v1/imports": "contexts:write",
+}
+"""Routes beside the document, for what is no JSON."""
+
 OPEN_ROUTES = {
     "/health/live",
     "/health/ready",
@@ -257,6 +264,34 @@ async def test_every_route_lets_in_exactly_the_roles_that_it_is_meant_for(databa
             by_url = await front(None, endpoint.method, f"{path}?api_key={front.keys['owner']}", body)
             if (nobody.status_code, by_url.status_code) != (401, 401):
                 wrong.append(("nobody", route_name(endpoint), nobody.status_code, by_url.status_code))
+    assert wrong == []
+
+
+async def test_every_route_of_files_lets_in_the_roles_that_it_is_meant_for_and_no_stranger(
+    database, settings
+):
+    """A18, T01"""
+    wrong = []
+    async with a_front(database, settings) as front:
+        ids, absent = await make_everything(database, settings, front), absent_ids()
+        before = belongings(database)
+        for route, needed in OF_FILES.items():
+            method, _, path = route.partition(" ")
+            query = "?name=x&context_id={context_id}" if path.endswith("attachments") else ""
+            for who in (POWERLESS, *BUILT_IN):
+                answer = await front(who, method, filled(path + query, absent))
+                if (answer.status_code != 403) is not allowed(needed, who) or answer.status_code in (
+                    401,
+                    500,
+                ):
+                    wrong.append((who, route, answer.status_code))
+            theirs = await front("stranger", method, filled(path + query, ids))
+            nothing = await front("stranger", method, filled(path + query, absent))
+            if as_seen(theirs, ids) != as_seen(nothing, absent):
+                wrong.append(("differs", route, theirs.text[:200], nothing.text[:200]))
+            if (await front(None, method, filled(path + query, ids))).status_code != 401:
+                wrong.append(("nobody", route))
+        assert belongings(database) == before
     assert wrong == []
 
 
@@ -415,6 +450,7 @@ async def test_no_route_of_a_service_is_open_that_is_not_meant_to_be(database, s
         open_mcp_app(settings, Metrics(), stop) as mcp,
     ):
         documented = {endpoint.path for endpoint in ENDPOINTS}
+        documented |= {route.partition(" ")[2] for route in OF_FILES}
         for surface in (rest, mcp):
             transport = httpx2.ASGITransport(app=surface)
             async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
@@ -426,6 +462,7 @@ async def test_no_route_of_a_service_is_open_that_is_not_meant_to_be(database, s
                         continue  # tests/integration/mcp_server/test_websocket_access.py
                     for method in route.methods or ():
                         path = re.sub(r"{\w+(:path)?}", "x", re.sub(r"{\w+:uuid}", str(new_id()), route.path))
+                        assert surface is mcp, f"{method} {route.path} has no entry in this file"
                         answer = await http.request(method, path, json={})
                         assert answer.status_code == 401, (method, route.path, answer.status_code)
         stop.set()

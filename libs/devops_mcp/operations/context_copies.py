@@ -136,6 +136,7 @@ class ContextCopyService:
 
     async def take_in(self, principal: Principal, lines: AsyncIterator[JsonValue]) -> Context:
         """A new context from the lines of a file. Raises `InvalidInput`, naming the line, and then there is none."""
+        require(principal, WRITE)
         head = _read(ContextHead, await anext(lines, None), 1)
         context = await self._contexts.create(principal, head.title, head.metadata)
         try:

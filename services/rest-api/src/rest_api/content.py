@@ -21,7 +21,7 @@ from devops_mcp.operations.contexts import Upload
 from devops_mcp.operations.platform import Platform
 from devops_mcp.serving.authentication import principal_of
 from devops_mcp.serving.strict_json import loads
-from rest_api.endpoint import params_of
+from rest_api.endpoint import denials_recorded, params_of
 from rest_api.routes.memory import OneItem
 
 BINARY = "application/octet-stream"
@@ -43,20 +43,22 @@ def content_routes(platform: Platform) -> list[Route]:
     async def attach_file(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
         wanted = params_of(AttachmentOf, request)
-        item = await platform.suite.contexts.attach(
-            principal,
-            wanted.context_id,
-            Upload(wanted.name, request.headers.get("content-type", BINARY)[:200], await request.body()),
-            wanted.text,
-        )
+        async with denials_recorded(platform, principal, "attach_file", request):
+            item = await platform.suite.contexts.attach(
+                principal,
+                wanted.context_id,
+                Upload(wanted.name, request.headers.get("content-type", BINARY)[:200], await request.body()),
+                wanted.text,
+            )
         return Response(item.model_dump_json(), 201, media_type="application/json")
 
     async def get_attachment(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
         wanted = params_of(OneItem, request)
-        attachment, body = await platform.suite.contexts.attachment(
-            principal, wanted.context_id, wanted.position
-        )
+        async with denials_recorded(platform, principal, "get_attachment", request):
+            attachment, body = await platform.suite.contexts.attachment(
+                principal, wanted.context_id, wanted.position
+            )
         # Never shown by a browser as a page of ours, whatever its sender calls it; the surface adds `nosniff`.
         headers = {
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(attachment.name, safe='')}",
@@ -66,7 +68,8 @@ def content_routes(platform: Platform) -> list[Route]:
 
     async def import_context(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
-        context = await platform.suite.copies.take_in(principal, _lines(request.stream()))
+        async with denials_recorded(platform, principal, "import_context", request):
+            context = await platform.suite.copies.take_in(principal, _lines(request.stream()))
         return Response(orjson.dumps(context.model_dump(mode="json")), 201, media_type="application/json")
 
     return [

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 from uuid import UUID
@@ -116,13 +117,8 @@ def _serving(endpoint: AnyEndpoint, platform: Platform) -> Serve:
         principal = await principal_of(request, platform.authenticator.authenticate)
         params = params_of(endpoint.params, request)
         body = await _body(endpoint, request)
-        try:
+        async with denials_recorded(platform, principal, endpoint.handle.__name__, request):
             reply = await endpoint.handle(Call(platform, principal, params, body))
-        except Forbidden as error:
-            if not error.recorded:
-                action = endpoint.handle.__name__
-                await platform.audit.record(refused(principal, action, request.url.path[:300]))
-            raise
         if isinstance(reply, AsyncIterator):
             return StreamingResponse(_lines(reply), endpoint.status, media_type=LINES)
         if endpoint.status == 204:
@@ -131,6 +127,19 @@ def _serving(endpoint: AnyEndpoint, platform: Platform) -> Serve:
         return Response(reply.model_dump_json(), endpoint.status, media_type="application/json")
 
     return serve
+
+
+@asynccontextmanager
+async def denials_recorded(
+    platform: Platform, principal: Principal, action: str, request: Request
+) -> AsyncIterator[None]:
+    """Leave a record of what the principal is refused within the block, unless there is one."""
+    try:
+        yield
+    except Forbidden as error:
+        if not error.recorded:
+            await platform.audit.record(refused(principal, action, request.url.path[:300]))
+        raise
 
 
 async def _lines(items: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:
