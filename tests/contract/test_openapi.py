@@ -18,7 +18,7 @@ from support.services import new_key, running_rest, settings_for
 
 DOCUMENT = document(ENDPOINTS)
 NOT_IN_THE_DOCUMENT = re.compile(
-    r"/(webhooks/|health|metrics|openapi\.json|docs)|/api/v1/(attachments|imports)|/api/v1/contexts/[^/]*/(items/.*/content|export)"
+    r"/(webhooks/|health|metrics|openapi\.json|docs)|/api/v1/(attachments|imports)|/api/v1/contexts/[^/]*/items/.*/content"
 )
 """For vendors, operators and readers; and files, which are no JSON."""
 
