@@ -18,4 +18,4 @@ def new_id() -> UUID:
 
 def first_id_at(moment: datetime) -> UUID:
     """Before every UUIDv7 that was made at `moment` or later, after every earlier one."""
-    return UUID(int=int(moment.timestamp() * 1_000) << 80)
+    return UUID(int=max(int(moment.timestamp() * 1_000), 0) << 80)

@@ -4,12 +4,14 @@ from uuid import UUID
 
 from devops_mcp.events.model import Event
 from devops_mcp.models.errors import NotFound
+from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.repositories.database import Database
 
 READ = "events:read"
+ANY = EventsWanted()
 
 
 class EventLog:
@@ -21,19 +23,15 @@ class EventLog:
     async def page(
         self,
         principal: Principal,
+        wanted: EventsWanted = ANY,
         *,
-        system: str | None = None,
-        subject: str | None = None,
-        type_: str | None = None,
         cursor: UUID | None = None,
         limit: int = 20,
     ) -> Page[Event]:
         """Events, newest first."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.events.page(
-                system=system, subject=subject, type_=type_, before=cursor, limit=limit + 1
-            )
+            found = await tx.events.page(wanted, before=cursor, limit=limit + 1)
         more = str(found[limit - 1].event.id) if len(found) > limit else None
         return Page(items=tuple(stored.event for stored in found[:limit]), next_cursor=more)
 

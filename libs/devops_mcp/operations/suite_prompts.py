@@ -9,6 +9,7 @@ from devops_mcp.adapters.base import Prompt, PromptArgument, PromptMessage
 from devops_mcp.models.content import Text
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, PlatformError, Violation
+from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.operations.suite_tools import Desk
 
 _LATEST = 100
@@ -112,7 +113,7 @@ async def subjects(desk: Desk, begun: str) -> Sequence[str]:
 
 async def alerts(desk: Desk, begun: str) -> Sequence[str]:
     """Titles of the latest alerts."""
-    page = await desk.suite.events.page(desk.principal, type_="alert.fired", limit=_LATEST)
+    page = await desk.suite.events.page(desk.principal, EventsWanted(type="alert.fired"), limit=_LATEST)
     wanted = begun.lower()
     return [title for title in dict.fromkeys(e.title for e in page.items) if wanted in title.lower()]
 

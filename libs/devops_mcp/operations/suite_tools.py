@@ -22,6 +22,7 @@ from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.contexts import ContextService, context_uri
@@ -110,10 +111,8 @@ class ContextItems(Listing[ContextItemView]):
     context: ContextView
 
 
-class EventListParams(ListParams):
-    system: str | None = Field(default=None, max_length=40, description="Such as `github`.")
-    subject: str | None = Field(default=None, max_length=300, description="Such as `acme/shop`.")
-    type: str | None = Field(default=None, max_length=60, description="Such as `build.finished`.")
+class EventListParams(EventsWanted, ListParams):
+    pass
 
 
 class EventView(Model):
@@ -225,9 +224,7 @@ async def event_list(desk: Desk, params: EventListParams) -> Listing[EventView]:
     """List what happened in the DevOps systems (changes, builds, deployments, alerts), newest first."""
     page = await desk.suite.events.page(
         desk.principal,
-        system=params.system,
-        subject=params.subject,
-        type_=params.type,
+        EventsWanted(**params.model_dump(include=set(EventsWanted.model_fields))),
         cursor=as_uuid(params.cursor),
         limit=params.limit,
     )

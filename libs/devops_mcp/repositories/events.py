@@ -14,7 +14,10 @@ from devops_mcp.events.messages import MESSAGE, EventReceived
 from devops_mcp.events.model import EVENT, Event
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import OWN_SYSTEM
-from devops_mcp.models.ids import new_id
+from devops_mcp.models.event_queries import EventsWanted
+from devops_mcp.models.ids import first_id_at, new_id
+
+_FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,26 +168,30 @@ class Events:
             return None
         return cast("UUID", row[1]) if row[0] is None else bytes(row[0])
 
-    async def page(
-        self, *, system: str | None, subject: str | None, type_: str | None, before: UUID | None, limit: int
-    ) -> list[StoredEvent]:
-        """Events, newest first, older than `before`, of this system, subject and type; None: any, of our own only where named."""
+    async def page(self, wanted: EventsWanted, *, before: UUID | None, limit: int) -> list[StoredEvent]:
+        """Events, newest first, older than `before`. A range of time is one of ids, so months outside it are not looked at."""
+        first = first_id_at(wanted.since) if wanted.since else _FIRST_ID
+        ends = [id_ for id_ in (before, first_id_at(wanted.until) if wanted.until else None) if id_]
         cursor = await self._connection.execute(
             """
             SELECT event::text, trace, received_at, processed_at FROM events
-            WHERE (%(system)s::text IS NULL OR system = %(system)s) AND (%(subject)s::text IS NULL OR subject = %(subject)s)
-                AND (%(type)s::text IS NULL OR type = %(type)s)
-                AND (%(system)s::text IS NOT NULL OR %(type)s::text IS NOT NULL OR system <> %(own)s)
-                AND (%(before)s::uuid IS NULL OR id < %(before)s)
+            WHERE id >= %(first)s AND id < %(end)s
+                AND (%(system)s::text IS NULL OR system = %(system)s) AND (%(source)s::text IS NULL OR source = %(source)s)
+                AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(type)s::text IS NULL OR type = %(type)s)
+                AND (%(begins)s::text IS NULL OR starts_with(type, %(begins)s))
+                AND (%(with_our_own)s OR system <> %(own)s)
             ORDER BY id DESC LIMIT %(limit)s
             """,
             {
-                "system": system,
-                "subject": subject,
-                "type": type_,
-                "before": before,
-                "limit": limit,
+                "first": first,
+                "end": min(ends, default=_LAST_ID),
+                "system": wanted.system,
+                "source": wanted.source,
+                "subject": wanted.subject,
+                **_type_terms(wanted.type),
+                "with_our_own": wanted.with_our_own,
                 "own": OWN_SYSTEM,
+                "limit": limit,
             },
         )
         return [_stored(row) for row in await cursor.fetchall()]
@@ -208,6 +215,13 @@ class Events:
         await self._connection.execute(
             "UPDATE events SET processed_at = clock_timestamp() WHERE id = ANY(%s)", (list(event_ids),)
         )
+
+
+def _type_terms(type_: str | None) -> dict[str, str | None]:
+    """The type as a whole, or what it begins with."""
+    if type_ is not None and type_.endswith("*"):
+        return {"type": None, "begins": type_.removesuffix("*")}
+    return {"type": type_, "begins": None}
 
 
 def _written(deliveries: Sequence[Acceptance]) -> str:

@@ -257,7 +257,9 @@ def _template(scope: Scope) -> str:
     """The route's template, below the mounts it was found in: a path would be a label without bound."""
     route: Any = scope.get("route")
     path = getattr(route, "path", None)
-    return f"{scope.get('root_path', '')}{path}" if path is not None else _UNMATCHED
+    if path is None:
+        return _UNMATCHED
+    return f"{scope.get('root_path', '')}{path}".replace(":uuid}", "}")
 
 
 def _outcome(status: int | None) -> str:

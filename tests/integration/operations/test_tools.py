@@ -37,6 +37,7 @@ from devops_mcp.models.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
@@ -238,8 +239,8 @@ async def test_a_call_of_a_systems_tool_is_published_once_and_one_of_the_suites_
         await world.call("tools_describe", names=["box_thing_put"])
     async with open_database(database.worker_url, pool_size=1, application="test") as opened:
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
-            stored = await tx.events.page(system=OWN_SYSTEM, subject=None, type_=None, before=None, limit=10)
-            unasked = await tx.events.page(system=None, subject=None, type_=None, before=None, limit=10)
+            stored = await tx.events.page(EventsWanted(system=OWN_SYSTEM), before=None, limit=10)
+            unasked = await tx.events.page(EventsWanted(), before=None, limit=10)
             records = {record.id: record for record in await tx.audit.latest(10)}
             listed, put = (one.event for one in stored)
             await tx.events.publish([put], [None])  # as when the commit was not heard of

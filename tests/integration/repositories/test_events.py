@@ -1,10 +1,15 @@
 """Accepting events, against PostgreSQL."""
 
 import asyncio
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
+
+import psycopg
 
 from devops_mcp.events.model import ActivityRecorded
-from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.base import utc_now
+from devops_mcp.models.event_queries import EventsWanted
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, first_id_at, new_id
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.events import Acceptance
 
@@ -68,7 +73,7 @@ async def test_events_of_a_subject_come_newest_first(database):
             await accept(opened, event, f"id:{event.id}")
         async with opened.transaction(TENANT) as tx:
             page = await tx.events.page(
-                system="github", subject="acme/shop", type_=None, before=None, limit=10
+                EventsWanted(system="github", subject="acme/shop"), before=None, limit=10
             )
     assert [stored.event.id for stored in page] == [events[2].id, events[0].id]
 
@@ -93,3 +98,38 @@ async def test_deliveries_stored_together_keep_their_own_bytes_and_fates(databas
             assert await relay.pending() == 4
     assert [(one.event, one.trace) for one in stored] == [(e, f"trace-{n}") for n, e in enumerate(fresh)]
     assert kept == payloads
+
+
+async def test_events_are_found_by_each_thing_that_may_be_named_and_in_a_range_of_time(database):
+    events = [an_event(f"acme/{n}") for n in range(3)]
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        for event in events:
+            await accept(opened, event, f"id:{event.id}")
+
+        async def found(**wanted: object) -> list[int]:
+            async with opened.transaction(TENANT) as tx:
+                page = await tx.events.page(EventsWanted.model_validate(wanted), before=None, limit=10)
+            return [events.index(stored.event) for stored in page]
+
+        now = utc_now()
+        assert await found() == [2, 1, 0]
+        assert await found(source="github") == [2, 1, 0]
+        assert await found(source="another") == []
+        assert await found(type="activity.*", subject="acme/1") == [1]
+        assert await found(type="activity") == []
+        assert await found(type="alert.*") == []
+        assert await found(since=now - timedelta(hours=1), until=now + timedelta(hours=1)) == [2, 1, 0]
+        assert await found(since=now + timedelta(hours=1)) == []
+        assert await found(until=now - timedelta(hours=1)) == []
+        assert await found(since=datetime(1814, 10, 10, tzinfo=UTC)) == [2, 1, 0]
+
+
+async def test_a_range_of_time_is_looked_for_in_its_months_only(database):
+    wanted = EventsWanted(since=utc_now(), until=utc_now() + timedelta(minutes=1))
+    with psycopg.connect(database.superuser_url) as connection:
+        plan = connection.execute(
+            "EXPLAIN SELECT FROM events WHERE id >= %s AND id < %s ORDER BY id DESC LIMIT 10",
+            (first_id_at(wanted.since), first_id_at(wanted.until)),
+        ).fetchall()
+    months = {word for (line,) in plan for word in line.split() if re.fullmatch(r"events_\d{4}_\d{2}", word)}
+    assert len(months) == 1

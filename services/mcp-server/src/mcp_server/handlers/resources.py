@@ -15,6 +15,7 @@ from devops_mcp.adapters.base import Resource
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.content import Document
 from devops_mcp.models.errors import Forbidden, InvalidInput, NotFound, PlatformError
+from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.passages import MAX_QUERY, Question
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_resources import AdapterResources
@@ -139,9 +140,8 @@ class ResourceHandlers:
         if template not in {own.uri_template for own in TEMPLATES}:
             return None
         if name in ("system", "subject"):
-            events = await self._suite.events.page(
-                principal, system=known.get("system") if name == "subject" else None, limit=COMPLETED_FROM
-            )
+            wanted = EventsWanted(system=known.get("system") if name == "subject" else None)
+            events = await self._suite.events.page(principal, wanted, limit=COMPLETED_FROM)
             values = [event.system if name == "system" else event.subject for event in events.items]
         elif name == "context_id":
             contexts = await self._suite.contexts.page(principal, cursor=None, limit=COMPLETED_FROM)
@@ -214,9 +214,8 @@ class ResourceHandlers:
             event = await self._suite.events.get(principal, event_id)
             return _json(view_of_event(event).model_dump(mode="json"))
         system, _, subject = rest.partition("/")
-        page = await self._suite.events.page(
-            principal, system=system or None, subject=subject or None, limit=LATEST
-        )
+        wanted = EventsWanted(system=system or None, subject=subject or None)
+        page = await self._suite.events.page(principal, wanted, limit=LATEST)
         return _json({"items": [view_of_event(event).model_dump(mode="json") for event in page.items]})
 
     async def _search(self, principal: Principal, query: str) -> str:

@@ -5,6 +5,7 @@ from uuid import UUID
 from pydantic import Field
 
 from devops_mcp.models.base import Model
+from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.pages import MAX_PAGE, Page
 from devops_mcp.operations.suite_tools import EventView, view_of_event
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody
@@ -12,12 +13,9 @@ from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody
 TAG = "events"
 
 
-class EventPage(Model):
-    """A page of events, newest first, of this system, subject and type. `cursor` is `next_cursor` of the page before."""
+class EventPage(EventsWanted):
+    """A page of events, newest first. `cursor` is `next_cursor` of the page before."""
 
-    system: str | None = Field(default=None, max_length=40)
-    subject: str | None = Field(default=None, max_length=300)
-    type: str | None = Field(default=None, max_length=60)
     cursor: UUID | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
@@ -31,9 +29,7 @@ async def list_events(call: Call[EventPage, NoBody]) -> Page[EventView]:
     params = call.params
     page = await call.platform.suite.events.page(
         call.principal,
-        system=params.system,
-        subject=params.subject,
-        type_=params.type,
+        EventsWanted(**params.model_dump(include=set(EventsWanted.model_fields))),
         cursor=params.cursor,
         limit=params.limit,
     )
