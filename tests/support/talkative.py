@@ -20,7 +20,7 @@ from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import ServerSettings
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
-from devops_mcp.models.principals import ApiKey, PrincipalKind
+from devops_mcp.models.principals import FoundKey, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.serving.server import listening
 from devops_mcp.serving.surface import Surface
@@ -100,10 +100,10 @@ async def replica(redis_url: str, talkative: Talkative, **times: float) -> Async
                 stop.set()
 
 
-async def _find(prefix: str) -> list[ApiKey]:
+async def _find(prefix: str) -> list[FoundKey]:
     parts = parse_key(KEY)
     assert parts is not None
-    key = ApiKey(
+    key = FoundKey(
         id=UUID(int=1),
         tenant_id=DEFAULT_TENANT_ID,
         prefix=parts.prefix,
