@@ -1,13 +1,14 @@
 """API keys of a tenant: made, listed, rotated and revoked; a secret is shown once."""
 
 from datetime import datetime, timedelta
+from typing import Annotated, TypeAlias
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key, with_new_secret
 from devops_mcp.models.accounts import Grants, RoleNames
-from devops_mcp.models.base import Clock, JsonObject, Model, utc_now
+from devops_mcp.models.base import Clock, JsonObject, Model, Moment, utc_now
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
@@ -22,14 +23,21 @@ WRITE = "api_keys:write"
 OWN = "api_keys:own"
 
 
+Toolset: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+
+
 class NewApiKey(Model):
-    """`personal` makes it the caller's own: it acts for that user, never does more than the user may, and ends with the user."""
+    """`personal` makes it the caller's own: it acts for that user, never does more than the user may, and ends with the user.
+
+    `toolsets` are the systems whose tools its MCP connections list at once, or `all`.
+    """
 
     name: str = Field(min_length=1, max_length=200)
     kind: PrincipalKind = PrincipalKind.SERVICE
     roles: RoleNames = ()
     grants: Grants = ()
-    expires_at: AwareDatetime | None = None
+    toolsets: tuple[Toolset, ...] = Field(default=(), max_length=20)
+    expires_at: Moment | None = None
     personal: bool = False
 
 
@@ -42,6 +50,7 @@ class ApiKeyView(Model):
     kind: PrincipalKind
     roles: tuple[str, ...]
     grants: tuple[str, ...]
+    toolsets: tuple[str, ...]
     user_id: UUID | None
     created_at: datetime
     expires_at: datetime | None
@@ -173,6 +182,7 @@ class ApiKeyService:
             name=draft.name,
             roles=draft.roles,
             grants=draft.grants,
+            toolsets=draft.toolsets,
             user_id=principal.user_id if draft.personal else None,
             created_at=self._now(),
             expires_at=draft.expires_at,
@@ -189,7 +199,7 @@ def _shown(key: ApiKey, text: str) -> ApiKeyWithSecret:
 
 def _about(key: ApiKey) -> JsonObject:
     about: JsonObject = key.model_dump(
-        mode="json", include={"prefix", "name", "kind", "roles", "grants", "user_id", "expires_at"}
+        mode="json", include={"prefix", "name", "kind", "roles", "grants", "toolsets", "user_id", "expires_at"}
     )
     return about
 

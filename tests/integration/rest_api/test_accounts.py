@@ -112,13 +112,15 @@ async def test_a_role_and_a_suspension_count_within_five_seconds(database, setti
 async def test_a_key_is_rotated_under_its_id_and_ends_when_it_is_revoked(database, settings):
     async with a_front(database, settings) as caller:
         root = caller()
-        made = (await root("POST", KEYS, json={"name": "ci", "roles": ["viewer"]})).json()
+        draft = {"name": "ci", "roles": ["viewer"], "toolsets": ["github"]}
+        made = (await root("POST", KEYS, json=draft)).json()
         one = f"{KEYS}/{made['id']}"
         rotated = (await root("POST", f"{one}/rotate", json={"grace_minutes": 5})).json()
         for key in (made["key"], rotated["key"]):
             assert (await caller(key)("GET", ME)).json()["id"] == made["id"]
         shown = await root("GET", one)
         assert "key" not in shown.json()
+        assert shown.json()["toolsets"] == ["github"]
         assert (await root("DELETE", one)).status_code == 204
         for key in (made["key"], rotated["key"]):
             assert await until(lambda key=key: caller(key)("GET", ME), 401) < EFFECT_WITHIN_S
