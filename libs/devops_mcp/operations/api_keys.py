@@ -199,7 +199,8 @@ def _shown(key: ApiKey, text: str) -> ApiKeyWithSecret:
 
 def _about(key: ApiKey) -> JsonObject:
     about: JsonObject = key.model_dump(
-        mode="json", include={"prefix", "name", "kind", "roles", "grants", "toolsets", "user_id", "expires_at"}
+        mode="json",
+        include={"prefix", "name", "kind", "roles", "grants", "toolsets", "user_id", "expires_at"},
     )
     return about
 

@@ -21,7 +21,8 @@ from devops_mcp.operations.tasks import tell_of_task
 from devops_mcp.operations.tools import ToolService
 from devops_mcp.repositories.database import Database
 
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=15)
+"""Shorter than what is left of a message's visibility timeout when its worker dies: who is given it next must find the task free."""
 HEARTBEAT_S = 2.0
 """Also how soon a running task learns that it was cancelled."""
 MAX_ATTEMPTS = 5
