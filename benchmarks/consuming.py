@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.measure import Row, Series
@@ -126,12 +127,21 @@ async def _opened(world: World) -> AsyncIterator[_Bench]:
     addresses, prefix = world.suite.addresses, f"bench-{uuid4().hex[:8]}-"
     await create_queues(addresses["sqs"], prefix=prefix, specs=QUEUES)
     async with (
-        open_database(addresses["postgres"], pool_size=20, application="bench") as database,
+        open_database(_as_the_worker(world), pool_size=20, application="bench") as database,
         open_redis(addresses["redis"], command_timeout_s=2) as redis,
         open_queues(endpoint_url=addresses["sqs"], region="us-east-1", prefix=prefix) as queues,
     ):
         relay = OutboxRelay(database, queues, Metrics())
         yield _Bench(database, queues[QueueName.EVENTS], relay, Notices(redis, Metrics()))
+
+
+def _as_the_worker(world: World) -> str:
+    """The database as the worker's own role sees it: without its row security queries have other plans."""
+    environment = Path(f"/proc/{world.suite.pids['worker']}/environ").read_bytes().split(b"\0")
+    [url] = [
+        entry.partition(b"=")[2] for entry in environment if entry.startswith(b"DEVOPS_MCP_DATABASE_URL=")
+    ]
+    return url.decode()
 
 
 def _acceptance(number: int) -> Acceptance:

@@ -103,10 +103,11 @@ class Facts:
                 ), k.first) AS first
                 FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[]) AS k (subject, predicate, qualifier, first)
             ), ordered AS (
-                SELECT f.id, lead(f.valid_from) OVER line AS next
-                FROM lines AS l JOIN facts AS f
-                    ON f.subject = l.subject AND f.predicate = l.predicate AND f.qualifier = l.qualifier AND f.valid_from >= l.first
-                WINDOW line AS (PARTITION BY f.subject, f.predicate, f.qualifier ORDER BY f.valid_from, f.event_id)
+                SELECT of_line.id, of_line.next FROM lines AS l CROSS JOIN LATERAL (
+                    -- Line by line through the index: a join would read every fact of the tenant.
+                    SELECT f.id, lead(f.valid_from) OVER (ORDER BY f.valid_from, f.event_id) AS next FROM facts AS f
+                    WHERE f.subject = l.subject AND f.predicate = l.predicate AND f.qualifier = l.qualifier AND f.valid_from >= l.first
+                ) AS of_line
             )
             UPDATE facts AS f SET valid_until = o.next FROM ordered AS o WHERE f.id = o.id AND f.valid_until IS DISTINCT FROM o.next
             """,
