@@ -16,7 +16,7 @@ IDLE = 1_000
 SILENT = 200
 ASKED = 60
 MAX_GROWTH_MIB = 160
-ANSWERED_WITHIN_S = 2.0
+ANSWERED_WITHIN_S = 5.0
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -75,7 +75,7 @@ async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(datab
         for number in range(100):
             begun = time.monotonic()
             await polite.send(listing(number))
-            await asyncio.wait_for(polite.recv(), 10)
+            await asyncio.wait_for(polite.recv(), 30)
             slowest = max(slowest, time.monotonic() - begun)
         grown = resident_mib(server.pid) - before
         for ws in silent:

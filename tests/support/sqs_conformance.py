@@ -299,7 +299,7 @@ class SqsConformance:
 
         assert await queue.receive(wait_s=1) == []
 
-        assert 0.9 < time.monotonic() - started < 3
+        assert 0.9 < time.monotonic() - started < 10
 
     async def test_a_send_wakes_a_long_poll(self, sqs: Sqs):
         queue = await sqs.queue()
@@ -308,7 +308,7 @@ class SqsConformance:
 
         await queue.send("x")
 
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert (await waiting)["Body"] == "x"
 
     async def test_a_delayed_message_wakes_a_long_poll_when_its_time_has_come(self, sqs: Sqs):
@@ -319,7 +319,7 @@ class SqsConformance:
 
         await queue.receive_one()
 
-        assert 0.9 < time.monotonic() - started < 5
+        assert 0.9 < time.monotonic() - started < 10
 
     async def test_a_queues_own_delay_holds_unless_a_message_says_otherwise(self, sqs: Sqs):
         queue = await sqs.queue(DelaySeconds=1)

@@ -1,5 +1,6 @@
 """From a request's headers to its principal."""
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -42,6 +43,7 @@ class Authenticator:
         self._now = now
         self._monotonic = monotonic
         self._remembered: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._looked_up: dict[bytes, asyncio.Task[Principal]] = {}
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """The caller; `headers` has lower-case names. Raises `Unauthenticated`, or `Unavailable` when keys cannot be looked up."""
@@ -52,23 +54,32 @@ class Authenticator:
 
     async def principal_of(self, key: str) -> Principal:
         """The owner of an API key; raises as `authenticate` does."""
-        digest = hash_secret(key)
-        known = self._remembered.get(digest)
-        if known is not None and self._monotonic() < known[0]:
-            return known[1]
-        principal = await self._look_up(key)
-        self._remember(digest, principal)
-        return principal
+        return await self._known(hash_secret(key), lambda: self._look_up(key))
 
     async def _of_password(self, username: str, password: str) -> Principal:
-        assert self._basic is not None
+        basic = self._basic
+        assert basic is not None
         digest = hmac.digest(self._memory_key, f"{username}\0{password}".encode("utf-8", "replace"), "sha256")
+        return await self._known(digest, lambda: basic(username, SecretStr(password)))
+
+    async def _known(self, digest: bytes, find: Callable[[], Awaitable[Principal]]) -> Principal:
+        """Whom the credential with this digest belongs to. However many ask for it at once, it is looked up once."""
         known = self._remembered.get(digest)
         if known is not None and self._monotonic() < known[0]:
             return known[1]
-        principal = await self._basic(username, SecretStr(password))
-        self._remember(digest, principal)
-        return principal
+        finding = self._looked_up.get(digest)
+        if finding is None:
+            finding = self._looked_up[digest] = asyncio.create_task(self._find(digest, find))
+            finding.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(finding)
+
+    async def _find(self, digest: bytes, find: Callable[[], Awaitable[Principal]]) -> Principal:
+        try:
+            principal = await find()
+            self._remember(digest, principal)
+            return principal
+        finally:
+            del self._looked_up[digest]
 
     async def _look_up(self, key: str) -> Principal:
         parts = parse_key(key)

@@ -1,6 +1,7 @@
 """What the three services do alike: read settings, start logs and traces, serve until told to stop."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -41,4 +42,7 @@ async def _serve(settings: Settings, listens: ServerSettings, open_app: OpenApp)
     metrics = Metrics()
     stop = asyncio.Event()
     async with open_app(settings, metrics, stop) as app:
+        # What is there now stays to the end: no collection, which holds up everybody, need look at it again.
+        gc.collect()
+        gc.freeze()
         await serve(app, listens, stop=stop, count=metrics.connection_refused)

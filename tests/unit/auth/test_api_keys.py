@@ -1,5 +1,6 @@
 """API keys (cases A10)."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -91,6 +92,39 @@ async def test_a_key_found_is_believed_for_moments_and_then_looked_up_again():
     keys.time_s = REMEMBERED_S
     with pytest.raises(Unauthenticated):
         await authenticator.authenticate({"x-api-key": KEY})
+
+
+async def test_however_many_ask_at_once_a_key_is_looked_up_once_and_who_goes_takes_nobody_along():
+    keys, answers = Keys(row(KEY)), asyncio.Event()
+
+    async def slow(prefix: str) -> list[FoundKey]:
+        await answers.wait()
+        return await keys.find(prefix)
+
+    authenticator = Authenticator(slow)
+    asking = [asyncio.create_task(authenticator.authenticate({"x-api-key": KEY})) for _ in range(100)]
+    await asyncio.sleep(0)
+    asking.pop(0).cancel()
+    await asyncio.sleep(0)
+    answers.set()
+    assert {principal.name for principal in await asyncio.gather(*asking)} == {"tester"}
+    assert keys.asked == 1
+
+
+async def test_a_look_up_that_fails_fails_for_all_who_wait_and_is_tried_anew():
+    keys, fails = Keys(row(KEY)), [ConnectionError("no database"), None]
+
+    async def flaky(prefix: str) -> list[FoundKey]:
+        await asyncio.sleep(0)
+        if (fault := fails.pop(0)) is not None:
+            raise fault
+        return await keys.find(prefix)
+
+    authenticator = Authenticator(flaky)
+    asking = [authenticator.authenticate({"x-api-key": KEY}) for _ in range(3)]
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(fault) for fault in found] == [ConnectionError] * 3
+    assert (await authenticator.authenticate({"x-api-key": KEY})).name == "tester"
 
 
 def test_a_key_never_shows_its_secret():

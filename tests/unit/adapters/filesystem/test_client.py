@@ -39,7 +39,7 @@ async def test_a_cancelled_call_returns_at_once_and_its_thread_ends_at_its_next_
     assert await asyncio.to_thread(started.wait, 10)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(call, 1)
+        await asyncio.wait_for(call, 5)
     go_on.set()
     assert await asyncio.wait_for(looked.get(), 10) is False
 

@@ -36,7 +36,7 @@ SUBPROTOCOL = "mcp"
 SESSION_ID = "mcp-session-id"
 RESTARTING = 1012
 REVOKED = 4401
-SWEEP_S = 1.5
+SWEEP_S = 1.0
 """With the seconds that a key is remembered, a revoked one is out within five."""
 DRAIN_S = 10.0
 
