@@ -66,6 +66,10 @@ MATRIX: Mapping[str, str] = {
     "GET /api/v1/audit/verify": "audit:read",
     "GET /api/v1/events": "events:read",
     "GET /api/v1/facts": "events:read",
+    "POST /api/v1/events/replays": "events:replay",
+    "GET /api/v1/events/replays": "events:read",
+    "GET /api/v1/events/replays/{replay_id}": "events:read",
+    "POST /api/v1/events/replays/{replay_id}/cancel": "events:replay",
     "GET /api/v1/events/{event_id}": "events:read",
     "POST /api/v1/search": "search:read",
     "GET /api/v1/models": "search:read",
@@ -155,6 +159,7 @@ BODIES: Mapping[str, Any] = {
     "create_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
     "replace_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
     "choose_model": {"model": None},
+    "start_event_replay": {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"},
     "create_embeddings": {"input": ["x"]},
     "create_role": {"name": "new-role", "grants": ["search:read"]},
     "replace_role": {"grants": ["search:read"]},
@@ -331,6 +336,8 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
     key = (await made(KEYS, {"name": CANARY}))["id"]
     await made(ROLES, {"name": CANARY, "grants": ["search:read"]})
     hook = (await made(HOOKS, {"name": CANARY, "url": "https://example.com/"}))["id"]
+    again = {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"}
+    replay = await front("owner", "POST", "/api/v1/events/replays", again)
     letter = new_id()
     [event] = await happen(database.worker_url, settings.redis_url.get_secret_value(), 7)
     row = DeadLetter(
@@ -361,6 +368,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         "delivery_id": str(delivery),
         "dead_letter_id": str(letter),
         "event_id": str(event),
+        "replay_id": replay.json()["id"],
         "tenant_id": str(DEFAULT_TENANT_ID),
         "name": "task_list",
     }

@@ -74,6 +74,15 @@ class ErasureRequested(Model):
     tenant_id: UUID
 
 
+class ReplayDue(Model):
+    """The next events of a replay are to be handed on."""
+
+    type: Literal["replay.due"] = "replay.due"
+    id: UUID
+    tenant_id: UUID
+    replay_id: UUID
+
+
 Message: TypeAlias = Annotated[
     EventReceived
     | EmbeddingRequested
@@ -81,7 +90,8 @@ Message: TypeAlias = Annotated[
     | NotificationDue
     | CompactionRequested
     | BlobsReleased
-    | ErasureRequested,
+    | ErasureRequested
+    | ReplayDue,
     Field(discriminator="type"),
 ]
 """`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""

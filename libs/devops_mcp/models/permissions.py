@@ -74,6 +74,7 @@ PERMISSIONS: tuple[Permission, ...] = (
     _p("embeddings:choose", "choose the embedding model of what is one's own", *_DEVELOPER, _AGENT),
     _p("embeddings:create", "turn texts into vectors", *_DEVELOPER, _AGENT),
     _p("events:read", "read and follow events", *_VIEWER, _AGENT),
+    _p("events:replay", "hand stored events once more to a consumer", *_OPERATOR),
     _p("platform:read", "list the platform's tenants", *_OWNER),
     _p("platform:write", "create and suspend tenants", *_OWNER),
     _p("prompts:read:<prompt>", "use a prompt", *_VIEWER, _AGENT),

@@ -78,11 +78,15 @@ class DeliveryStatus(StrEnum):
 
 
 class WebhookDelivery(Model):
-    """One event on its way to one endpoint. `last_*` tell of the last attempt; `last_status` is None where there was no answer."""
+    """One event on its way to one endpoint. `last_*` tell of the last attempt; `last_status` is None where there was no answer.
+
+    `replay_id` is set where a replay sends it once more.
+    """
 
     id: UUID
     endpoint_id: UUID
     event_id: UUID
+    replay_id: UUID | None = None
     status: DeliveryStatus
     attempts: int
     next_at: datetime | None

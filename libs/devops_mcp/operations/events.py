@@ -167,19 +167,23 @@ class EventProcessor:
                 stored[event_id].event for event_id in _unique(m.event_id for m in messages if m.id in fresh)
             ]
             if new:
-                await self._index(tx, new)
+                await index_events(tx, new, embeds=self._embeds)
                 await record_facts(tx, new)
                 await tx.events.mark_processed([event.id for event in new])
                 await react(tx, new, trace_of)
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
         return fresh
 
-    async def _index(self, tx: Transaction, events: Sequence[Event]) -> None:
-        worth = [event for event in events if is_worth_finding(event)]
-        passages = [(new_id(), passage) for event in worth for passage in _passages(event)]
-        added = await tx.passages.add(passages, owner_id=None)
-        if added and self._embeds:
-            await request_vectors(tx, added)
+
+async def index_events(tx: Transaction, events: Sequence[Event], *, embeds: bool, anew: bool = False) -> None:
+    """Make events searchable. With `anew`, what was made of them before and would be otherwise today is replaced."""
+    worth = [event for event in events if is_worth_finding(event)]
+    passages = [passage for event in worth for passage in _passages(event)]
+    if anew:
+        await tx.passages.drop_outdated(PassageKind.EVENT, [event.id for event in events], passages)
+    added = await tx.passages.add([(new_id(), passage) for passage in passages], owner_id=None)
+    if added and embeds:
+        await request_vectors(tx, added)
 
 
 def event_uri(event_id: UUID) -> str:

@@ -38,6 +38,7 @@ from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.dead_letters import DeadLetterService
 from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.event_log import EventLog
+from devops_mcp.operations.event_replays import ReplayService
 from devops_mcp.operations.facts import FactService
 from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.own_tools import OWN_TOOLS
@@ -74,6 +75,7 @@ class Platform:
     tools: ToolService
     tasks: TaskService
     dead_letters: DeadLetterService
+    event_replays: ReplayService
     webhook_endpoints: WebhookEndpointService
     private_networks: tuple[Network, ...]
     embedding: OpenedModels
@@ -179,6 +181,7 @@ async def open_platform(
             tools=tools,
             tasks=suite.tasks,
             dead_letters=DeadLetterService(database),
+            event_replays=ReplayService(database),
             webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
             private_networks=private_networks,
             embedding=embedding,

@@ -147,7 +147,7 @@ class WebhookSender:
             await _come_back(tx, delivery, until)
             self._metrics.webhook_sent("postponed")
         else:
-            return Parcel(delivery, endpoint, secrets, body_of(events[0].event))
+            return Parcel(delivery, endpoint, secrets, body_of(events[0].event, delivery.replay_id))
         return None
 
     async def _attempt(self, tenant_id: UUID, parcel: Parcel) -> Outcome:
@@ -250,10 +250,11 @@ class WebhookSender:
         return round((self._monotonic() - started) * 1_000, 1)
 
 
-def body_of(event: Event) -> bytes:
-    """What a receiver gets of an event; the same bytes at each attempt."""
+def body_of(event: Event, replay_id: UUID | None = None) -> bytes:
+    """What a receiver gets of an event; the same bytes at each attempt. A replay is named, so that it can be told from what happens now."""
     data = event.model_dump(mode="json", exclude_none=True, exclude={"tenant_id"})
-    return orjson.dumps({"type": event.type, "timestamp": data["occurred_at"], "data": data})
+    body = {"type": event.type, "timestamp": data["occurred_at"], "data": data}
+    return orjson.dumps(body if replay_id is None else {**body, "replay_id": str(replay_id)})
 
 
 async def _come_back(tx: Transaction, delivery: WebhookDelivery, at: datetime) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from devops_mcp.events.messages import MESSAGE, EventReceived
@@ -18,6 +18,14 @@ from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import first_id_at, new_id
 
 _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
+_WANTED = sql.SQL("""
+    id >= %(first)s AND id < %(end)s
+    AND (%(system)s::text IS NULL OR system = %(system)s) AND (%(source)s::text IS NULL OR source = %(source)s)
+    AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(type)s::text IS NULL OR type = %(type)s)
+    AND (%(begins)s::text IS NULL OR starts_with(type, %(begins)s))
+    AND (%(with_our_own)s OR system <> %(own)s)
+""")
+"""A range of time is one of ids, so that months outside it are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,32 +177,37 @@ class Events:
         return cast("UUID", row[1]) if row[0] is None else bytes(row[0])
 
     async def page(self, wanted: EventsWanted, *, before: UUID | None, limit: int) -> list[StoredEvent]:
-        """Events, newest first, older than `before`. A range of time is one of ids, so months outside it are not looked at."""
-        first = first_id_at(wanted.since) if wanted.since else _FIRST_ID
-        ends = [id_ for id_ in (before, first_id_at(wanted.until) if wanted.until else None) if id_]
+        """Events, newest first, older than `before`."""
+        terms = _terms(wanted)
         cursor = await self._connection.execute(
-            """
-            SELECT event::text, trace, received_at, processed_at FROM events
-            WHERE id >= %(first)s AND id < %(end)s
-                AND (%(system)s::text IS NULL OR system = %(system)s) AND (%(source)s::text IS NULL OR source = %(source)s)
-                AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(type)s::text IS NULL OR type = %(type)s)
-                AND (%(begins)s::text IS NULL OR starts_with(type, %(begins)s))
-                AND (%(with_our_own)s OR system <> %(own)s)
-            ORDER BY id DESC LIMIT %(limit)s
-            """,
-            {
-                "first": first,
-                "end": min(ends, default=_LAST_ID),
-                "system": wanted.system,
-                "source": wanted.source,
-                "subject": wanted.subject,
-                **_type_terms(wanted.type),
-                "with_our_own": wanted.with_our_own,
-                "own": OWN_SYSTEM,
-                "limit": limit,
-            },
+            sql.SQL("""
+            SELECT event::text, trace, received_at, processed_at FROM events WHERE {wanted} ORDER BY id DESC LIMIT %(limit)s
+            """).format(wanted=_WANTED),
+            {**terms, "end": min(before, terms["end"]) if before else terms["end"], "limit": limit},
         )
         return [_stored(row) for row in await cursor.fetchall()]
+
+    async def oldest(self, wanted: EventsWanted, *, after: UUID, limit: int) -> list[StoredEvent]:
+        """Events in the order in which they were received, from behind the event `after`."""
+        cursor = await self._connection.execute(
+            sql.SQL("""
+            SELECT event::text, trace, received_at, processed_at FROM events WHERE {wanted} AND id > %(after)s
+            ORDER BY id LIMIT %(limit)s
+            """).format(wanted=_WANTED),
+            {**_terms(wanted), "after": after, "limit": limit},
+        )
+        return [_stored(row) for row in await cursor.fetchall()]
+
+    async def count(self, wanted: EventsWanted, *, up_to: int) -> int:
+        """How many there are; they are not counted any further than `up_to`."""
+        cursor = await self._connection.execute(
+            sql.SQL("""
+            SELECT count(*) FROM (SELECT FROM events WHERE {wanted} LIMIT %(up_to)s) AS found
+            """).format(wanted=_WANTED),
+            {**_terms(wanted), "up_to": up_to},
+        )
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
 
     async def processed_ids(self, since: datetime, limit: int) -> list[tuple[UUID, datetime]]:
         """Ids and times of the events processed at or after `since`, in that order: what a listener that was away has missed."""
@@ -215,6 +228,20 @@ class Events:
         await self._connection.execute(
             "UPDATE events SET processed_at = clock_timestamp() WHERE id = ANY(%s)", (list(event_ids),)
         )
+
+
+def _terms(wanted: EventsWanted) -> dict[str, Any]:
+    """The values of `_WANTED`."""
+    return {
+        "first": first_id_at(wanted.since) if wanted.since else _FIRST_ID,
+        "end": first_id_at(wanted.until) if wanted.until else _LAST_ID,
+        "system": wanted.system,
+        "source": wanted.source,
+        "subject": wanted.subject,
+        **_type_terms(wanted.type),
+        "with_our_own": wanted.with_our_own,
+        "own": OWN_SYSTEM,
+    }
 
 
 def _type_terms(type_: str | None) -> dict[str, str | None]:

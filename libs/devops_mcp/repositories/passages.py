@@ -54,6 +54,25 @@ class Passages:
         )
         return [row[0] for row in await cursor.fetchall()]
 
+    async def drop_outdated(self, kind: str, source_ids: Sequence[UUID], now: Sequence[NewPassage]) -> int:
+        """Remove the sources' passages that are not, word for word, among those they have now; how many."""
+        cursor = await self._connection.execute(
+            """
+            DELETE FROM passages AS p WHERE p.kind = %s AND p.source_id = ANY(%s) AND NOT EXISTS (
+                SELECT FROM jsonb_to_recordset(%s::jsonb) AS n (source_id uuid, part integer, title text, text text)
+                WHERE n.source_id = p.source_id AND n.part = p.part AND n.title = p.title AND n.text = p.text)
+            """,
+            (
+                kind,
+                list(source_ids),
+                rows(
+                    {k: passage.__dict__[k] for k in ("source_id", "part", "title", "text")}
+                    for passage in now
+                ),
+            ),
+        )
+        return cursor.rowcount
+
     async def forget_events(self, before: UUID, limit: int) -> int:
         """Remove up to `limit` passages of events whose id is before this one; how many."""
         cursor = await self._connection.execute(

@@ -15,6 +15,7 @@ from devops_mcp.repositories.contexts import Contexts
 from devops_mcp.repositories.dead_letters import DeadLetters
 from devops_mcp.repositories.embeddings import Embeddings
 from devops_mcp.repositories.erasures import Erasures
+from devops_mcp.repositories.event_replays import EventReplays
 from devops_mcp.repositories.events import Events
 from devops_mcp.repositories.facts import Facts
 from devops_mcp.repositories.idempotency import IdempotentCalls
@@ -46,6 +47,7 @@ class Transaction:
         self.dead_letters = DeadLetters(connection)
         self.embeddings = Embeddings(connection)
         self.erasures = Erasures(connection)
+        self.event_replays = EventReplays(connection)
         self.events = Events(connection)
         self.facts = Facts(connection)
         self.idempotent_calls = IdempotentCalls(connection)

@@ -11,7 +11,7 @@ from devops_mcp.models.ids import new_id
 from devops_mcp.models.webhooks import DeliveryStatus, WebhookDelivery
 
 _COLUMNS = sql.SQL("""
-    id, endpoint_id, event_id, status, attempts, next_at, last_at, last_status, last_error, last_duration_ms, created_at
+    id, endpoint_id, event_id, replay_id, status, attempts, next_at, last_at, last_status, last_error, last_duration_ms, created_at
 """)
 
 
@@ -19,23 +19,38 @@ class WebhookDeliveries:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def create(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[WebhookDelivery]:
-        """A delivery for each endpoint and event, in this order, that has none; only the new ones are returned."""
+    async def create(
+        self, pairs: Sequence[tuple[UUID, UUID]], replay_id: UUID | None = None
+    ) -> list[WebhookDelivery]:
+        """A delivery for each endpoint and event, in this order, that has none yet of this replay; only the new ones are returned.
+
+        None: not of a replay, but because the event has just happened.
+        """
         async with self._connection.cursor(row_factory=class_row(WebhookDelivery)) as cursor:
             await cursor.execute(
                 sql.SQL("""
-                INSERT INTO webhook_deliveries (id, endpoint_id, event_id, next_at)
-                SELECT p.id, p.endpoint_id, p.event_id, now()
+                INSERT INTO webhook_deliveries (id, endpoint_id, event_id, replay_id, next_at)
+                SELECT p.id, p.endpoint_id, p.event_id, %s, now()
                 FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS p (id, endpoint_id, event_id)
                 ON CONFLICT DO NOTHING RETURNING {columns}
                 """).format(columns=_COLUMNS),
                 (
+                    replay_id,
                     [new_id() for _ in pairs],
                     [endpoint_id for endpoint_id, _ in pairs],
                     [event_id for _, event_id in pairs],
                 ),
             )
             return await cursor.fetchall()
+
+    async def pending_of(self, replay_id: UUID) -> int:
+        """How many of the replay's are still on their way."""
+        cursor = await self._connection.execute(
+            "SELECT count(*) FROM webhook_deliveries WHERE replay_id = %s AND status = 'pending'",
+            (replay_id,),
+        )
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
 
     async def find(self, delivery_id: UUID) -> WebhookDelivery | None:
         return await self._one(

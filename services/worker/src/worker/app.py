@@ -19,6 +19,7 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.dead_letters import DeadLetterFiler
 from devops_mcp.operations.erasure import Eraser
+from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
 from devops_mcp.operations.summaries import Summariser
@@ -120,6 +121,7 @@ def _handlers(
         Compactor(platform.database, summariser, embeds=provider is not None, changes=platform.changes),
         platform.blobs,
         Eraser(platform.database, platform.blobs),
+        Replayer(platform.database, embeds=provider is not None),
     )
 
 

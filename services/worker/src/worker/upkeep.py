@@ -35,6 +35,7 @@ REMEMBERED = timedelta(days=45)
 queue again."""
 ABANDONED_AFTER = timedelta(minutes=1)
 """Longer than a message lies invisible in its queue, so that the queue is first to bring it back."""
+REPLAYS_KEPT = timedelta(days=90)
 VECTORS_KEPT = timedelta(days=30)
 """How long a text that was paid for costs nothing again."""
 KEYS_KEPT = timedelta(days=90)
@@ -177,6 +178,7 @@ class Upkeep:
                 tasks += await tx.tasks.drop_expired(now)
                 letters += await tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT)
                 deliveries += await tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT)
+                await tx.event_replays.drop_older(now - REPLAYS_KEPT)
             await self._in_chunks(tenant_id, lambda tx: tx.embeddings.forget(now - VECTORS_KEPT, _CHUNK))
             await self._in_chunks(tenant_id, lambda tx: tx.events.forget_keys(now - KEYS_KEPT, _CHUNK))
             await self._in_chunks(

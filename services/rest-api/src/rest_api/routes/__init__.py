@@ -6,6 +6,7 @@ from rest_api.routes.audit import AUDIT
 from rest_api.routes.contexts import CONTEXTS
 from rest_api.routes.dead_letters import DEAD_LETTERS
 from rest_api.routes.embeddings import EMBEDDINGS
+from rest_api.routes.event_replays import EVENT_REPLAYS
 from rest_api.routes.events import EVENTS
 from rest_api.routes.facts import FACTS
 from rest_api.routes.me import ME
@@ -23,6 +24,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *DEAD_LETTERS,
     *EMBEDDINGS,
     *EVENTS,
+    *EVENT_REPLAYS,
     *FACTS,
     *SEARCH,
     *TOOLS,

@@ -17,11 +17,13 @@ from devops_mcp.events.messages import (
     EventReceived,
     Message,
     NotificationDue,
+    ReplayDue,
     TaskReady,
 )
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.erasure import Eraser
+from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
@@ -33,6 +35,7 @@ from worker.handlers import (
     erasure_requested,
     event_received,
     notification_due,
+    replay_due,
     task_ready,
 )
 
@@ -48,6 +51,7 @@ MessageT = TypeVar(
     CompactionRequested,
     BlobsReleased,
     ErasureRequested,
+    ReplayDue,
 )
 
 
@@ -62,6 +66,7 @@ class Handlers:
     compactor: Compactor
     blobs: BlobStore
     eraser: Eraser
+    replayer: Replayer
 
     async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
         """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
@@ -89,6 +94,8 @@ class Handlers:
                 return await erasure_requested.handle(
                     self.eraser, tenant_id, _all(ErasureRequested, messages)
                 )
+            case ReplayDue():
+                return await replay_due.handle(self.replayer, tenant_id, _all(ReplayDue, messages))
             case _:
                 assert_never(first)
 
