@@ -233,7 +233,10 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook as it arrived. Header names are lower case; a header that came twice is joined with a comma, as HTTP says."""
+    """A webhook as it arrived. Header names are lower case; a header that came twice is joined with a comma, as HTTP says.
+
+    Values are their bytes read as Latin-1.
+    """
 
     headers: Mapping[str, str]
     body: bytes

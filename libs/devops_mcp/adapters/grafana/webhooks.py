@@ -4,11 +4,9 @@ The signature is over the body, or over `{time}:{body}` where a header for the t
 Which of the two it is, the header's presence says; neither fits as the other. A delivery has no id.
 """
 
-from pydantic import SecretStr
-
 from devops_mcp.adapters.alert_groups import events_of, group_of, key_of
 from devops_mcp.adapters.base import Delivery, Origin, WebhookSource
-from devops_mcp.adapters.signatures import AnyOf, HmacSha256, SharedToken
+from devops_mcp.adapters.signatures import AnyOf, ByHeader, HmacSha256, SharedToken
 from devops_mcp.events.model import Event
 from devops_mcp.models.errors import InvalidInput
 
@@ -23,17 +21,8 @@ TOKEN = AnyOf(
         SharedToken("Authorization", prefix="Basic ", encoding="base64"),
     )
 )
+PROOF = ByHeader(((TIMESTAMP_HEADER, TIMED_SIGNATURE), (SIGNATURE_HEADER, SIGNATURE)), otherwise=TOKEN)
 SYSTEM = "grafana"
-
-
-def verify(delivery: Delivery, secrets: tuple[SecretStr, ...]) -> None:
-    """Raise `Unauthenticated` unless the delivery proves itself in the way that it claims."""
-    if TIMESTAMP_HEADER.lower() in delivery.headers:
-        TIMED_SIGNATURE.verify(delivery, secrets)
-    elif SIGNATURE_HEADER.lower() in delivery.headers:
-        SIGNATURE.verify(delivery, secrets)
-    else:
-        TOKEN.verify(delivery, secrets)
 
 
 def delivery_key(delivery: Delivery) -> str | None:
@@ -49,4 +38,4 @@ def parse(delivery: Delivery, origin: Origin) -> tuple[Event, ...]:
     return events_of(SYSTEM, group_of(delivery, VERSION), delivery, origin)
 
 
-WEBHOOKS = WebhookSource(verify=verify, delivery_key=delivery_key, parse=parse)
+WEBHOOKS = WebhookSource(verify=PROOF.verify, delivery_key=delivery_key, parse=parse)

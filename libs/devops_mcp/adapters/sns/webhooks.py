@@ -81,10 +81,7 @@ async def keys(sns: Sns, delivery: Delivery) -> tuple[SecretStr, ...]:
 def verify(delivery: Delivery, certificates: tuple[SecretStr, ...]) -> None:
     """Raise `Unauthenticated` unless the holder of one of these certificates (PEM), in force when it arrived, signed this message."""
     message = _claimed(delivery)
-    try:
-        signature = base64.b64decode(message.signature, validate=True)
-    except ValueError:
-        raise Unauthenticated("the signature is not base64") from None
+    signature = _decoded(message.signature)
     algorithm, signed = _HASHES[message.version], message.signed()
     holders = [_public_key(certificate, delivery.received_at) for certificate in certificates]
     if not any(_signed_by(holder, signature, signed, algorithm) for holder in holders):
@@ -135,6 +132,17 @@ def _claimed(delivery: Delivery) -> Message:
         raise Unauthenticated(
             f"not a signed message of SNS (raw message delivery must be off): {error.message}"
         ) from None
+
+
+def _decoded(signature: str) -> bytes:
+    try:
+        decoded = base64.b64decode(signature, validate=True)
+    except ValueError:
+        raise Unauthenticated("the signature is not base64") from None
+    # Unused bits of the last character could differ and still decode to the same signature.
+    if base64.b64encode(decoded).decode() != signature:
+        raise Unauthenticated("the signature is not written as base64 is")
+    return decoded
 
 
 def _public_key(certificate: SecretStr, at: datetime) -> RSAPublicKey:

@@ -27,6 +27,7 @@ from devops_mcp.models.errors import InvalidInput, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.operations.events import delivery_keys
 from support.mutations import mutations
+from support.recorded_webhooks import headers_of
 
 RECORDED = Path(__file__).parent / "recorded"
 ARRIVED = datetime(2026, 11, 1, 10, 4, tzinfo=UTC)
@@ -36,87 +37,88 @@ SIGNING_TOKEN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 EXPECTED = {
     "push": (
-        "Push Hook", "code.pushed", "mike/diaspora", "jsmith", "arrival",
+        "code.pushed", "mike/diaspora", "jsmith", "arrival",
         "4 commits pushed to master of mike/diaspora: fixed readme",
         "http://example.com/mike/diaspora/-/compare/95790bf891e76fee5e1747ab589903a6a1f80f22...da1560886d4f094c3e6c9ef40349f7d38b5d27d7",
     ),
     "tag_push": (
-        "Tag Push Hook", "code.pushed", "jsmith/example", "John Smith", "arrival",
+        "code.pushed", "jsmith/example", "John Smith", "arrival",
         "Tag v1.0.0 pushed to jsmith/example", "http://example.com/jsmith/example",
     ),
     "issue": (
-        "Issue Hook", "issue.changed", "gitlabhq/gitlab-test", "root", "2013-12-03T17:15:43+00:00",
+        "issue.changed", "gitlabhq/gitlab-test", "root", "2013-12-03T17:15:43+00:00",
         "Issue #23 opened in gitlabhq/gitlab-test: New API: create/update/delete file",
         "http://example.com/diaspora/issues/23",
     ),
     "note_on_merge_request": (
-        "Note Hook", "issue.changed", "gitlab-org/gitlab-test", "root", "2015-05-17T18:21:36+00:00",
+        "issue.changed", "gitlab-org/gitlab-test", "root", "2015-05-17T18:21:36+00:00",
         "Comment created by root on merge request !1 of gitlab-org/gitlab-test: Tempora et eos debitis quae laborum et.",
         "http://example.com/gitlab-org/gitlab-test/merge_requests/1#note_1244",
     ),
     "note_on_issue": (
-        "Note Hook", "issue.changed", "gitlab-org/gitlab-test", "root", "2015-05-17T17:06:40+00:00",
+        "issue.changed", "gitlab-org/gitlab-test", "root", "2015-05-17T17:06:40+00:00",
         "Comment created by root on issue #17 of gitlab-org/gitlab-test: test",
         "http://example.com/gitlab-org/gitlab-test/issues/17#note_1241",
     ),
     "note_on_commit": (
-        "Note Hook", "activity.recorded", "gitlabhq/gitlab-test", "root", "2015-05-17T18:08:09+00:00",
+        "activity.recorded", "gitlabhq/gitlab-test", "root", "2015-05-17T18:08:09+00:00",
         "Comment on a commit created in gitlabhq/gitlab-test by root: This is a commit comment. How does this work?",
         "http://example.com/gitlab-org/gitlab-test/commit/cfe32cf61b73a0d5e9f13e774abde7ff789b1660#note_1243",
     ),
     "merge_request": (
-        "Merge Request Hook", "change.opened", "gitlabhq/gitlab-test", "root", "2013-12-03T17:23:34+00:00",
+        "change.opened", "gitlabhq/gitlab-test", "root", "2013-12-03T17:23:34+00:00",
         "Merge request !1 opened in gitlabhq/gitlab-test (ms-viewport into master): MS-Viewport",
         "http://example.com/diaspora/merge_requests/1",
     ),
     "wiki_page": (
-        "Wiki Page Hook", "activity.recorded", "root/awesome-project", "root", "arrival",
+        "activity.recorded", "root/awesome-project", "root", "arrival",
         "Wiki page create in root/awesome-project by root: Awesome",
         "http://example.com/root/awesome-project/-/wikis/awesome",
     ),
     "pipeline": (
-        "Pipeline Hook", "build.finished", "gitlab-org/gitlab-test", "root", "2016-08-12T15:26:29+00:00",
+        "build.finished", "gitlab-org/gitlab-test", "root", "2016-08-12T15:26:29+00:00",
         "Pipeline 'Pipeline for branch: master' succeeded on master of gitlab-org/gitlab-test: test",
         "http://example.com/gitlab-org/gitlab-test/-/pipelines/31",
     ),
     "job": (
-        "Job Hook", "activity.recorded", "gitlab-org/gitlab-test", "User", "arrival",
+        "activity.recorded", "gitlab-org/gitlab-test", "User", "arrival",
         "Job 'test' (test) is created in gitlab-org/gitlab-test by User: on gitlab-script-trigger",
         "http://192.168.64.1:3005/gitlab-org/gitlab-test/-/jobs/1977",
     ),
     "deployment": (
-        "Deployment Hook", "deployment.finished", "root/test-deployment-webhooks", "root", "2021-04-28T19:50:00+00:00",
+        "deployment.finished", "root/test-deployment-webhooks", "root", "2021-04-28T19:50:00+00:00",
         "Deployment of root/test-deployment-webhooks at 279484c0 to staging succeeded: Add new file",
         "http://10.126.0.2:3000/root/test-deployment-webhooks/-/jobs/796",
     ),
     "member_added": (
-        "Member Hook", "activity.recorded", "webhook-test", "test_user", "arrival",
+        "activity.recorded", "webhook-test", "test_user", "arrival",
         "User add to group in webhook-test by test_user", None,
     ),
     "project_created": (
-        "Project Hook", "activity.recorded", "group1/project1", None, "arrival",
+        "activity.recorded", "group1/project1", None, "arrival",
         "Project create in group1/project1: project1", None,
     ),
     "release": (
-        "Release Hook", "release.published", "gitlab-org/release-webhook-example", None, "2020-11-02T12:55:12+00:00",
+        "release.published", "gitlab-org/release-webhook-example", None, "2020-11-02T12:55:12+00:00",
         "Release v1.1 of gitlab-org/release-webhook-example published",
         "https://example.com/gitlab-org/release-webhook-example/-/releases/v1.1",
     ),
     "milestone": (
-        "Milestone Hook", "activity.recorded", "gitlabhq/gitlab-test", None, "arrival",
+        "activity.recorded", "gitlabhq/gitlab-test", None, "arrival",
         "Milestone create in gitlabhq/gitlab-test: v1.0", "http://example.com/gitlabhq/gitlab-test",
     ),
     "access_token": (
-        "Resource Access Token Hook", "activity.recorded", "twitter", None, "arrival",
+        "activity.recorded", "twitter", None, "arrival",
         "Access token 'acd' expires on 2024-01-26 in twitter", None,
     ),
     "vulnerability": (
-        "Vulnerability Hook", "activity.recorded", "gitlab", None, "arrival",
+        "activity.recorded", "gitlab", None, "arrival",
         "Vulnerability confirmed in gitlab: REXML DoS vulnerability",
         "https://example.com/flightjs/Flight/-/security/vulnerabilities/1",
     ),
 }  # fmt: skip
-"""Of each payload: its header, and of the event type, subject, actor, time, title and address."""
+"""Of the event made of each payload: type, subject, actor, time, title and address."""
+HOOKS = {name: headers_of("gitlab", name)["x-gitlab-event"] for name in EXPECTED}
 
 
 def recorded(name: str) -> dict[str, Any]:
@@ -168,8 +170,8 @@ def test_every_recorded_payload_is_expected_to_be_something() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_recorded_payload_verifies_and_becomes_its_event(name: str) -> None:
-    header, type_, subject, actor, time, title, url = EXPECTED[name]
-    delivery = by_token(recorded(name), header)
+    type_, subject, actor, time, title, url = EXPECTED[name]
+    delivery = by_token(recorded(name), HOOKS[name])
 
     assert verifies(delivery, "an older one", TOKEN)
     [event] = WEBHOOKS.parse(delivery, ORIGIN)
@@ -363,7 +365,7 @@ def by_raw_key(key: bytes, id_: str, timestamp: int, body: bytes) -> str:
 @pytest.mark.parametrize("header", ["Push Hook", "Pipeline Hook", "Deployment Hook", "Merge Request Hook"])
 def test_a_body_is_never_taken_for_another_event(name: str, header: str) -> None:
     """W04: the header is not signed."""
-    if EXPECTED[name][0] == header:
+    if HOOKS[name] == header:
         return
     with pytest.raises(InvalidInput, match="X-Gitlab-Event"):
         parsed(recorded(name), header)
@@ -390,7 +392,7 @@ def test_no_field_of_another_type_breaks_the_translation(name: str) -> None:
     """Each field in turn becomes something else; the body is read without it, or refused."""
     for mutated in mutations(recorded(name)):
         try:
-            events = WEBHOOKS.parse(by_token(mutated, EXPECTED[name][0]), ORIGIN)
+            events = WEBHOOKS.parse(by_token(mutated, HOOKS[name]), ORIGIN)
         except InvalidInput:
             continue
         assert all(EVENT.dump_json(event) for event in events)

@@ -192,3 +192,15 @@ def test_settings_that_cannot_work_are_refused(options):
     """C01"""
     with pytest.raises(ValidationError):
         SnsSettings.model_validate(options)
+
+
+def test_a_signature_is_written_in_one_way_only():
+    """Of the last character before the padding only two bits count."""
+    message = signed(recorded("notification"))
+    right = message["Signature"]
+    assert right.endswith("==")
+    verify(delivered(message), CERTIFICATES)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = alphabet[alphabet.index(right[-3]) ^ 1]
+    with pytest.raises(Unauthenticated):
+        verify(delivered({**message, "Signature": f"{right[:-3]}{other}=="}), CERTIFICATES)
