@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from pydantic import SecretStr
 
+from devops_mcp.auth.access_tokens import looks_like_jwt
 from devops_mcp.auth.api_keys import hash_secret, is_valid, parse_key
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import Unauthenticated
@@ -20,13 +21,13 @@ REMEMBERED_S = 3.0
 """How long a key found is believed without looking again; revocation takes effect within it."""
 REMEMBERED_KEYS = 10_000
 
-_HINT = "send 'Authorization: Bearer <API key>' or 'X-API-Key: <API key>'"
+_HINT = "send 'Authorization: Bearer <access token or API key>' or 'X-API-Key: <API key>'"
 
 
 class Authenticator:
-    """Finds the principal behind an API key.
+    """Finds the principal behind an API key, an access token (`bearer`), or a username and password (`basic`).
 
-    Keys are taken from headers only: a URL ends up in logs. Absent, malformed, unknown, revoked and expired keys are answered alike.
+    They are taken from headers only: a URL ends up in logs. Absent, malformed, unknown, revoked and expired keys are answered alike.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Authenticator:
         find_keys: Callable[[str], Awaitable[list[FoundKey]]],
         *,
         basic: Callable[[str, SecretStr], Awaitable[Principal]] | None = None,
+        bearer: Callable[[str], Awaitable[Principal]] | None = None,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find_keys = find_keys
         self._basic = basic
+        self._bearer = bearer
         self._memory_key = secrets.token_bytes(32)
         self._now = now
         self._monotonic = monotonic
@@ -53,7 +56,7 @@ class Authenticator:
         return await self._of_password(*credential)
 
     async def principal_of(self, key: str) -> Principal:
-        """The owner of an API key; raises as `authenticate` does."""
+        """The owner of an API key or access token; raises as `authenticate` does."""
         return await self._known(hash_secret(key), lambda: self._look_up(key))
 
     async def _of_password(self, username: str, password: str) -> Principal:
@@ -82,6 +85,8 @@ class Authenticator:
             del self._looked_up[digest]
 
     async def _look_up(self, key: str) -> Principal:
+        if self._bearer is not None and looks_like_jwt(key):
+            return await self._bearer(key)
         parts = parse_key(key)
         if parts is None:
             raise Unauthenticated("the API key is not valid")
@@ -106,7 +111,7 @@ def _credential(headers: Mapping[str, str], *, basic: bool) -> str | tuple[str, 
     if basic and scheme.lower() == "basic":
         return _username_and_password(credential.strip())
     if scheme.lower() != "bearer" or not credential:
-        raise Unauthenticated(f"this needs an API key; {_HINT}")
+        raise Unauthenticated(f"this needs a credential; {_HINT}")
     return credential.strip()
 
 

@@ -55,11 +55,18 @@ class ServerSettings(_Section):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     """0: any free one."""
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s?#@]+$")
+    """Where callers reach the service, as `https://mcp.example.com`: tokens are issued by it and for it. None: on this machine."""
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     receive_timeout_s: float = Field(default=5.0, gt=0)
     drain_timeout_s: float = Field(default=20.0, gt=0)
+
+    @property
+    def url(self) -> str:
+        """`public_url`, or the address on this machine."""
+        return self.public_url or f"http://127.0.0.1:{self.port}"
 
 
 class RestServerSettings(ServerSettings):

@@ -19,7 +19,7 @@ class Principal(Model):
     """An authenticated caller. `grants` are permission patterns: `tools:read:github_*`, `contexts:*`, `*`.
 
     Each of `limits` narrows them further: what a token was asked for, what the user behind a key may.
-    `user_id` is the user that it is, or acts for.
+    `user_id` is the user that it is, or acts for; `session_id` the sign-in that it comes by, if its credential is an access token of ours.
     `toolsets` are the systems whose tools its connections list by themselves, or `all`: a choice, not a right.
     """
 
@@ -31,6 +31,7 @@ class Principal(Model):
     limits: tuple[tuple[str, ...], ...] = ()
     toolsets: tuple[str, ...] = ()
     user_id: UUID | None = None
+    session_id: UUID | None = None
 
     def may(self, permission: str, *alternatives: str) -> bool:
         """Whether the grants cover `permission`, such as `tools:write:github_issue_write` or `search:read`, or one of `alternatives`.

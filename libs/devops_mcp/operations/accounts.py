@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from devops_mcp.auth.access_tokens import AccessTokens
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.passwords import Passwords
+from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.attempts import Attempts
 from devops_mcp.operations.api_keys import ApiKeyService
 from devops_mcp.operations.erasure import ErasureService
 from devops_mcp.operations.login import LoginService
 from devops_mcp.operations.roles import RoleService
+from devops_mcp.operations.sessions import TokenSessions
+from devops_mcp.operations.signing_keys import SigningKeyService
 from devops_mcp.operations.tenants import TenantService
 from devops_mcp.operations.users import UserService
 from devops_mcp.repositories.database import Database
@@ -25,12 +30,15 @@ class Accounts:
     tenants: TenantService
     erasures: ErasureService
     login: LoginService
+    sessions: TokenSessions
+    signing_keys: SigningKeyService
 
 
 @contextmanager
-def open_accounts(database: Database, redis: Redis) -> Iterator[Accounts]:
-    """All of them, over one set of threads for passwords, which end with the block."""
+def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: str) -> Iterator[Accounts]:
+    """All of them, over one set of threads for passwords, which end with the block. `issuer` is the address that access tokens name."""
     passwords = Passwords()
+    signing_keys = SigningKeyService(database, SecretSeal(keyring))
     try:
         yield Accounts(
             users=UserService(database, passwords),
@@ -39,6 +47,8 @@ def open_accounts(database: Database, redis: Redis) -> Iterator[Accounts]:
             tenants=TenantService(database, passwords),
             erasures=ErasureService(database),
             login=LoginService(database, passwords, Attempts(redis)),
+            sessions=TokenSessions(database, AccessTokens(issuer, signing_keys), keyring),
+            signing_keys=signing_keys,
         )
     finally:
         passwords.close()

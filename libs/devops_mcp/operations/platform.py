@@ -115,7 +115,8 @@ async def open_platform(
                 Environs(private_networks, settings.aws_region),
             )
         )
-        accounts = stack.enter_context(open_accounts(database, redis))
+        keyring = Keyring(settings.master_keys)
+        accounts = stack.enter_context(open_accounts(database, redis, keyring, settings.rest.url))
         changes = Changes(redis)
         integrations = await stack.enter_async_context(
             open_integrations(settings.integrations, adapters, outside, changes.of_list)
@@ -133,7 +134,6 @@ async def open_platform(
         )
         journal = await stack.enter_async_context(open_context_journal(contexts))
         catalogue = Catalogue(adapters, OWN_TOOLS)
-        keyring = Keyring(settings.master_keys)
 
         def desk(requester: Requester, toolbox: Toolbox) -> Desk:
             return suite.desk(requester, toolbox)
@@ -164,12 +164,14 @@ async def open_platform(
         prompts = PromptService(
             adapters, SUITE_PROMPTS, integrations, tools, deadline_s=settings.tool_deadline_s
         )
+        audience = (settings.mcp if application == "mcp-server" else settings.rest).url
         yield Platform(
             database=database,
             redis=redis,
             authenticator=Authenticator(
                 database.find_api_keys,
                 basic=accounts.login.verify_password if settings.basic_authentication else None,
+                bearer=partial(accounts.sessions.principal_of, audience=audience),
             ),
             accounts=accounts,
             audit=audit,

@@ -25,6 +25,7 @@ from devops_mcp.repositories.principals import Principals
 from devops_mcp.repositories.processed import ProcessedMessages
 from devops_mcp.repositories.results import KeptResults
 from devops_mcp.repositories.roles import Roles
+from devops_mcp.repositories.sessions import Sessions, SigningKeyRows
 from devops_mcp.repositories.tasks import Tasks
 from devops_mcp.repositories.tenants import Tenants
 from devops_mcp.repositories.users import Users
@@ -57,6 +58,8 @@ class Transaction:
         self.principals = Principals(connection)
         self.results = KeptResults(connection)
         self.roles = Roles(connection)
+        self.sessions = Sessions(connection)
+        self.signing_keys = SigningKeyRows(connection)
         self.tasks = Tasks(connection)
         self.tenants = Tenants(connection)
         self.users = Users(connection)

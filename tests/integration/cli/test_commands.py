@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from devops_mcp.auth.api_keys import hash_secret, parse_key
 from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.connection import open_sqs
 from devops_mcp.events.provisioning import queue_definitions
@@ -97,7 +98,9 @@ async def test_the_first_owner_is_created_and_may_log_in(database, redis_url):
         open_database(database.app_url, pool_size=1, application="test") as opened,
         open_redis(redis_url, command_timeout_s=5) as redis,
     ):
-        with open_accounts(opened, redis) as accounts:
+        with open_accounts(
+            opened, redis, Keyring((SecretStr(PASSWORD * 2),)), "https://rest.example.com"
+        ) as accounts:
             principal = await accounts.login.verify_password("alice", SecretStr(PASSWORD))
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             record = (await tx.audit.latest(10))[-1]

@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.models.accounts import UserStatus
@@ -40,6 +41,7 @@ def who(*grants: str, tenant_id=DEFAULT_TENANT_ID) -> Principal:
     return Principal(id=new_id(), tenant_id=tenant_id, kind=PrincipalKind.USER, name="chief", grants=grants)
 
 
+KEYRING = Keyring((SecretStr("a master key for the tests, and nothing else"),))
 ROOT = who("*")
 ADMIN = who(*BUILT_IN["admin"])
 
@@ -53,7 +55,7 @@ async def opened(database):
 @pytest.fixture
 async def accounts(opened, redis_url):
     async with open_redis(redis_url, command_timeout_s=5) as redis:
-        with open_accounts(opened, redis) as accounts:
+        with open_accounts(opened, redis, KEYRING, "https://rest.example.com") as accounts:
             yield accounts
 
 
@@ -158,7 +160,7 @@ async def test_without_redis_guessing_is_stopped_too(opened, monkeypatch):
     """R01"""
     monkeypatch.setattr(login, "FAILURES_PER_USER_AND_ADDRESS", 2)
     async with open_redis("redis://127.0.0.1:1", command_timeout_s=0.1) as redis:
-        with open_accounts(opened, redis) as accounts:
+        with open_accounts(opened, redis, KEYRING, "https://rest.example.com") as accounts:
             await accounts.users.create(ROOT, draft("alice", password=PASSWORD))
             for expected in (Unauthenticated, Unauthenticated, RateLimited):
                 with pytest.raises(expected):
