@@ -1,4 +1,8 @@
-"""Groups of alerts as Alertmanager sends them, and as Grafana does after its model: one event for each alert of a group."""
+"""Groups of alerts as Alertmanager sends them, and as Grafana does after its model: one event for each alert of a group.
+
+A group is sent again, as a whole, whenever an alert joins or leaves it. Each alert tells since when it fires, so that one that was told of
+before is no event again (`operations.events.event_keys`).
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from devops_mcp.adapters.base import Delivery, Origin
-from devops_mcp.adapters.deliveries import about, json_object, text, told
+from devops_mcp.adapters.deliveries import about, aware, json_object, text, told
 from devops_mcp.adapters.shapes import Shape, read
 from devops_mcp.events.model import AlertEvent, Event
 from devops_mcp.models.errors import InvalidInput, UpstreamInvalid
@@ -97,6 +101,7 @@ def _event(system: str, alert: Alert, delivery: Delivery, origin: Origin) -> Ale
         name=name[:MAX_LABEL],
         severity=alert.labels.get("severity"),
         fingerprint=alert.fingerprint,
+        started_at=None if alert.starts_at is None else aware(alert.starts_at),
         labels={k[:MAX_LABEL]: text(v)[:MAX_LABEL] for k, v in list(alert.labels.items())[:MAX_LABELS]},
         summary=text(summary),
     )

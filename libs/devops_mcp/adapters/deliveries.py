@@ -65,7 +65,7 @@ def told(
         title=first_line(title, MAX_TITLE),
         url=url,
         actor=actor,
-        occurred_at=_aware(at, delivery.received_at),
+        occurred_at=delivery.received_at if at is None else aware(at),
     )
 
 
@@ -79,7 +79,6 @@ def about(title: str) -> str:
     return f": {title}" if title else ""
 
 
-def _aware(at: datetime | None, otherwise: datetime) -> datetime:
-    if at is None:
-        return otherwise
+def aware(at: datetime) -> datetime:
+    """A time without an offset is in UTC."""
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -76,12 +76,16 @@ class DeploymentEvent(_Event):
 
 
 class AlertEvent(_Event):
-    """An alert began to fire or was resolved. `fingerprint` is the same for both."""
+    """An alert began to fire or was resolved. `fingerprint` is the same for both, and so is `started_at`: since when it fires.
+
+    Where a system tells `started_at`, each of the two is one event, however often the system repeats it.
+    """
 
     type: Literal["alert.fired", "alert.resolved"]
     name: str
     severity: str | None = None
     fingerprint: str
+    started_at: datetime | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     summary: str = ""
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from devops_mcp.adapters.base import Answer, Delivery, Origin, WebhookSource
 from devops_mcp.cache.notices import Notice, Notices
 from devops_mcp.embedding.chunking import split
 from devops_mcp.events.messages import EventReceived
-from devops_mcp.events.model import EVENT, Event
+from devops_mcp.events.model import EVENT, AlertEvent, Event
 from devops_mcp.models.errors import InvalidInput, PlatformError, PoisonMessage, Unauthenticated
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.passages import NewPassage, PassageKind
@@ -60,7 +61,7 @@ class EventIntake:
         self._database = database
         self._metrics = metrics
         self._blobs = blobs
-        self._commits: GroupCommit[Acceptance, bool] = GroupCommit(self._store)
+        self._commits: GroupCommit[Acceptance, Sequence[UUID]] = GroupCommit(self._store)
 
     async def receive(
         self,
@@ -105,10 +106,11 @@ class EventIntake:
         keys_of_it = delivery_keys(source, delivery, events)
         blob = await self._kept_apart(origin.tenant_id, delivery.body)
         body = delivery.body if blob is None else b""
-        taken = Acceptance(events, documents, keys_of_it, body, carry().get(TRACEPARENT), blob)
-        if not await self._commits.submit(origin.tenant_id, taken, len(body)):
-            return Receipt(DeliveryOutcome.DUPLICATE, answer=answer)
-        return Receipt(DeliveryOutcome.ACCEPTED, tuple(event.id for event in events), answer)
+        trace = carry().get(TRACEPARENT)
+        taken = Acceptance(events, documents, keys_of_it, body, trace, blob, event_keys(events))
+        stored = await self._commits.submit(origin.tenant_id, taken, len(body))
+        outcome = DeliveryOutcome.ACCEPTED if stored else DeliveryOutcome.DUPLICATE
+        return Receipt(outcome, tuple(stored), answer)
 
     async def _kept_apart(self, tenant_id: UUID, body: bytes) -> UUID | None:
         """Where a large payload is. A repeated delivery leaves its blob to upkeep: whether it is one is known when it is stored."""
@@ -116,13 +118,13 @@ class EventIntake:
             return None
         return await self._blobs.keep(tenant_id, body)
 
-    async def _store(self, tenant_id: UUID, group: Sequence[Acceptance]) -> list[bool]:
-        """Whether each was new. Of those that repeat one of the same group, the first is."""
+    async def _store(self, tenant_id: UUID, group: Sequence[Acceptance]) -> list[Sequence[UUID]]:
+        """The events stored of each, none of one that is no news. Of those that repeat one of the same group, the first is."""
         first = _without_repetitions(group)
         async with self._database.transaction(tenant_id) as tx:
             stored = await tx.events.accept_all([group[position] for position in first])
-        new = {first[n] for n in stored}
-        return [position in new for position in range(len(group))]
+        new = {first[n]: ids for n, ids in stored.items()}
+        return [new.get(position, ()) for position in range(len(group))]
 
 
 def delivery_keys(source: WebhookSource, delivery: Delivery, events: Sequence[Event]) -> list[str]:
@@ -139,6 +141,15 @@ def delivery_keys(source: WebhookSource, delivery: Delivery, events: Sequence[Ev
         types = ",".join(sorted({event.type for event in events}))
         keys.append(f"body:{hashlib.sha256(delivery.body).hexdigest()}:{types}")
     return keys
+
+
+def event_keys(events: Iterable[Event]) -> dict[UUID, str]:
+    """What single events are told by, whichever deliveries bring them: an alert that fires once, however often its group is sent."""
+    return {
+        event.id: f"alert:{event.fingerprint}:{event.type}:{event.started_at.astimezone(UTC).isoformat()}"
+        for event in events
+        if isinstance(event, AlertEvent) and event.started_at is not None
+    }
 
 
 class EventProcessor:

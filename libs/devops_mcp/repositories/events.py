@@ -1,7 +1,8 @@
 """Events: accepted once, read by id, subject and time."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -43,6 +44,8 @@ class Acceptance:
     """A delivery to be stored. Its events have the same source; `keys`, one at least, are what a repetition of it is told by.
 
     `documents` are the events as JSON; `trace` is the traceparent of its request. A large payload is empty here and kept in `payload_blob`.
+    `event_keys` are what single events of it are told by, where other deliveries tell of the same: one that its source has told before is
+    left out.
     """
 
     events: Sequence[Event]
@@ -51,6 +54,7 @@ class Acceptance:
     payload: bytes
     trace: str | None
     payload_blob: UUID | None = None
+    event_keys: Mapping[UUID, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -67,44 +71,50 @@ class Events:
         """Accept one delivery; whether it was new."""
         return bool(await self.accept_all([delivery]))
 
-    async def accept_all(self, deliveries: Sequence[Acceptance]) -> set[int]:
-        """Store the events of deliveries and put their messages into the outbox, in one statement; the positions of those stored.
+    async def accept_all(self, deliveries: Sequence[Acceptance]) -> dict[int, list[UUID]]:
+        """Store the events of deliveries and put their messages into the outbox, in one statement; the ids stored, by position.
 
         Of a delivery whose source has delivered one of its keys before, nothing is stored; one under way elsewhere is waited for. No two
-        of the given ones share a key.
+        of the given ones share a key of the delivery.
         """
         cursor = await self._connection.execute(
             """
             WITH given AS MATERIALIZED (
                 SELECT %(given)s::jsonb AS given
             ), keys AS (
-                SELECT k.* FROM given, jsonb_to_recordset(given -> 'keys') AS k (n integer, source text, key text)
+                SELECT k.*, row_number() OVER (PARTITION BY source, key ORDER BY n) AS nth
+                FROM given, jsonb_to_recordset(given -> 'keys') AS k (n integer, source text, key text, event uuid)
             ), fresh AS (
-                INSERT INTO delivery_keys (source, key) SELECT source, key FROM keys ORDER BY source, key
+                INSERT INTO delivery_keys (source, key) SELECT source, key FROM keys WHERE nth = 1 ORDER BY source, key
                 ON CONFLICT DO NOTHING RETURNING source, key
             ), accepted AS (
-                SELECT n FROM keys LEFT JOIN fresh USING (source, key) GROUP BY n HAVING count(*) = count(fresh.key)
+                SELECT n FROM keys LEFT JOIN fresh USING (source, key) WHERE event IS NULL
+                GROUP BY n HAVING count(*) = count(fresh.key)
+            ), told AS (
+                SELECT event FROM keys LEFT JOIN fresh USING (source, key) WHERE event IS NOT NULL AND (fresh.key IS NULL OR nth > 1)
             ), deliveries AS (
                 SELECT d.* FROM accepted JOIN (
                     SELECT r.* FROM given, jsonb_to_recordset(given -> 'deliveries')
-                                           AS r (n integer, id uuid, trace text, "start" integer, "size" integer, blob uuid)
+                                           AS r (n integer, trace text, "start" integer, "size" integer, blob uuid)
                 ) AS d USING (n)
+            ), kept AS (
+                SELECT e.*, d.trace, d.start, d.size, d.blob, first_value(e.id) OVER (PARTITION BY n ORDER BY e.nth) AS delivery_id
+                FROM deliveries AS d JOIN (
+                    SELECT r.* FROM given, jsonb_to_recordset(given -> 'events')
+                                           AS r (n integer, nth integer, id uuid, type text, system text, source text, subject text,
+                                                 event jsonb, message_id uuid, message text)
+                ) AS e USING (n)
+                WHERE e.id NOT IN (SELECT event FROM told)
             ), stored AS (
                 INSERT INTO events (id, type, system, source, subject, event, delivery_id, payload, payload_blob, trace)
-                SELECT e.id, e.type, e.system, e.source, e.subject, e.event, d.id,
-                       CASE WHEN e.id = d.id AND d.blob IS NULL THEN substring(%(payloads)b::bytea FROM d.start FOR d.size) END,
-                       CASE WHEN e.id = d.id THEN d.blob END, d.trace
-                FROM given, deliveries AS d,
-                     jsonb_to_recordset(given -> 'events')
-                     AS e (n integer, id uuid, type text, system text, source text, subject text, event jsonb)
-                WHERE e.n = d.n
+                SELECT id, type, system, source, subject, event, delivery_id,
+                       CASE WHEN id = delivery_id AND blob IS NULL THEN substring(%(payloads)b::bytea FROM start FOR size) END,
+                       CASE WHEN id = delivery_id THEN blob END, trace
+                FROM kept
             ), queued AS (
-                INSERT INTO outbox (id, queue, message, trace)
-                SELECT m.id, %(queue)s, m.message, d.trace
-                FROM given, deliveries AS d, jsonb_to_recordset(given -> 'messages') AS m (n integer, id uuid, message text)
-                WHERE m.n = d.n
+                INSERT INTO outbox (id, queue, message, trace) SELECT message_id, %(queue)s, message, trace FROM kept
             )
-            SELECT n, pg_notify('outbox', '') FROM accepted
+            SELECT n, id, pg_notify('outbox', '') FROM kept ORDER BY n, nth
             """,
             {
                 "given": _written(deliveries),
@@ -112,7 +122,10 @@ class Events:
                 "queue": QueueName.EVENTS,
             },
         )
-        return {row[0] for row in await cursor.fetchall()}
+        stored: defaultdict[int, list[UUID]] = defaultdict(list)
+        for n, id_, _ in await cursor.fetchall():
+            stored[n].append(id_)
+        return dict(stored)
 
     async def publish(self, events: Sequence[Event], traces: Sequence[str | None]) -> None:
         """Store events of our own, and put a message of the same id for each into the outbox. Those there already are left as they are."""
@@ -253,23 +266,36 @@ def _type_terms(type_: str | None) -> dict[str, str | None]:
 
 def _written(deliveries: Sequence[Acceptance]) -> str:
     """The deliveries without their payloads, as JSON: one parameter, where a list for each column costs ten times as much to encode."""
-    parts: dict[str, list[dict[str, Any]]] = {"keys": [], "deliveries": [], "events": [], "messages": []}
+    parts: dict[str, list[dict[str, Any]]] = {"keys": [], "deliveries": [], "events": []}
     start = 1
     for n, delivery in enumerate(deliveries):
-        size, id_, source = len(delivery.payload), delivery.events[0].id, delivery.events[0].source
-        told: dict[str, Any] = {"n": n, "id": id_, "trace": delivery.trace, "start": start, "size": size}
-        told["blob"] = delivery.payload_blob
+        size, source = len(delivery.payload), delivery.events[0].source
+        told = {"n": n, "trace": delivery.trace, "start": start, "size": size, "blob": delivery.payload_blob}
         parts["deliveries"].append(told)
         parts["keys"] += [{"n": n, "source": source, "key": key} for key in delivery.keys]
-        for event, document in zip(delivery.events, delivery.documents, strict=True):
-            columns = {"type": event.type, "system": event.system, "source": source, "subject": event.subject}
-            parts["events"].append({"n": n, "id": event.id, **columns, "event": orjson.Fragment(document)})
-            message = EventReceived(id=new_id(), tenant_id=event.tenant_id, event_id=event.id)
-            parts["messages"].append(
-                {"n": n, "id": message.id, "message": MESSAGE.dump_json(message).decode()}
-            )
+        parts["keys"] += [
+            {"n": n, "source": source, "key": key, "event": id_} for id_, key in delivery.event_keys.items()
+        ]
+        parts["events"] += _written_events(n, delivery)
         start += size
     return orjson.dumps(parts).decode()
+
+
+def _written_events(n: int, delivery: Acceptance) -> Iterator[dict[str, Any]]:
+    for nth, (event, document) in enumerate(zip(delivery.events, delivery.documents, strict=True)):
+        message = EventReceived(id=new_id(), tenant_id=event.tenant_id, event_id=event.id)
+        yield {
+            "n": n,
+            "nth": nth,
+            "id": event.id,
+            "type": event.type,
+            "system": event.system,
+            "source": event.source,
+            "subject": event.subject,
+            "event": orjson.Fragment(document),
+            "message_id": message.id,
+            "message": MESSAGE.dump_json(message).decode(),
+        }
 
 
 def _stored(row: TupleRow) -> StoredEvent:

@@ -90,15 +90,6 @@ def test_anything_else_is_refused(headers):
         WEBHOOKS.verify(with_headers(headers), SECRETS)
 
 
-def test_no_byte_of_a_signed_body_can_change():
-    for headers in ({PLAIN: SIGNATURE.sign(BODY, "s3cret")}, timed(0)):
-        for position in range(0, len(BODY), 7):
-            changed = bytearray(BODY)
-            changed[position] ^= 1
-            with pytest.raises(Unauthenticated):
-                WEBHOOKS.verify(with_headers(headers, bytes(changed)), SECRETS)
-
-
 def test_alertmanagers_version_is_not_grafanas():
     with pytest.raises(InvalidInput, match="version"):
         WEBHOOKS.parse(with_headers({}, json.dumps({**content(), "version": "4"}).encode()), ORIGIN)
