@@ -14,7 +14,7 @@ from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.repositories.database import Database
 
-BATCH = 200
+BATCH = 1_000
 HELD = 10_000
 FLUSH_S = 0.2
 CLOSING_S = 10.0

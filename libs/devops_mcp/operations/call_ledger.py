@@ -59,8 +59,8 @@ class CallLedger:
         tool, principal = entry.tool.name, requester.principal
         self._metrics.tool_call(tool, code or "ok", seconds)
         # The audit log has every call; the service's log those that somebody may have to look into.
-        say = log.info if code is not None or seconds > SLOW_S else log.debug
-        say("tool called", tool=tool, outcome=code or "ok", duration_ms=round(seconds * 1000, 1))
+        if code is not None or seconds > SLOW_S:
+            log.info("tool called", tool=tool, outcome=code or "ok", duration_ms=round(seconds * 1000, 1))
         record = AuditRecord(
             id=new_id(),
             tenant_id=principal.tenant_id,

@@ -6,14 +6,19 @@ Leans on internals of the uvicorn pinned in pyproject.toml; the tests of S02 to 
 import logging
 from typing import Any
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.config import Config
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.exceptions import PayloadTooBig
+from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.server import ServerProtocol
 
 from devops_mcp.serving.gate import Gate
+
+HELD_BYTES = 65_536
+"""So much is gathered within a turn of the loop before it is written."""
 
 
 class HardenedWebSocket(WebSocketsSansIOProtocol):
@@ -30,6 +35,7 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state)
         self._gate = gate
         self._delivered = False
+        self._unwritten = 0
         self.conn = _BoundedServer(config.ws_max_size, gate.limits.websocket_fragments)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -45,6 +51,51 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
         self._delivered = False
         super().data_received(data)
         self._watch_message()
+
+    async def run_asgi(self) -> None:
+        application = self.app
+
+        async def to_the_end(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await application(scope, receive, send)
+            finally:
+                self._flush()  # who returns is hung up on, and what it said before is to arrive
+
+        self.app = to_the_end
+        await super().run_asgi()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """As uvicorn does; but what is said within one turn of the loop goes out in one write at its end.
+
+        A write of its own for each answer, and the waking of its reader, costs as much as the rest of a small call.
+        """
+        if message["type"] != "websocket.send" or not self._is_open():
+            await super().send(message)
+            return
+        if not self.writable.is_set():
+            await self.writable.wait()
+        if self.disconnected:
+            raise ClientDisconnected
+        text = message.get("text")
+        data = text.encode() if text is not None else message.get("bytes") or b""
+        try:
+            (self.conn.send_binary if text is None else self.conn.send_text)(data)
+        except InvalidState:
+            raise ClientDisconnected from None
+        if not self._unwritten:
+            self.loop.call_soon(self._flush)
+        self._unwritten += len(data) or 1
+        if self._unwritten > HELD_BYTES:
+            self._flush()  # so that the transport can say when its reader is slow
+
+    def _is_open(self) -> bool:
+        return self.handshake_complete and not self.close_sent and self.initial_response is None
+
+    def _flush(self) -> None:
+        self._unwritten = 0
+        output = self.conn.data_to_send()
+        if output and not self.transport.is_closing():
+            self.transport.write(b"".join(output))
 
     def _watch_message(self) -> None:
         unfinished = self.conn.current_size is not None or len(self.conn.reader.buffer) > 0

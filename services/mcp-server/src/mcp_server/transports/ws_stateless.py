@@ -74,6 +74,7 @@ class StatelessLoop:
         self._server = server
         self._fast = fast
         self._send = send
+        self._loop = asyncio.get_running_loop()
         self._running: dict[str | int, asyncio.Task[None]] = {}
         self.idle = asyncio.Event()
         """Set while nothing but streams of subscriptions is under way."""
@@ -113,7 +114,7 @@ class StatelessLoop:
         if message["method"] != "subscriptions/listen":
             self._waited_for.add(request_id)
             self.idle.clear()
-        self._running[request_id] = asyncio.create_task(self._run(message))
+        self._running[request_id] = self._loop.create_task(self._run(message))
         # One frame a turn of the loop: who sent sixty at once waits for the others' one.
         await asyncio.sleep(0)
 
