@@ -18,7 +18,7 @@ from support.services import new_key, running_rest, settings_for
 
 DOCUMENT = document(ENDPOINTS)
 NOT_IN_THE_DOCUMENT = re.compile(
-    r"/(webhooks/|health|metrics|openapi\.json|docs)|/api/v1/(attachments|imports)|/api/v1/contexts/[^/]*/items/.*/content"
+    r"/(webhooks/|health|metrics|openapi\.json|docs|\.well-known/)|/api/v1/(attachments|imports)|/api/v1/contexts/[^/]*/items/.*/content"
 )
 """For vendors, operators and readers; and files, which are no JSON."""
 
@@ -29,6 +29,13 @@ expected-statuses = ["2xx", 400, 403, 404, 409, 422]
 
 [checks.negative_data_rejection]
 expected-statuses = ["4xx"]
+
+# What the schemas allow is right only for who knows a password or a token.
+[[operations]]
+include-tag = "sessions"
+
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400, 401, 403, 404, 422, 429]
 """
 EXAMPLES = 8
 """Made up for each operation, besides those that cover each keyword of its schemas."""

@@ -16,6 +16,9 @@ from devops_mcp.serving.server import listening
 from mcp_server.app import open_app as open_mcp_app
 from rest_api.app import open_app as open_rest_app
 
+REST_URL, MCP_URL = "https://rest.example.com", "https://mcp.example.com"
+"""What tokens are issued for; where the services are reached is told by the functions that run them."""
+
 
 def settings_for(
     database_url: str, redis_url: str, integrations: Sequence[dict[str, Any]] = (), **others: Any
@@ -27,8 +30,8 @@ def settings_for(
         redis_url=redis_url,
         master_keys=("a master key for the tests, and nothing else",),
         database_pool_size=4,
-        rest=server,
-        mcp=server,
+        rest=server | {"public_url": REST_URL},
+        mcp=server | {"public_url": MCP_URL},
         private_networks=("127.0.0.0/8",),
         integrations=tuple(IntegrationSettings(**integration) for integration in integrations),
         **others,

@@ -44,6 +44,12 @@ class Principal(Model):
         return all(any(covers(grants, one) for one in wanted) for grants in (self.grants, *self.limits))
 
 
+NOBODY = Principal(
+    id=UUID(int=0), tenant_id=OPERATOR_TENANT_ID, kind=PrincipalKind.USER, name="nobody", grants=()
+)
+"""Who has not said who it is, and may nothing."""
+
+
 class Account(Model):
     """What decides about a principal: its grants and roles, and those of the user that it acts for."""
 

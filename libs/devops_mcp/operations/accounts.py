@@ -15,6 +15,7 @@ from devops_mcp.operations.api_keys import ApiKeyService
 from devops_mcp.operations.erasure import ErasureService
 from devops_mcp.operations.login import LoginService
 from devops_mcp.operations.roles import RoleService
+from devops_mcp.operations.session_list import SessionService
 from devops_mcp.operations.sessions import TokenSessions
 from devops_mcp.operations.signing_keys import SigningKeyService
 from devops_mcp.operations.tenants import TenantService
@@ -31,6 +32,7 @@ class Accounts:
     erasures: ErasureService
     login: LoginService
     sessions: TokenSessions
+    session_list: SessionService
     signing_keys: SigningKeyService
 
 
@@ -48,6 +50,7 @@ def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: st
             erasures=ErasureService(database),
             login=LoginService(database, passwords, Attempts(redis)),
             sessions=TokenSessions(database, AccessTokens(issuer, signing_keys), keyring),
+            session_list=SessionService(database),
             signing_keys=signing_keys,
         )
     finally:

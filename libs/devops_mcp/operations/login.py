@@ -13,6 +13,7 @@ from devops_mcp.auth.authenticator import REMEMBERED_S
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.cache.attempts import Allowance, Attempts
 from devops_mcp.models.accounts import MAX_PASSWORD, UserCredentials, UserStatus
+from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Conflict, Forbidden, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
@@ -28,7 +29,8 @@ FAILURES_PER_ADDRESS = 100
 PROVED_S = 300.0
 """How long a password that was right is not hashed again; where it was changed since, it is."""
 _WRONG = "the username or the password is not right"
-_MAX_LOGIN = 350
+MAX_LOGIN = 350
+"""Characters of a tenant's slug, a slash, and an e-mail address."""
 
 
 class LoginService:
@@ -54,7 +56,7 @@ class LoginService:
 
         Raises `Unauthenticated`, `RateLimited` after too many failures, `Unavailable` when too many log in at once.
         """
-        if len(login) > _MAX_LOGIN or len(password.get_secret_value()) > MAX_PASSWORD or "\0" in login:
+        if len(login) > MAX_LOGIN or len(password.get_secret_value()) > MAX_PASSWORD or "\0" in login:
             raise Unauthenticated(_WRONG)
         named = await self._named(login)
         found = await self._credentials(named)
@@ -70,7 +72,10 @@ class LoginService:
         return found.principal()
 
     async def change_password(self, principal: Principal, current: SecretStr, new: SecretStr) -> None:
-        """Of the user that `principal` is, or acts for. Raises `Conflict` for who is none, `Forbidden` for a wrong one."""
+        """Of the user that `principal` is, or acts for, and end its other sessions.
+
+        Raises `Conflict` for who is none, `Forbidden` for a wrong one.
+        """
         tenant_id, user_id = principal.tenant_id, principal.user_id
         async with self._database.transaction(tenant_id) as tx:
             found = await tx.users.credentials(user_id=user_id) if user_id else None
@@ -88,6 +93,8 @@ class LoginService:
         hashed = await self._passwords.hash(new)
         async with self._database.transaction(tenant_id) as tx:
             await tx.users.put_password(found.id, hashed)
+            # Whoever knew the old one may be signed in by it.
+            await tx.sessions.revoke_of_user(found.id, utc_now(), but=principal.session_id)
             await tx.audit.append([record])
 
     async def principal_of_user(self, tenant_id: UUID, user_id: UUID) -> Principal | None:

@@ -57,6 +57,8 @@ from devops_mcp.operations.windows import WindowService
 from devops_mcp.outbound.addresses import Network, parse_networks
 from devops_mcp.repositories.database import Database, open_database
 
+REST, MCP = "rest-api", "mcp-server"
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
@@ -65,6 +67,8 @@ class Platform:
     database: Database
     redis: Redis
     authenticator: Authenticator
+    addresses: Mapping[str, str]
+    """Where each answering service is reached: what tokens are issued for. That of rest-api issues them."""
     accounts: Accounts
     audit: AuditTrail
     audit_log: AuditReader
@@ -164,15 +168,16 @@ async def open_platform(
         prompts = PromptService(
             adapters, SUITE_PROMPTS, integrations, tools, deadline_s=settings.tool_deadline_s
         )
-        audience = (settings.mcp if application == "mcp-server" else settings.rest).url
+        addresses = {REST: settings.rest.url, MCP: settings.mcp.url}
         yield Platform(
             database=database,
             redis=redis,
             authenticator=Authenticator(
                 database.find_api_keys,
                 basic=accounts.login.verify_password if settings.basic_authentication else None,
-                bearer=partial(accounts.sessions.principal_of, audience=audience),
+                bearer=partial(accounts.sessions.principal_of, audience=addresses.get(application, "")),
             ),
+            addresses=addresses,
             accounts=accounts,
             audit=audit,
             audit_log=AuditReader(database),

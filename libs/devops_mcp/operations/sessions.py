@@ -61,7 +61,7 @@ class TokenSessions:
         require_grants(wanted, "scope")
         if principal.user_id is None or principal.user_id != principal.id:
             raise Forbidden("only a user begins a session, not a key")
-        if any(not principal.may(scope) for scope in wanted if principal.limits):
+        if principal.limits and not all(principal.may(grant) for grant in wanted):
             raise Forbidden("a narrowed credential cannot begin a session that may more")
         session_id, now = new_id(), self._now()
         token = self._refresh.first(principal.tenant_id, session_id)

@@ -104,13 +104,14 @@ class UserService:
             )
 
     async def put_password(self, principal: Principal, user_id: UUID, password: Password | None) -> None:
-        """Give the user another password, or take it away. Raises `NotFound`."""
+        """Give the user another password, or take it away, and end its sessions. Raises `NotFound`."""
         await permit(self._database, principal, WRITE, _target(user_id))
         before = await self.get_for_change(principal, user_id, "users.password")
         hashed = None if password is None else await self._passwords.hash(password)
         async with self._database.transaction(principal.tenant_id) as tx:
             await self._require_unchanged(tx, before)
             await tx.users.put_password(user_id, hashed)
+            await tx.sessions.revoke_of_user(user_id, self._now())
             await tx.audit.append([deed(principal, "users.password", _target(user_id))])
 
     async def get_for_change(self, principal: Principal, user_id: UUID, action: str) -> User:

@@ -26,6 +26,7 @@ from rest_api.endpoint import routes_of
 from rest_api.openapi import document
 from rest_api.routes import ENDPOINTS
 from rest_api.webhooks import webhook_routes
+from rest_api.well_known import well_known_routes
 
 
 @asynccontextmanager
@@ -38,6 +39,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *content_routes(platform),
             *routes_of(ENDPOINTS, platform),
             *documentation_routes(),
+            *well_known_routes(platform),
             *common_routes(Health(platform.checks), metrics),
         ]
         app = Starlette(routes=routes, exception_handlers=cast("Any", exception_handlers()))

@@ -29,7 +29,7 @@ def page(document: dict[str, Any]) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])} API</title><style>{_STYLE}</style>"
         f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1><p>{escape(info['description'])} "
-        "Send an API key as <code>Authorization: Bearer …</code>. The machine-readable form is "
+        "Send an access token or an API key as <code>Authorization: Bearer …</code>. The machine-readable form is "
         f'<a href="/openapi.json">openapi.json</a>.</p><nav>{links}<a href="#models">models</a></nav>'
         f'{sections}<h2 id="models">models</h2>{models}</html>'
     )

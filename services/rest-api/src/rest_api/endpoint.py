@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from devops_mcp.models.base import Model
 from devops_mcp.models.errors import Forbidden, InvalidInput, Violation
-from devops_mcp.models.principals import Principal
+from devops_mcp.models.principals import NOBODY, Principal
 from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
 from devops_mcp.serving.authentication import principal_of
@@ -73,6 +73,8 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     errors: tuple[int, ...] = ()
     lines: bool = False
     """The handler answers an iterator, which is sent as JSON Lines; `reply` is what a line holds."""
+    open: bool = False
+    """It takes no credential, as what gives one; the call's principal is then nobody."""
 
 
 AnyEndpoint = Endpoint[Any, Any, Any]
@@ -113,8 +115,10 @@ def _pattern(endpoint: AnyEndpoint) -> str:
 def _serving(endpoint: AnyEndpoint, platform: Platform) -> Serve:
     """What authenticates, checks, calls and answers."""
 
+    authenticate = platform.authenticator.authenticate
+
     async def serve(request: Request) -> Response:
-        principal = await principal_of(request, platform.authenticator.authenticate)
+        principal = NOBODY if endpoint.open else await principal_of(request, authenticate)
         params = params_of(endpoint.params, request)
         body = await _body(endpoint, request)
         async with denials_recorded(platform, principal, endpoint.handle.__name__, request):
@@ -124,7 +128,8 @@ def _serving(endpoint: AnyEndpoint, platform: Platform) -> Serve:
         if endpoint.status == 204:
             return Response(status_code=204)
         # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
-        return Response(reply.model_dump_json(), endpoint.status, media_type="application/json")
+        headers = {"cache-control": "no-store"} if endpoint.open else None  # RFC 6749 §5.1
+        return Response(reply.model_dump_json(), endpoint.status, headers, media_type="application/json")
 
     return serve
 

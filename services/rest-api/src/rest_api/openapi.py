@@ -50,7 +50,11 @@ def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
         "components": {
             "schemas": definitions,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An access token, or an API key.",
+                },
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "basic": {
                     "type": "http",
@@ -87,6 +91,8 @@ def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
         "parameters": _parameters(endpoint),
         "responses": _responses(endpoint, references),
     }
+    if endpoint.open:
+        operation["security"] = []
     if endpoint.body is not NoBody:
         schema = references[endpoint.body, "validation"]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -36,6 +36,8 @@ queue again."""
 ABANDONED_AFTER = timedelta(minutes=1)
 """Longer than a message lies invisible in its queue, so that the queue is first to bring it back."""
 REPLAYS_KEPT = timedelta(days=90)
+SESSIONS_KEPT = timedelta(days=1)
+"""How long a session that ended is known: a refresh token of it that is used again is still noticed."""
 VECTORS_KEPT = timedelta(days=30)
 """How long a text that was paid for costs nothing again."""
 KEYS_KEPT = timedelta(days=90)
@@ -177,6 +179,7 @@ class Upkeep:
                 results += await tx.results.drop_expired(now)
                 tasks += await tx.tasks.drop_expired(now)
                 letters += await tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT)
+                await tx.sessions.drop_ended(now - SESSIONS_KEPT)
                 deliveries += await tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT)
                 await tx.event_replays.drop_older(now - REPLAYS_KEPT)
             await self._in_chunks(tenant_id, lambda tx: tx.embeddings.forget(now - VECTORS_KEPT, _CHUNK))

@@ -13,6 +13,7 @@ from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
 from rest_api.routes.roles import ROLES
 from rest_api.routes.search import SEARCH
+from rest_api.routes.sessions import SESSIONS
 from rest_api.routes.tenants import TENANTS
 from rest_api.routes.tools import TOOLS
 from rest_api.routes.users import USERS
@@ -30,6 +31,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *TOOLS,
     *WEBHOOK_ENDPOINTS,
     *ME,
+    *SESSIONS,
     *USERS,
     *ROLES,
     *API_KEYS,
