@@ -40,6 +40,7 @@ ANYBODY = ""
 OPEN = "open"
 """It takes no credential: it gives or ends one. The same answer for everybody."""
 CONTEXTS, LETTERS, HOOKS = "/api/v1/contexts", "/api/v1/dead-letters", "/api/v1/webhook-endpoints"
+INTEGRATIONS = "/api/v1/integrations"
 USERS, ROLES, KEYS, TENANTS = "/api/v1/users", "/api/v1/roles", "/api/v1/api-keys", "/api/v1/tenants"
 MATRIX: Mapping[str, str] = {
     f"POST {CONTEXTS}": "contexts:write",
@@ -95,6 +96,17 @@ MATRIX: Mapping[str, str] = {
     "GET /api/v1/sessions": "sessions:read | sessions:own",
     "POST /api/v1/sessions/revoke": "sessions:write | sessions:own",
     "DELETE /api/v1/sessions/{session_id}": "sessions:write | sessions:own",
+    "GET /api/v1/integration-systems": ANYBODY,
+    f"POST {INTEGRATIONS}": "integrations:write:*",
+    f"GET {INTEGRATIONS}": "integrations:read:*",
+    f"GET {INTEGRATIONS}/{{integration}}": "integrations:read:*",
+    f"PUT {INTEGRATIONS}/{{integration}}": "integrations:write:*",
+    f"DELETE {INTEGRATIONS}/{{integration}}": "integrations:write:*",
+    f"POST {INTEGRATIONS}/{{integration}}/test": "integrations:write:*",
+    f"POST {INTEGRATIONS}/{{integration}}/webhook-secrets": "integrations:write:*",
+    "GET /api/v1/me/credentials": "integrations:own",
+    "PUT /api/v1/me/credentials/{integration}": "integrations:own",
+    "DELETE /api/v1/me/credentials/{integration}": "integrations:own",
     "GET /api/v1/me": ANYBODY,
     "PUT /api/v1/me/password": ANYBODY,
     f"POST {USERS}": "users:write",
@@ -170,6 +182,9 @@ BODIES: Mapping[str, Any] = {
     "choose_model": {"model": None},
     "start_event_replay": {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"},
     "create_embeddings": {"input": ["x"]},
+    "create_integration": {"name": "new-one", "system": "github"},
+    "replace_integration": {"options": {}},
+    "put_own_credentials": {"credentials": {"token": "x"}},
     "create_role": {"name": "new-role", "grants": ["search:read"]},
     "replace_role": {"grants": ["search:read"]},
     "create_tenant": {
@@ -182,6 +197,8 @@ BODIES: Mapping[str, Any] = {
 
 PASSWORD = "correct horse battery staple"
 CANARY = "canary-of-the-first-tenant"
+NAMED = ("role", "integration")
+"""What is found by a name."""
 NOT_COMPARED = {"date", "x-request-id", "server-timing", "content-length"}
 POWERLESS = "nothing"
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -212,6 +229,7 @@ ABSENT = {
     "name": "task_list",
     "position": "1",
     "role": "no-such-role",
+    "integration": "no-such-integration",
 }
 
 
@@ -360,6 +378,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
     await made(ROLES, {"name": CANARY, "grants": ["search:read"]})
     await made(USERS, {"username": "sleeper", "name": "sleeper", "password": PASSWORD})
     signed_in = await front(None, "POST", "/api/v1/login", {"username": "sleeper", "password": PASSWORD})
+    await made(INTEGRATIONS, {"name": CANARY, "system": "github", "credentials": {"token": CANARY}})
     hook = (await made(HOOKS, {"name": CANARY, "url": "https://example.com/"}))["id"]
     again = {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"}
     replay = await front("owner", "POST", "/api/v1/events/replays", again)
@@ -390,6 +409,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         "key_id": key,
         "role": CANARY,
         "session_id": signed_in.json()["session_id"],
+        "integration": CANARY,
         "endpoint_id": hook,
         "delivery_id": str(delivery),
         "dead_letter_id": str(letter),
@@ -418,7 +438,8 @@ def belongings(database) -> dict[str, list[tuple]]:
 
 
 def as_seen(answer: httpx2.Response, ids: Mapping[str, str]) -> tuple[int, str, str]:
-    text = re.sub(UUID, "ID", answer.text.replace(ids["role"], "ID"))
+    named = re.compile("|".join(re.escape(ids[hole]) for hole in NAMED))
+    text = re.sub(UUID, "ID", named.sub("ID", answer.text))
     headers = {name: value for name, value in answer.headers.items() if name not in NOT_COMPARED}
     return answer.status_code, str(headers), re.sub(r'"request_id":"\w+"', "", text)
 
@@ -440,7 +461,8 @@ async def test_what_is_anothers_is_answered_like_what_does_not_exist_on_every_ro
                 if own.status_code != 200:
                     wrong.append(("its own", route_name(endpoint), own.status_code))
             theirs = await front("stranger", endpoint.method, filled(endpoint.path, ids), body)
-            if CANARY in theirs.text.replace(ids["role"], "", 1 if "{role}" in endpoint.path else 0):
+            asked = any(f"{{{hole}}}" in endpoint.path for hole in NAMED)
+            if CANARY in theirs.text.replace(CANARY, "", 1 if asked else 0):
                 wrong.append(("shows it", route_name(endpoint), theirs.text[:200]))
             if "{" in endpoint.path:
                 nothing = await front("stranger", endpoint.method, filled(endpoint.path, absent), body)

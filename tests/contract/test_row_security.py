@@ -18,6 +18,7 @@ DEFINER_FUNCTIONS = {
     "find_credentials",
     "find_tenant",
     "list_tenants",
+    "installed_integrations",
     "ensure_partitions",
     "erase_some",
     "ensure_space_index",
@@ -81,6 +82,7 @@ def test_what_crosses_tenants_is_listed(owner):
     partitions = set(tables_with_tenant(owner)) - set(tables)
     assert sorted(row for row in policies if row[1:] != ("{public}", "ALL", own, own)) == [
         ("api_keys.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
+        ("integrations.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("outbox.relay", "{devops_mcp_worker}", "ALL", "true", own),
         ("passages.words", "{devops_mcp_owner}", "SELECT", "true", None),
         ("roles.lookup", "{devops_mcp_owner}", "SELECT", "true", None),

@@ -345,6 +345,7 @@ class Adapter(Generic[ClientT, SettingsT]):
 
     `connect` gives the client for one integration and closes it on exit; it must not call the system. `ping` does, cheaply, and returns
     the system's version or None; it raises an `UpstreamError`. None: nothing of the system can be called, it only calls us.
+    `on_this_machine` says that it reaches what is the machine's own (files, programs): only the operator configures such an integration.
     Tools are named after the system; `any_tool_name` lets a package from elsewhere keep names that its callers know.
     """
 
@@ -358,6 +359,7 @@ class Adapter(Generic[ClientT, SettingsT]):
     prompts: tuple[Prompt[ClientT], ...] = ()
     resources: tuple[Resource[ClientT], ...] = ()
     any_tool_name: bool = False
+    on_this_machine: bool = False
 
     def __post_init__(self) -> None:
         for tool in self.tools if not self.any_tool_name else ():

@@ -27,8 +27,8 @@ class SecretSeal:
 
     def __init__(self, keyring: Keyring) -> None:
         keys = keyring.keys(_PURPOSE)
-        self._ciphers = {_id_of(key): AESGCM(key) for key in keys}
-        self.key_id = _id_of(keys[0])
+        self._ciphers = {key_id_of(key): AESGCM(key) for key in keys}
+        self.key_id = key_id_of(keys[0])
 
     def close(self, secret: SecretStr, place: str) -> bytes:
         """Seal for one place: the tenant, the row and the version that the secret belongs to. Elsewhere it does not open."""
@@ -53,5 +53,6 @@ class SecretSeal:
         return sealed.startswith(self.key_id)
 
 
-def _id_of(key: bytes) -> bytes:
+def key_id_of(key: bytes) -> bytes:
+    """What tells the key that sealed something, and nothing of the key itself."""
     return sha256(b"id of " + key).digest()[:KEY_ID_BYTES]

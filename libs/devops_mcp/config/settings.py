@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from devops_mcp.models.base import OWN_SYSTEM
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.models.integrations import NAME_PATTERN, CredentialPolicy
 
 PREFIX = "DEVOPS_MCP_"
 CONFIG_FILE = f"{PREFIX}CONFIG_FILE"
@@ -84,10 +85,12 @@ class WorkerServerSettings(ServerSettings):
 class IntegrationSettings(_Section):
     """An adapter configured for a tenant: `name` is what a tool's `target` says; `options` are the adapter's own settings."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: str = Field(pattern=NAME_PATTERN)
     system: str
     tenant_id: UUID = DEFAULT_TENANT_ID
     read_only: bool = False
+    credential_policy: CredentialPolicy = CredentialPolicy.SERVICE
+    """Whether people's own credentials are used in place of those in `options`: `service`, `personal_preferred`, `personal_required`."""
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
     webhook_secrets: tuple[SecretStr, ...] = ()
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +12,8 @@ from devops_mcp.adapters.base import AnyAdapter, Resource
 from devops_mcp.models.content import Document
 from devops_mcp.models.errors import DeadlineExceeded, NotFound
 from devops_mcp.models.principals import Principal
-from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.prompts import COMPLETE_WITHIN_S, MAX_COMPLETIONS
+from devops_mcp.operations.upstream_access import UpstreamAccess
 
 _HOLE = re.compile(r"\\\{([a-z_]+)\\\}")
 """A hole of a template, after `re.escape`."""
@@ -39,14 +40,15 @@ class AdapterResources:
     """Lists and reads them, for those who may."""
 
     def __init__(
-        self, adapters: Mapping[str, AnyAdapter], integrations: Integrations, *, deadline_s: float
+        self, adapters: Mapping[str, AnyAdapter], access: UpstreamAccess, *, deadline_s: float
     ) -> None:
         self._offered = tuple(
             OfferedResource(name, resource)
             for name, adapter in sorted(adapters.items())
             for resource in adapter.resources
         )
-        self._integrations = integrations
+        self._access = access
+        self._integrations = access.integrations
         self._deadline_s = deadline_s
 
     def visible(self, principal: Principal) -> tuple[Resource[Any], ...]:
@@ -64,8 +66,8 @@ class AdapterResources:
             raise NotFound(f"there is no resource {uri}")
         offered, holes = found
         try:
-            async with asyncio.timeout(self._deadline_s):
-                return await offered.resource.read(self._client(principal, offered), holes)
+            async with asyncio.timeout(self._deadline_s), self._client(principal, offered) as client:
+                return await offered.resource.read(client, holes)
         except TimeoutError:
             raise DeadlineExceeded(f"{uri} took longer than {self._deadline_s:g} s") from None
 
@@ -77,8 +79,11 @@ class AdapterResources:
                 if complete is None:
                     return []
                 try:
-                    async with asyncio.timeout(COMPLETE_WITHIN_S):
-                        values = await complete(self._client(principal, offered), begun)
+                    async with (
+                        asyncio.timeout(COMPLETE_WITHIN_S),
+                        self._client(principal, offered) as client,
+                    ):
+                        values = await complete(client, begun)
                 except TimeoutError:
                     return []
                 return list(values)[:MAX_COMPLETIONS]
@@ -94,5 +99,6 @@ class AdapterResources:
         there = offered.system in self._integrations.systems(principal.tenant_id)
         return there and principal.may(offered.permission)
 
-    def _client(self, principal: Principal, offered: OfferedResource) -> Any:
-        return self._integrations.resolve(principal.tenant_id, offered.system, None).client
+    def _client(self, principal: Principal, offered: OfferedResource) -> AbstractAsyncContextManager[Any]:
+        integration = self._integrations.resolve(principal.tenant_id, offered.system, None)
+        return self._access.client(principal, integration)

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from devops_mcp.events.model import ToolCalled
 from devops_mcp.models.audit import AuditRecord
-from devops_mcp.models.base import OWN_SYSTEM, Clock, utc_now
+from devops_mcp.models.base import OWN_SYSTEM, Clock, JsonObject, utc_now
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.caller import current_address
 from devops_mcp.observability.metrics import Metrics
@@ -21,10 +21,12 @@ from devops_mcp.operations.context_journal import ContextJournal
 from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.masking import masked
 from devops_mcp.operations.requester import Requester
+from devops_mcp.operations.upstream_access import Acting
 
 INPUT_REQUIRED = "input_required"
 """How a call ended that asked its caller something, and goes on with the caller's next."""
 SLOW_S = 1.0
+UPSTREAM = "@upstream"
 _OUTCOMES: Mapping[str | None, str] = {None: "ok", INPUT_REQUIRED: "pending"}
 log = structlog.get_logger()
 
@@ -54,8 +56,9 @@ class CallLedger:
         code: str | None,
         said: str,
         seconds: float,
+        acting: Acting | None = None,
     ) -> None:
-        """`code` is that of the error it ended with; `said` what the caller was told."""
+        """`code` is that of the error it ended with; `said` what the caller was told; `acting` as whom a system was called."""
         tool, principal = entry.tool.name, requester.principal
         self._metrics.tool_call(tool, code or "ok", seconds)
         # The audit log has every call; the service's log those that somebody may have to look into.
@@ -73,7 +76,7 @@ class CallLedger:
             outcome=_OUTCOMES.get(code, "failed"),
             error_code=code,
             duration_ms=seconds * 1000,
-            arguments=masked(arguments),
+            arguments={**masked(arguments), **_upstream(acting)},
             trace_id=current_trace_id(),
             at=self._now(),
         )
@@ -105,6 +108,13 @@ def _event(record: AuditRecord, entry: CatalogueEntry) -> ToolCalled:
         failed=record.error_code is not None,
         error_code=record.error_code,
         duration_ms=round(record.duration_ms, 3),
+    )
+
+
+def _upstream(acting: Acting | None) -> JsonObject:
+    """Which integration was called and as whom, beside the arguments, none of which has such a name."""
+    return (
+        {} if acting is None else {UPSTREAM: {"integration": acting.integration.name, "as": acting.as_whom}}
     )
 
 

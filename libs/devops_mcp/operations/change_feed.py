@@ -8,7 +8,7 @@ from uuid import UUID
 
 from devops_mcp.cache.changes import Changes, ListChange, ResourceChange
 from devops_mcp.cache.channel import Gap
-from devops_mcp.models.lists import Listed
+from devops_mcp.models.lists import LISTED, Listed
 
 Changed: TypeAlias = ListChange | ResourceChange
 
@@ -77,6 +77,13 @@ class ChangeFeed:
             yield watch
         finally:
             self._watches.discard(watch)
+
+    def tell(self, tenant_id: UUID, *, uri: str) -> None:
+        """Tell this process's clients only that all lists and one resource of a tenant changed: each process knows by itself."""
+        for watch in self._watches:
+            for what in LISTED:
+                watch.offer(ListChange(tenant_id=tenant_id, what=what))
+            watch.offer(ResourceChange(tenant_id=tenant_id, uri=uri))
 
     async def _listen(self) -> None:
         interrupted = False

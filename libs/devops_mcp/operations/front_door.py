@@ -13,7 +13,7 @@ from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.errors import Forbidden
 from devops_mcp.operations.catalogue import CatalogueEntry
 from devops_mcp.operations.suite_tools import Desk
-from devops_mcp.operations.tools import Relayed
+from devops_mcp.operations.tool_outcomes import Relayed
 
 
 class ToolsSearchParams(ReadParams):

@@ -1,48 +1,112 @@
-"""The integrations: adapters configured for tenants, connected once a process."""
+"""The integrations: adapters configured for tenants, by the operator in the configuration or by the tenants themselves."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import structlog
 from pydantic import SecretStr, ValidationError
 
 from devops_mcp.adapters.base import AnyAdapter, Outside
+from devops_mcp.auth.envelope import Envelope
+from devops_mcp.auth.sealing import SealBroken
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.models.base import JsonObject
-from devops_mcp.models.errors import ConfigurationError, NotFound
+from devops_mcp.models.errors import ConfigurationError, Internal, NotFound
+from devops_mcp.models.integrations import CredentialPolicy, KeptWebhookSecret, Sealed, StoredIntegration
 from devops_mcp.models.lists import Listed
+from devops_mcp.operations.adapter_settings import credential_fields, digest_of_addresses
+from devops_mcp.operations.connections import ConnectionKey, Connections
 from devops_mcp.resilience.policies import PolicyTable
+
+CONFIGURED = "configured"
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """One configured system. `client` is what the adapter's `connect` gave."""
+    """One system of one tenant. `id` and `version` are those of its row; an integration of the configuration has no row.
+
+    `options` are what its adapter is told besides credentials. `unseal` gives the rest, and raises `SealBroken`.
+    `client` is what the adapter's `connect` gave, where it was connected at the start.
+    """
 
     name: str
     tenant_id: UUID
     adapter: AnyAdapter
-    client: Any
     read_only: bool
-    webhook_secrets: tuple[SecretStr, ...]
+    policy: CredentialPolicy
+    options: JsonObject = field(repr=False)
+    unseal: Callable[[], Sealed] = field(repr=False)
+    id: UUID | None = None
+    version: int = 0
+    client: Any = field(default=None, repr=False)
+
+    @property
+    def stamp(self) -> str:
+        """Tells this version of this integration from every other of the tenant."""
+        return CONFIGURED if self.id is None else f"{self.id}/{self.version}"
+
+    def addresses(self) -> str:
+        """A digest of where it leads to: a credential for one place is not shown to another."""
+        return digest_of_addresses(self.adapter.name, self.options)
+
+    def opened(self) -> Sealed:
+        """How we get in. Raises `Internal`, and an error is logged, when it was changed or the master key is gone."""
+        try:
+            return self.unseal()
+        except SealBroken as error:
+            log.error("secret not opened", reason=error.message)
+            raise Internal(
+                f"the credentials of integration {self.name} cannot be opened; store them again"
+            ) from None
+
+    def webhook_secrets(self, now: datetime) -> tuple[SecretStr, ...]:
+        """Those in force."""
+        kept = self.opened().webhook_secrets
+        return tuple(SecretStr(one.secret) for one in kept if one.until is None or now < one.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who has stored credentials of its own; `mark` tells it, and this version of them, from every other."""
+
+    user_id: UUID
+    mark: str
+    credentials: JsonObject = field(repr=False)
 
 
 class Integrations:
     """Looks integrations up, always for one tenant. Open it with `open_integrations`."""
 
-    def __init__(self, integrations: Sequence[Integration], policies: PolicyTable) -> None:
-        self._all = tuple(integrations)
-        self._of: dict[UUID, tuple[Integration, ...]] = {
-            tenant_id: tuple(i for i in integrations if i.tenant_id == tenant_id)
-            for tenant_id in {i.tenant_id for i in integrations}
-        }
-        self._systems = {tenant_id: _by_system(own) for tenant_id, own in self._of.items()}
+    def __init__(
+        self,
+        configured: Sequence[Integration],
+        adapters: Mapping[str, AnyAdapter],
+        connections: Connections,
+        outside: Callable[[UUID, str], Outside],
+        policies: PolicyTable,
+    ) -> None:
+        self._configured = tuple(configured)
+        self._stored: dict[UUID, tuple[Integration, ...]] = {}
+        self._versions: dict[UUID, dict[UUID, int]] = {}
+        self._suspended: frozenset[UUID] = frozenset()
+        self._adapters = adapters
+        self._connections = connections
+        self._outside = outside
+        self._of: dict[UUID, tuple[Integration, ...]] = {}
+        self._systems: dict[UUID, Mapping[str, tuple[str, ...]]] = {}
+        for tenant_id in {i.tenant_id for i in configured}:
+            self._rebuild(tenant_id)
         self.policies = policies
         """What stands between us and each, by `<tenant>/<name>`: for the metrics."""
 
     def of(self, tenant_id: UUID) -> tuple[Integration, ...]:
+        """The configured ones first, then the tenant's own by name."""
         return self._of.get(tenant_id, ())
 
     def describe(self, tenant_id: UUID) -> tuple[JsonObject, ...]:
@@ -56,6 +120,13 @@ class Integrations:
         """The systems that the tenant has an integration for, and the names of these."""
         return self._systems.get(tenant_id, {})
 
+    def named(self, tenant_id: UUID, name: str) -> Integration:
+        """Raises `NotFound`."""
+        for integration in self.of(tenant_id):
+            if integration.name == name:
+                return integration
+        raise NotFound(f"there is no integration {name!r}")
+
     def resolve(self, tenant_id: UUID, system: str, target: str | None) -> Integration:
         """The tenant's integration of `system` named `target`, or its first. Raises `NotFound` that names those there are."""
         candidates = [i for i in self.of(tenant_id) if i.adapter.name == system]
@@ -68,23 +139,109 @@ class Integrations:
             f"no integration of {system} is named {target!r}; there are: {', '.join(i.name for i in candidates)}"
         )
 
-    def for_webhook(self, system: str, name: str | None) -> Integration:
-        """Whose webhook address this is. Without a name, the system's only integration.
+    def for_webhook(self, system: str, named: str | None) -> Integration:
+        """Whose webhook address this is: a configured one's by its name, or without one the system's only; a stored one's by its id.
 
         Raises `NotFound` for a system that is unknown or sends no webhooks, and where a name is needed or wrong.
         """
-        found = [
-            i
-            for i in self._all
-            if i.adapter.name == system and i.adapter.webhooks and (name is None or i.name == name)
-        ]
+        own = (i for i in self._configured if named is None or i.name == named)
+        stored = (i for of_one in self._stored.values() for i in of_one if str(i.id) == named)
+        found = [i for i in (*own, *stored) if i.adapter.name == system and i.adapter.webhooks]
         if len(found) != 1:
             raise NotFound("there is no such webhook address; use /webhooks/<system>/<integration>")
         return found[0]
 
+    def is_suspended(self, tenant_id: UUID) -> bool:
+        """Whether the tenant was suspended when this process last looked."""
+        return tenant_id in self._suspended
+
     def all_for_health(self) -> tuple[Integration, ...]:
-        """Every integration of every tenant, for readiness only."""
-        return self._all
+        """Every configured integration of every tenant, for readiness only; those of tenants are tested by them."""
+        return self._configured
+
+    @asynccontextmanager
+    async def connected(self, integration: Integration, person: Person | None = None) -> AsyncIterator[Any]:
+        """Its client, with the service's credentials or a person's in place of them; it stays open within the block."""
+        if person is None and integration.client is not None:
+            yield integration.client
+            return
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[Any]:
+            credentials = integration.opened().credentials if person is None else person.credentials
+            settings = integration.adapter.settings.model_validate({**integration.options, **credentials})
+            outside = self._outside(integration.tenant_id, integration.name)
+            async with integration.adapter.connect(settings, outside) as client:
+                yield client
+
+        mark = "" if person is None else person.mark
+        key = ConnectionKey(integration.tenant_id, integration.name, integration.stamp, mark)
+        async with self._connections.use(key, connect) as client:
+            yield client
+
+    def versions(self) -> Mapping[UUID, Mapping[UUID, int]]:
+        """The stored integrations that this process knows of, by tenant."""
+        return self._versions
+
+    def put_suspended(self, tenants: Iterable[UUID]) -> None:
+        """Say anew which tenants are suspended."""
+        self._suspended = frozenset(tenants)
+
+    def put_stored(self, tenant_id: UUID, rows: Sequence[StoredIntegration], envelope: Envelope) -> None:
+        """Say anew which integrations a tenant has made. What was connected of those before is closed once it is not used."""
+        before = self._stored.get(tenant_id, ())
+        self._stored[tenant_id] = tuple(
+            self._of_row(row, envelope) for row in rows if row.system in self._adapters
+        )
+        self._versions[tenant_id] = {row.id: row.version for row in rows}
+        if not rows:
+            del self._stored[tenant_id], self._versions[tenant_id]
+        self._rebuild(tenant_id)
+        stamps = {i.name: i.stamp for i in self.of(tenant_id)}
+        for gone in before:
+            if stamps.get(gone.name) != gone.stamp:
+                self._connections.retire(tenant_id, gone.name, but=stamps.get(gone.name))
+                self.policies.forget(key_of(tenant_id, gone.name))
+
+    def _of_row(self, row: StoredIntegration, envelope: Envelope) -> Integration:
+        return Integration(
+            name=row.name,
+            tenant_id=row.tenant_id,
+            adapter=self._adapters[row.system],
+            read_only=row.read_only,
+            policy=row.credential_policy,
+            options=row.options,
+            unseal=partial(unsealed, row, envelope),
+            id=row.id,
+            version=row.version,
+        )
+
+    def _rebuild(self, tenant_id: UUID) -> None:
+        configured = [i for i in self._configured if i.tenant_id == tenant_id]
+        names = {i.name for i in configured}
+        stored = [i for i in self._stored.get(tenant_id, ()) if i.name not in names]
+        self._of[tenant_id] = (*configured, *stored)
+        self._systems[tenant_id] = _by_system(self._of[tenant_id])
+
+
+def key_of(tenant_id: UUID, name: str) -> str:
+    """What an integration's policies are found by."""
+    return f"{tenant_id}/{name}"
+
+
+def place_of(row: StoredIntegration) -> str:
+    """What is sealed of a row is sealed for it and for this version."""
+    return f"{row.tenant_id}/integrations/{row.id}/{row.version}"
+
+
+def leads_to(row: StoredIntegration) -> str:
+    """And for the addresses that it leads to."""
+    return digest_of_addresses(row.system, row.options)
+
+
+def unsealed(row: StoredIntegration, envelope: Envelope) -> Sealed:
+    """Raises `SealBroken`."""
+    return Sealed.model_validate_json(envelope.open(row.sealed, place_of(row), leads_to(row)))
 
 
 @asynccontextmanager
@@ -99,32 +256,25 @@ async def open_integrations(
     Raises `ConfigurationError` that names the wrong one.
     """
     policies = PolicyTable()
+
+    def given(tenant_id: UUID, name: str) -> Outside:
+        """The world as one integration sees it."""
+        seen = replace(outside, policies=policies.of(key_of(tenant_id, name)))
+        return seen if changed is None else replace(seen, changed=partial(changed, tenant_id))
+
     async with AsyncExitStack() as stack:
         opened = [
-            await _open(stack, settings, adapters, _given(outside, settings, policies, changed))
+            await _open(stack, settings, adapters, given(settings.tenant_id, settings.name))
             for settings in configured
         ]
-        yield Integrations(opened, policies)
+        connections = Connections()
+        stack.push_async_callback(connections.close)
+        yield Integrations(opened, adapters, connections, given, policies)
 
 
 def _by_system(integrations: Sequence[Integration]) -> dict[str, tuple[str, ...]]:
     systems = dict.fromkeys(i.adapter.name for i in integrations)
     return {system: tuple(i.name for i in integrations if i.adapter.name == system) for system in systems}
-
-
-def _given(
-    outside: Outside,
-    settings: IntegrationSettings,
-    policies: PolicyTable,
-    changed: Callable[[UUID, Listed], Awaitable[None]] | None,
-) -> Outside:
-    """The world as one integration sees it."""
-    given = replace(outside, policies=policies.of(_key(settings)))
-    return given if changed is None else replace(given, changed=partial(changed, settings.tenant_id))
-
-
-def _key(settings: IntegrationSettings) -> str:
-    return f"{settings.tenant_id}/{settings.name}"
 
 
 async def _open(
@@ -140,7 +290,20 @@ async def _open(
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ConfigurationError(f"integration {settings.name}: {faults}") from None
-    client = await stack.enter_async_context(adapter.connect(options, outside))
+    secret = credential_fields(adapter.settings)
+    sealed = Sealed(
+        credentials={name: value for name, value in settings.options.items() if name in secret},
+        webhook_secrets=tuple(
+            KeptWebhookSecret(secret=s.get_secret_value()) for s in settings.webhook_secrets
+        ),
+    )
     return Integration(
-        settings.name, settings.tenant_id, adapter, client, settings.read_only, settings.webhook_secrets
+        name=settings.name,
+        tenant_id=settings.tenant_id,
+        adapter=adapter,
+        read_only=settings.read_only,
+        policy=settings.credential_policy,
+        options={name: value for name, value in settings.options.items() if name not in secret},
+        unseal=lambda: sealed,
+        client=await stack.enter_async_context(adapter.connect(options, outside)),
     )

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from devops_mcp.adapters.base import AnyAdapter, Outside
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
@@ -40,8 +41,11 @@ from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.event_replays import ReplayService
 from devops_mcp.operations.facts import FactService
+from devops_mcp.operations.integration_service import IntegrationService
+from devops_mcp.operations.integration_watch import IntegrationWatch, watching
 from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.own_tools import OWN_TOOLS
+from devops_mcp.operations.personal_credentials import PersonalCredentialService
 from devops_mcp.operations.prompts import PromptService
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
@@ -51,6 +55,7 @@ from devops_mcp.operations.suite_tools import Desk, Suite
 from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
+from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.operations.windows import WindowService
@@ -74,6 +79,9 @@ class Platform:
     audit_log: AuditReader
     adapters: Mapping[str, AnyAdapter]
     integrations: Integrations
+    integration_watch: IntegrationWatch
+    own_integrations: IntegrationService
+    personal_credentials: PersonalCredentialService
     catalogue: Catalogue
     suite: Suite
     tools: ToolService
@@ -126,6 +134,10 @@ async def open_platform(
             open_integrations(settings.integrations, adapters, outside, changes.of_list)
         )
         metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
+        keyring = Keyring(settings.master_keys)
+        envelope = Envelope(keyring)
+        watch = await stack.enter_async_context(watching(database, integrations, envelope))
+        access = UpstreamAccess(integrations, database, envelope)
         audit = await stack.enter_async_context(open_audit_trail(database))
         blobs = await stack.enter_async_context(open_blob_store(settings, database))
         contexts = ContextService(
@@ -144,7 +156,7 @@ async def open_platform(
 
         tools = ToolService(
             catalogue,
-            integrations,
+            access,
             desk,
             database,
             CallLedger(audit, journal, metrics),
@@ -165,10 +177,8 @@ async def open_platform(
             tool_search=ToolSearch(embedding.provider),
             tasks=TaskService(database, tools, changes),
         )
-        prompts = PromptService(
-            adapters, SUITE_PROMPTS, integrations, tools, deadline_s=settings.tool_deadline_s
-        )
         addresses = {REST: settings.rest.url, MCP: settings.mcp.url}
+        prompts = PromptService(adapters, SUITE_PROMPTS, access, tools, deadline_s=settings.tool_deadline_s)
         yield Platform(
             database=database,
             redis=redis,
@@ -183,6 +193,11 @@ async def open_platform(
             audit_log=AuditReader(database),
             adapters=adapters,
             integrations=integrations,
+            integration_watch=watch,
+            own_integrations=IntegrationService(
+                database, adapters, access, watch, envelope, private_networks
+            ),
+            personal_credentials=PersonalCredentialService(database, integrations, envelope),
             catalogue=catalogue,
             suite=suite,
             tools=tools,
@@ -194,7 +209,7 @@ async def open_platform(
             embedding=embedding,
             embeddings=EmbeddingService(database, embedding.models),
             prompts=prompts,
-            adapter_resources=AdapterResources(adapters, integrations, deadline_s=settings.tool_deadline_s),
+            adapter_resources=AdapterResources(adapters, access, deadline_s=settings.tool_deadline_s),
             keyring=keyring,
             changes=changes,
             blobs=blobs,

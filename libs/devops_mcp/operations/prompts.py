@@ -1,16 +1,17 @@
 """Prompts: the suite's own, and those of the systems that a tenant has."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from devops_mcp.adapters.base import AnyAdapter, Prompt, PromptArgument, PromptMessage
 from devops_mcp.models.errors import DeadlineExceeded, InvalidInput, NotFound, Violation
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.catalogue import SUITE
-from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tools import ToolService
+from devops_mcp.operations.upstream_access import UpstreamAccess
 
 MAX_ARGUMENT = 2_000
 MAX_COMPLETIONS = 100
@@ -25,7 +26,7 @@ class PromptService:
         self,
         adapters: Mapping[str, AnyAdapter],
         suite_prompts: Sequence[AnyPrompt],
-        integrations: Integrations,
+        access: UpstreamAccess,
         tools: ToolService,
         *,
         deadline_s: float,
@@ -38,7 +39,8 @@ class PromptService:
         }
         if len(self._prompts) != len(everything):
             raise ValueError("two prompts share a name")
-        self._integrations = integrations
+        self._access = access
+        self._integrations = access.integrations
         self._tools = tools
         self._deadline_s = deadline_s
 
@@ -52,9 +54,8 @@ class PromptService:
         """The prompt's messages. Raises `NotFound`, `InvalidInput`, or what its tools raise; lets `InputRequired` through."""
         system, prompt = self._find(requester.principal, name)
         _check(prompt, arguments)
-        client = self._client(requester, system)
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s), self._client(requester, system) as client:
                 return prompt, await prompt.render(client, arguments, requester.conversation)
         except TimeoutError:
             raise DeadlineExceeded(f"the prompt {name} took longer than {self._deadline_s:g} s") from None
@@ -65,7 +66,8 @@ class PromptService:
         chosen = next((a for a in prompt.arguments if a.name == argument), None)
         if chosen is None:
             raise NotFound(f"the prompt {name} has no argument {argument!r}")
-        return await completed(chosen, self._client(requester, system), begun)
+        async with self._client(requester, system) as client:
+            return await completed(chosen, client, begun)
 
     def _find(self, principal: Principal, name: str) -> tuple[str, AnyPrompt]:
         system, prompt = self._prompts.get(name, (SUITE, None))
@@ -77,10 +79,15 @@ class PromptService:
         there = system == SUITE or system in self._integrations.systems(principal.tenant_id)
         return there and principal.may(f"prompts:read:{prompt.name}")
 
-    def _client(self, requester: Requester, system: str) -> Any:
+    @asynccontextmanager
+    async def _client(self, requester: Requester, system: str) -> AsyncIterator[Any]:
         if system == SUITE:
-            return self._tools.desk_of(requester)
-        return self._integrations.resolve(requester.principal.tenant_id, system, None).client
+            yield self._tools.desk_of(requester)
+            return
+        principal = requester.principal
+        integration = self._integrations.resolve(principal.tenant_id, system, None)
+        async with self._access.client(principal, integration) as client:
+            yield client
 
 
 async def completed(argument: PromptArgument[Any], client: Any, begun: str) -> list[str]:

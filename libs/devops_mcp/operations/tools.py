@@ -13,13 +13,11 @@ from typing import Any, TypeGuard
 
 import orjson
 import structlog
-from pydantic import ConfigDict, Field, JsonValue
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import JsonValue
 
 from devops_mcp.adapters.base import DestructiveParams, Effect, Params, ReadParams, ToolResult, WriteParams
 from devops_mcp.cache.rates import RateLimiter
 from devops_mcp.models.base import Clock, JsonObject, utc_now
-from devops_mcp.models.content import Block
 from devops_mcp.models.conversation import Answer, InputRequired
 from devops_mcp.models.errors import (
     Conflict,
@@ -36,11 +34,13 @@ from devops_mcp.operations.arguments import validate
 from devops_mcp.operations.call_ledger import INPUT_REQUIRED, CallLedger
 from devops_mcp.operations.catalogue import SUITE, Catalogue, CatalogueEntry
 from devops_mcp.operations.confirmation import Confirmation
-from devops_mcp.operations.integrations import Integration, Integrations
+from devops_mcp.operations.integrations import Integration
 from devops_mcp.operations.pacing import PacedConversation
 from devops_mcp.operations.requester import Requester
-from devops_mcp.operations.shaping import Shaped, shape
+from devops_mcp.operations.shaping import shape
+from devops_mcp.operations.tool_outcomes import Relayed, ToolOutcome
 from devops_mcp.operations.ttl_cache import TtlCache
+from devops_mcp.operations.upstream_access import Acting, UpstreamAccess
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.idempotency import CallKey
 
@@ -54,32 +54,6 @@ class ToolLimits:
     budget_bytes: int = 24_000
     kept_for: timedelta = timedelta(hours=24)
     deadline_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutcome:
-    """What the caller is shown. `text` is compact JSON of an object; `blocks` are shown besides it, or where it is empty, instead."""
-
-    text: str
-    blocks: tuple[Block, ...] = ()
-
-    @classmethod
-    def of(cls, data: JsonObject, blocks: tuple[Block, ...] = ()) -> "ToolOutcome":
-        return cls(orjson.dumps(data).decode(), blocks)
-
-    @property
-    def data(self) -> JsonObject:
-        """The object, read anew each time: who only passes the text on does without."""
-        read: JsonObject = orjson.loads(self.text)
-        return read
-
-
-class Relayed(ToolResult):
-    """The result of a tool that handed the call on: that of the tool it was handed to, shown as that one shows it."""
-
-    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
-
-    outcome: SkipJsonSchema[ToolOutcome] = Field(exclude=True)
 
 
 class Toolbox:
@@ -102,13 +76,22 @@ class Toolbox:
         return await self._tools.call(self.requester, name, arguments, listed=False)
 
 
+@dataclass(slots=True)
+class _Call:
+    """One call under way."""
+
+    requester: Requester
+    entry: CatalogueEntry
+    acting: Acting | None = None
+
+
 class ToolService:
     """Every tool, for every transport. `desk` makes, for a principal, what the suite's own tools work with."""
 
     def __init__(
         self,
         catalogue: Catalogue,
-        integrations: Integrations,
+        access: UpstreamAccess,
         desk: Callable[["Requester", "Toolbox"], Any],
         database: Database,
         ledger: CallLedger,
@@ -120,7 +103,8 @@ class ToolService:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalogue = catalogue
-        self._integrations = integrations
+        self._access = access
+        self._integrations = access.integrations
         self._desk = desk
         self._database = database
         self._ledger = ledger
@@ -159,7 +143,7 @@ class ToolService:
         params = validate(entry, arguments)
         if _loses(params, entry):
             await self._confirmation.require(requester.principal, entry, params, requester.conversation)
-        self._client(requester, entry, params)
+        await self._acting(_Call(requester, entry), params)
         if entry.tool.ask_first is None:
             return {}
         return await requester.conversation.ask(entry.tool.ask_first(params))
@@ -186,8 +170,9 @@ class ToolService:
         await self._admit(requester, entry)
         started = self._monotonic()
         code, said = None, ""
+        call = _Call(requester, entry)
         try:
-            outcome = await self._guarded(requester, entry, arguments)
+            outcome = await self._guarded(call, arguments)
             said = outcome.text
             return outcome
         except PlatformError as error:
@@ -201,7 +186,10 @@ class ToolService:
             raise
         finally:
             seconds = self._monotonic() - started
-            await self._ledger.enter(requester, entry, arguments, code=code, said=said, seconds=seconds)
+            acting = call.acting
+            await self._ledger.enter(
+                requester, entry, arguments, code=code, said=said, seconds=seconds, acting=acting
+            )
 
     async def _admitted(self, requester: Requester, name: str, *, listed: bool) -> CatalogueEntry:
         try:
@@ -218,14 +206,14 @@ class ToolService:
             await self._rates.take(str(requester.principal.id))
         await self._ledger.begin(requester, entry)
 
-    async def _guarded(
-        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
-    ) -> ToolOutcome:
+    async def _guarded(self, call: _Call, arguments: Mapping[str, JsonValue]) -> ToolOutcome:
+        entry = call.entry
         deadline_s = self.deadline_s(entry)
         try:
             async with asyncio.timeout(deadline_s) as deadline:
-                paced = requester.talking(PacedConversation(requester.conversation, deadline))
-                return await self._checked(paced, entry, arguments)
+                conversation = PacedConversation(call.requester.conversation, deadline)
+                call.requester = call.requester.talking(conversation)
+                return await self._checked(call, arguments)
         except TimeoutError:
             raise DeadlineExceeded(f"{entry.tool.name} took longer than {deadline_s:g} s") from None
         except (PlatformError, InputRequired):
@@ -243,52 +231,50 @@ class ToolService:
         own = entry.tool.deadline
         return self._limits.deadline_s if own is None else own.total_seconds()
 
-    async def _checked(
-        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
-    ) -> ToolOutcome:
-        params = validate(entry, arguments)
-        if entry.tool.effect is Effect.READ:
-            return await self._read(requester, entry, params)
+    async def _checked(self, call: _Call, arguments: Mapping[str, JsonValue]) -> ToolOutcome:
+        params = validate(call.entry, arguments)
+        if call.entry.tool.effect is Effect.READ:
+            return await self._read(call, params)
         assert isinstance(params, WriteParams)
-        if params.idempotency_key is None and requester.idempotency_key is not None:
-            params = params.model_copy(update={"idempotency_key": requester.idempotency_key})
-        return await self._write(requester, entry, params)
+        if params.idempotency_key is None and call.requester.idempotency_key is not None:
+            params = params.model_copy(update={"idempotency_key": call.requester.idempotency_key})
+        return await self._write(call, params)
 
-    async def _read(self, requester: Requester, entry: CatalogueEntry, params: Params) -> ToolOutcome:
-        if not entry.tool.cache_for:
-            return await self._run(requester, entry, params)
-        self._client(requester, entry, params)  # what may no longer be asked is not answered from memory
+    async def _read(self, call: _Call, params: Params) -> ToolOutcome:
+        tool, principal = call.entry.tool, call.requester.principal
+        if not tool.cache_for:
+            return await self._run(call, params)
+        acting = await self._acting(call, params)  # what may no longer be asked is not answered from memory
         # Kept per principal: what one may see, another may not; and a handle in the answer is its owner's.
-        principal = requester.principal
-        key = (principal.tenant_id, principal.id, entry.tool.name, params.model_dump_json())
+        as_whom = None if acting is None else acting.key
+        key = (principal.tenant_id, principal.id, as_whom, tool.name, params.model_dump_json())
         known = self._cache.get(key)
         if known is None:
-            known = await self._run(requester, entry, params)
-            self._cache.put(key, known, entry.tool.cache_for.total_seconds())
+            known = await self._run(call, params)
+            self._cache.put(key, known, tool.cache_for.total_seconds())
         return known
 
-    async def _write(self, requester: Requester, entry: CatalogueEntry, params: WriteParams) -> ToolOutcome:
+    async def _write(self, call: _Call, params: WriteParams) -> ToolOutcome:
+        requester, entry = call.requester, call.entry
         if _loses(params, entry):
             if params.dry_run:
-                outcome = await self._run(requester, entry, params)
+                outcome = await self._run(call, params)
                 plan = self._confirmation.plan(requester.principal, entry, params)
                 return ToolOutcome.of({**outcome.data, "plan": plan}, outcome.blocks)
             if not requester.confirmed:
                 await self._confirmation.require(requester.principal, entry, params, requester.conversation)
         if params.idempotency_key is None or params.dry_run:
-            return await self._run(requester, entry, params)
-        return await self._once(requester, entry, params, params.idempotency_key)
+            return await self._run(call, params)
+        return await self._once(call, params, params.idempotency_key)
 
-    async def _once(
-        self, requester: Requester, entry: CatalogueEntry, params: WriteParams, marked: str
-    ) -> ToolOutcome:
-        principal = requester.principal
+    async def _once(self, call: _Call, params: WriteParams, marked: str) -> ToolOutcome:
+        principal, entry = call.requester.principal, call.entry
         key = CallKey(principal.id, entry.tool.name, marked)
         digest = hashlib.sha256(params.model_dump_json(exclude={"plan"}).encode()).digest()
         if (answer := await self._begin(principal, entry, key, digest)) is not None:
             return ToolOutcome.of(answer)
         try:
-            outcome = await self._run(requester, entry, params)
+            outcome = await self._run(call, params)
         except InputRequired:
             await self._forget(principal, key)
             raise
@@ -323,19 +309,26 @@ class ToolService:
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.idempotent_calls.forget(key)
 
-    async def _run(self, requester: Requester, entry: CatalogueEntry, params: Params) -> ToolOutcome:
-        client = self._client(requester, entry, params)
-        result = await entry.tool.call(client, params, requester.conversation)
+    async def _run(self, call: _Call, params: Params) -> ToolOutcome:
+        tool, requester = call.entry.tool, call.requester
+        acting = await self._acting(call, params)
+        if acting is None:
+            result = await tool.call(self.desk_of(requester), params, requester.conversation)
+        else:
+            async with self._access.connected(acting) as client:
+                result = await tool.call(client, params, requester.conversation)
         fields = params.fields if isinstance(params, ReadParams) else ()
-        return await self._show(requester.principal, entry, result, fields)
+        return await self._show(requester.principal, call.entry, result, fields)
 
-    def _client(self, requester: Requester, entry: CatalogueEntry, params: Params) -> Any:
-        if entry.system == SUITE:
-            return self.desk_of(requester)
-        integration = self._integration(requester.principal, entry, params.target)
-        if integration.read_only and entry.tool.effect is not Effect.READ:
-            raise Forbidden(f"integration {integration.name} is read-only")
-        return integration.client
+    async def _acting(self, call: _Call, params: Params) -> Acting | None:
+        """The integration, and as whom it is called; None for the suite's own tools. Decided once a call."""
+        if call.acting is None and call.entry.system != SUITE:
+            principal = call.requester.principal
+            integration = self._integration(principal, call.entry, params.target)
+            if integration.read_only and call.entry.tool.effect is not Effect.READ:
+                raise Forbidden(f"integration {integration.name} is read-only")
+            call.acting = await self._access.acting(principal, integration)
+        return call.acting
 
     def _integration(self, principal: Principal, entry: CatalogueEntry, target: str | None) -> Integration:
         """The one that is named, or the first that the principal may use. Raises `NotFound` or `Forbidden`."""
@@ -359,14 +352,7 @@ class ToolService:
         shaped = shape(result, fields, max(self._limits.budget_bytes, result.room_bytes))
         if shaped.whole is None:
             return ToolOutcome(shaped.shown.decode(), result.blocks)
-        truncation = await self._keep(principal, entry, shaped, shaped.whole)
-        shown = {**orjson.loads(shaped.shown), "truncated": truncation.model_dump(mode="json")}
-        return ToolOutcome.of(shown, result.blocks)
-
-    async def _keep(
-        self, principal: Principal, entry: CatalogueEntry, shaped: Shaped, whole: bytes
-    ) -> Truncation:
-        now = self._now()
+        whole, now = shaped.whole, self._now()
         kept = KeptResult(
             id=new_id(),
             tenant_id=principal.tenant_id,
@@ -378,9 +364,11 @@ class ToolService:
         )
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.results.keep(kept)
-        return Truncation(
+        truncation = Truncation(
             handle=kept.id, shown_bytes=len(shaped.shown), total_bytes=len(whole), cut=shaped.cut
         )
+        shown = {**orjson.loads(shaped.shown), "truncated": truncation.model_dump(mode="json")}
+        return ToolOutcome.of(shown, result.blocks)
 
 
 def _loses(params: Params, entry: CatalogueEntry) -> TypeGuard[DestructiveParams]:

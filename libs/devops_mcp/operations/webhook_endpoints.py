@@ -2,12 +2,10 @@
 
 import base64
 import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-import httpcore2
 import httpx2
 import structlog
 from pydantic import JsonValue, SecretStr
@@ -16,7 +14,7 @@ from devops_mcp.auth.sealing import SealBroken, SecretSeal
 from devops_mcp.events.messages import NotificationDue
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
+from devops_mcp.models.errors import Conflict, NotFound
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import Principal
@@ -31,8 +29,8 @@ from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations import event_log
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
-from devops_mcp.outbound.addresses import Network, may_reach
-from devops_mcp.outbound.http import AddressRefused, allowed_addresses
+from devops_mcp.operations.reachable import require_reachable
+from devops_mcp.outbound.addresses import Network
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
@@ -42,8 +40,6 @@ MAX_ENDPOINTS = 100
 """Of one tenant."""
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with (https://www.standardwebhooks.com)
 _SECRET_BYTES = 32
-_RESOLVE_S = 3.0
-_HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 log = structlog.get_logger()
 
 
@@ -76,7 +72,7 @@ class WebhookEndpointService:
         """
         endpoint_id = new_id()
         await self._permit(principal, endpoint_id)
-        await self._check(draft.url)
+        await require_reachable(draft.url, self._private_networks, "url")
         secret = _new_secret()
         sealed = self._seal.close(secret, place_of(principal.tenant_id, endpoint_id, 1))
         async with self._database.transaction(principal.tenant_id) as tx:
@@ -104,7 +100,7 @@ class WebhookEndpointService:
     async def replace(self, principal: Principal, endpoint_id: UUID, draft: EndpointDraft) -> WebhookEndpoint:
         """Say anew where it is, what it hears of and whether it is enabled. Raises as `create` does, and `NotFound`."""
         await self._permit(principal, endpoint_id)
-        await self._check(draft.url)
+        await require_reachable(draft.url, self._private_networks, "url")
         async with self._database.transaction(principal.tenant_id) as tx:
             replaced = _existing(await tx.webhook_endpoints.replace(endpoint_id, draft), endpoint_id)
             await _record(tx, principal, "webhooks.replace", endpoint_id, _about(draft))
@@ -186,20 +182,6 @@ class WebhookEndpointService:
         await permit(self._database, principal, WRITE, _target(endpoint_id))
         await permit(self._database, principal, event_log.READ, _target(endpoint_id))
 
-    async def _check(self, address: str) -> None:
-        """Refuse what we will not post to. It is decided again at each connection: a name can come to mean something else."""
-        url = _parsed(address)
-        port = url.port or (443 if url.scheme == "https" else 80)
-        try:
-            addresses = await allowed_addresses(url.host, port, self._private_networks, timeout_s=_RESOLVE_S)
-        except AddressRefused as error:
-            raise _refused(error.message) from None
-        except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-            addresses = []
-        opened = addresses and not any(may_reach(found) for found in addresses)
-        if url.scheme != "https" and not opened:
-            raise _refused("must be https, outside of the networks that the operator has opened")
-
 
 def _as_seen(principal: Principal, endpoint: WebhookEndpoint) -> WebhookEndpoint:
     """Paths and queries of such addresses are often secret themselves: who may only list sees where they begin."""
@@ -254,22 +236,6 @@ def _resealed(seal: SecretSeal, tenant_id: UUID, endpoint_id: UUID, secrets: Sea
 
 def _new_secret() -> SecretStr:
     return SecretStr(SECRET_PREFIX + base64.b64encode(os.urandom(_SECRET_BYTES)).decode())
-
-
-def _parsed(address: str) -> httpx2.URL:
-    try:
-        url = httpx2.URL(address)
-    except httpx2.InvalidURL:
-        raise _refused("is not an address") from None
-    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host):
-        raise _refused("must be https")
-    if url.userinfo or url.fragment:
-        raise _refused("must hold neither a password nor a fragment")
-    return url
-
-
-def _refused(problem: str) -> InvalidInput:
-    return InvalidInput(f"url: {problem}", (Violation("body.url", problem),))
 
 
 async def _record(

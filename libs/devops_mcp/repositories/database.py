@@ -11,8 +11,10 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from devops_mcp.models.errors import DeadlineExceeded, Unavailable
+from devops_mcp.models.integrations import Installed
 from devops_mcp.models.principals import FoundKey
 from devops_mcp.repositories.api_keys import find_by_prefix
+from devops_mcp.repositories.integrations import installed_integrations
 from devops_mcp.repositories.outbox import Relay
 from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
@@ -62,6 +64,12 @@ class Database:
         with _translated():
             async with self._connection(_ALIVE) as connection:
                 return await find_tenant(connection, named)
+
+    async def installed_integrations(self) -> list[Installed]:
+        """Which integrations the tenants have made, in which version, and which tenants are suspended: nothing of what they are."""
+        with _translated():
+            async with self._connection(_ALIVE) as connection:
+                return await installed_integrations(connection)
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
         """Create the partitions of the coming months; return how many were new. Only the worker's role may."""

@@ -25,6 +25,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "unanswerable": 409,
     "unauthenticated": 401,
     "forbidden": 403,
+    "personal_credential_missing": 403,
     "not_found": 404,
     "conflict": 409,
     "rate_limited": 429,

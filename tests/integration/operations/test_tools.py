@@ -20,6 +20,7 @@ from devops_mcp.adapters.base import (
     WriteParams,
     WriteResult,
 )
+from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.cache.redis import open_redis
@@ -61,6 +62,7 @@ from devops_mcp.operations.suite_tools import SUITE_TOOLS, Desk, Suite
 from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
+from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.operations.windows import WindowService
 from devops_mcp.repositories.database import Database, open_database
 
@@ -188,13 +190,15 @@ async def a_world(
         metrics = Metrics()
         limits = ToolLimits(budget_bytes=2_000, deadline_s=deadline_s)
         catalogue = Catalogue({"box": adapter}, (*FRONT_DOOR_TOOLS, *SUITE_TOOLS))
-        confirmation = Confirmation(Keyring([SecretStr("a master key for the tests, and nothing else")]))
+        keyring = Keyring([SecretStr("a master key for the tests, and nothing else")])
+        confirmation = Confirmation(keyring)
+        access = UpstreamAccess(integrations, database, Envelope(keyring))
 
         def desk(requester: Requester, toolbox: Toolbox) -> Desk:
             return suite.desk(requester, toolbox)
 
         ledger = CallLedger(audit, journal, metrics)
-        tools = ToolService(catalogue, integrations, desk, database, ledger, limits, confirmation, rates)
+        tools = ToolService(catalogue, access, desk, database, ledger, limits, confirmation, rates)
         search = SearchService(database, EmbeddingModels(), metrics)
         suite = Suite(
             contexts,

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.operations.contexts import LARGE
 from devops_mcp.repositories.database import open_database
@@ -180,8 +179,7 @@ async def test_a_context_is_not_there_once_its_time_is_over_and_then_removed(dat
         assert (await rest("GET", path)).status_code == 404
         listed = (await rest("GET", "/api/v1/contexts")).json()["items"]
         async with open_database(database.worker_url, pool_size=2, application="worker") as opened:
-            seal = SecretSeal(Keyring(settings.master_keys))
-            await Upkeep(opened, seal).remove_expired_contexts()
+            await Upkeep(opened, Keyring(settings.master_keys)).remove_expired_contexts()
             async with opened.transaction(DEFAULT_TENANT_ID) as tx:
                 assert await tx.contexts.expired(10) == []
         assert await hits(rest, "canary noon") == []

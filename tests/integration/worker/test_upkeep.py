@@ -8,7 +8,6 @@ import pytest
 from pydantic import SecretStr
 
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.embedded.roles import OWNER
@@ -28,7 +27,7 @@ from devops_mcp.repositories.events import Acceptance
 from devops_mcp.repositories.idempotency import CallKey
 from worker.upkeep import CALLS_KEPT, DEAD_LETTERS_KEPT, KEYS_KEPT, REMEMBERED, Upkeep
 
-SEAL = SecretSeal(Keyring([SecretStr("a master key for the tests, and nothing else")]))
+KEYS = Keyring([SecretStr("a master key for the tests, and nothing else")])
 ANOTHER = UUID("00000000-0000-7000-8000-000000000002")
 
 
@@ -54,11 +53,11 @@ async def test_what_has_expired_is_removed_for_every_tenant_and_nothing_else(dat
                     await tx.results.keep(a_result(tenant_id, timedelta(hours=-1)))
                     await tx.results.keep(a_result(tenant_id, timedelta(hours=1)))
                     await tx.processed.claim("events", [new_id()])
-            await Upkeep(opened, SEAL).remove_expired()
+            await Upkeep(opened, KEYS).remove_expired()
             kept = connection.execute("SELECT tenant_id FROM kept_results ORDER BY 1").fetchall()
             recent = connection.execute("SELECT count(*) FROM processed_messages").fetchone()
             later = utc_now() + REMEMBERED + timedelta(minutes=1)
-            await Upkeep(opened, SEAL, now=lambda: later).remove_expired()
+            await Upkeep(opened, KEYS, now=lambda: later).remove_expired()
         left = connection.execute("SELECT count(*) FROM processed_messages").fetchone()
     assert kept == [(DEFAULT_TENANT_ID,), (ANOTHER,)]
     assert (recent, left) == ((2,), (0,))
@@ -84,7 +83,7 @@ async def test_dead_letters_are_kept_for_two_weeks(database):
     async with open_database(database.worker_url, pool_size=2, application="test") as opened:
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             await tx.dead_letters.add(letters)
-        await Upkeep(opened, SEAL, now=lambda: now).remove_expired()
+        await Upkeep(opened, KEYS, now=lambda: now).remove_expired()
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             left = await tx.dead_letters.page(None, None, 10)
     assert [letter.id for letter in left] == [letters[0].id]
@@ -98,8 +97,8 @@ async def test_partitions_that_are_missing_are_created(database):
         [before] = connection.execute(newest).fetchone()
         connection.execute(f"DROP TABLE {before}")
         async with open_database(database.worker_url, pool_size=2, application="test") as opened:
-            await Upkeep(opened, SEAL).create_partitions()
-            await Upkeep(opened, SEAL).create_partitions()
+            await Upkeep(opened, KEYS).create_partitions()
+            await Upkeep(opened, KEYS).create_partitions()
         assert connection.execute(newest).fetchone() == (before,)
 
 
@@ -168,8 +167,8 @@ async def test_months_that_are_older_than_they_are_kept_go_with_what_was_made_of
                 await EventProcessor(opened, Notices(redis, Metrics()), embeds=False).process(
                     DEFAULT_TENANT_ID, messages
                 )
-            await Upkeep(opened, SEAL).drop_history()
-            await Upkeep(opened, SEAL).drop_history()
+            await Upkeep(opened, KEYS).drop_history()
+            await Upkeep(opened, KEYS).drop_history()
             verified = await AuditReader(opened).verify(reader)
             with pytest.raises(psycopg.errors.RaiseException, match="kept for"):
                 await opened.drop_months("audit_log", utc_now())
@@ -188,11 +187,11 @@ async def test_keys_of_deliveries_and_calls_are_forgotten_in_time(database):
             async with opened.transaction(DEFAULT_TENANT_ID) as tx:
                 await tx.events.accept(Acceptance.of([an_event(utc_now())], ["id:1"], b"{}"))
                 await tx.idempotent_calls.begin(key, b"x", utc_now(), utc_now())
-            await Upkeep(opened, SEAL).remove_expired()
+            await Upkeep(opened, KEYS).remove_expired()
             kept = counts(connection)
             for age in (CALLS_KEPT, KEYS_KEPT):
                 later = utc_now() + age + timedelta(minutes=1)
-                await Upkeep(opened, SEAL, now=lambda later=later: later).remove_expired()
+                await Upkeep(opened, KEYS, now=lambda later=later: later).remove_expired()
                 kept += counts(connection)
     assert kept == [(1, 1), (1, 0), (0, 0)]
 

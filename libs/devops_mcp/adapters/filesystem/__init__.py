@@ -24,5 +24,11 @@ async def ping(client: Filesystem) -> None:
 
 
 ADAPTER: Adapter[Filesystem, FilesystemSettings] = Adapter(
-    name="fs", title="Filesystem", settings=FilesystemSettings, connect=connect, ping=ping, tools=TOOLS
+    name="fs",
+    title="Filesystem",
+    settings=FilesystemSettings,
+    connect=connect,
+    ping=ping,
+    tools=TOOLS,
+    on_this_machine=True,
 )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
@@ -20,6 +21,7 @@ from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from mcp_server.caller import READ_ONLY_PATH
+from mcp_server.handlers.resources import INTEGRATIONS_URI
 from mcp_server.protocol import build_protocol
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
@@ -42,6 +44,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         notices = Notices(platform.redis, metrics)
         feed = await stack.enter_async_context(EventFeed(platform.database, notices, metrics).running())
         changes = await stack.enter_async_context(ChangeFeed(platform.changes).running())
+        platform.integration_watch.on_change(partial(changes.tell, uri=INTEGRATIONS_URI))
         protocol = build_protocol(platform, feed, changes)
         server, fast = protocol.server, protocol.fast
         body_limits = BodyLimits()

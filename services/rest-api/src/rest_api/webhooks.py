@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from devops_mcp.adapters.base import Delivery, Origin, WebhookSource
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.errors import PayloadTooLarge
+from devops_mcp.models.errors import Forbidden, PayloadTooLarge
 from devops_mcp.operations.events import EventIntake, Receipt
 from devops_mcp.operations.integrations import Integration, Integrations
 
@@ -26,7 +26,8 @@ _ALLOW = {"Allow": "POST"}
 def webhook_routes(integrations: Integrations, intake: EventIntake, *, now: Clock = utc_now) -> list[Route]:
     """Deliveries and handshakes at both addresses.
 
-    202: stored, or stored before; 200: the answer that the sender asked for; 401: not signed as it should be, and nothing was stored.
+    202: stored, or stored before; 200: the answer that the sender asked for; 401: not signed as it should be; 403: the tenant is suspended.
+    Nothing was stored with either of the last two.
     """
     handlers = (("POST", _receiver(integrations, intake, now)), ("OPTIONS", _greeter(integrations)))
     return [Route(path, handler, methods=[method]) for method, handler in handlers for path in PATHS]
@@ -38,14 +39,16 @@ def _receiver(integrations: Integrations, intake: EventIntake, now: Clock) -> Ha
         body = await request.body()
         if len(body) > source.max_body_bytes:
             raise PayloadTooLarge(f"{integration.adapter.name} sends at most {source.max_body_bytes} bytes")
-        receipt = await intake.receive(
-            integration.adapter.name,
-            source,
-            Origin(integration.tenant_id, integration.name),
-            integration.webhook_secrets,
-            Delivery(_headers(request), body, now()),
-            integration.client,
-        )
+        moment = now()
+        async with integrations.connected(integration) as client:
+            receipt = await intake.receive(
+                integration.adapter.name,
+                source,
+                Origin(integration.tenant_id, integration.name),
+                integration.webhook_secrets(moment),
+                Delivery(_headers(request), body, moment),
+                client,
+            )
         return _answer(receipt)
 
     return receive_webhook
@@ -56,7 +59,8 @@ def _greeter(integrations: Integrations) -> Handler:
         integration, source = _addressee(integrations, request)
         if source.handshake is None:
             raise HTTPException(405, headers=_ALLOW)
-        granted = source.handshake(integration.client, _headers(request))
+        async with integrations.connected(integration) as client:
+            granted = source.handshake(client, _headers(request))
         return Response(headers={**_ALLOW, **granted})
 
     return shake_hands
@@ -66,6 +70,8 @@ def _addressee(integrations: Integrations, request: Request) -> tuple[Integratio
     integration = integrations.for_webhook(
         request.path_params["system"], request.path_params.get("integration")
     )
+    if integrations.is_suspended(integration.tenant_id):
+        raise Forbidden("the tenant of this address is suspended: nothing is taken for it")
     source = integration.adapter.webhooks
     assert source is not None
     return integration, source

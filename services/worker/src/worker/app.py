@@ -87,7 +87,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         retention = Retention(
             timedelta(days=settings.event_retention_days), timedelta(days=settings.audit_retention_days)
         )
-        upkeep = Upkeep(database, seal, embedding.models, platform.blobs, retention=retention)
+        upkeep = Upkeep(database, platform.keyring, embedding.models, platform.blobs, retention=retention)
         tasks.create_task(upkeep.run(stop), name="upkeep")
         tasks.create_task(relay.run(stop), name="relay")
         for consumer in consumers:

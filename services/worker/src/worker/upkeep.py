@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from devops_mcp.auth.sealing import SecretSeal
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
@@ -20,8 +20,8 @@ from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import remove
 from devops_mcp.operations.deeds import deed_of_ours
 from devops_mcp.operations.reembedding import Reembedding
+from devops_mcp.operations.secret_rotation import SecretRotation
 from devops_mcp.operations.tasks import enqueue_abandoned
-from devops_mcp.operations.webhook_endpoints import reseal
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 from worker.stopping import unless_stopped
@@ -66,7 +66,7 @@ class Upkeep:
     def __init__(
         self,
         database: Database,
-        seal: SecretSeal,
+        keyring: Keyring,
         models: EmbeddingModels | None = None,
         blobs: BlobStore | None = None,
         *,
@@ -75,7 +75,7 @@ class Upkeep:
     ) -> None:
         self._database = database
         self._retention = retention or Retention()
-        self._seal = seal
+        self._rotation = SecretRotation(database, keyring)
         self._blobs = blobs or BlobStore(database)
         self._now = now
         self._turns = 0
@@ -150,8 +150,8 @@ class Upkeep:
 
     async def reseal_secrets(self) -> None:
         """Seal with the newest master key what older ones sealed."""
-        for tenant_id in await self._database.tenant_ids():
-            if count := await reseal(self._database, self._seal, tenant_id):
+        async for tenant_id, count in self._rotation.by_tenant():
+            if count:
                 log.info("secrets resealed", count=count, tenant_id=str(tenant_id))
 
     async def remove_expired_contexts(self) -> None:

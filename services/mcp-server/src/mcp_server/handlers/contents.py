@@ -6,7 +6,7 @@ from typing import TypeAlias
 import mcp_types as types
 
 from devops_mcp.models.content import Audio, Block, Document, Image, Link, Text
-from devops_mcp.operations.tools import ToolOutcome
+from devops_mcp.operations.tool_outcomes import ToolOutcome
 
 Content: TypeAlias = (
     types.TextContent | types.ImageContent | types.AudioContent | types.EmbeddedResource | types.ResourceLink

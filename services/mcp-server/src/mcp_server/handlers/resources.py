@@ -34,6 +34,7 @@ from mcp_server.handlers.contents import document
 from mcp_server.handlers.skills import skill_document, skill_resources
 
 SCHEME = "devops://"
+INTEGRATIONS_URI = f"{SCHEME}integrations"
 EVENTS = f"{SCHEME}events"
 JSON = "application/json"
 LATEST = 25
@@ -266,7 +267,7 @@ _EVENTS_RESOURCE = types.Resource(
 
 
 _INTEGRATIONS_RESOURCE = types.Resource(
-    uri=f"{SCHEME}integrations",
+    uri=INTEGRATIONS_URI,
     name="integrations",
     title="The systems that are connected",
     description="Their names, which a tool's `target` takes, and whether they are read-only.",

@@ -20,7 +20,7 @@ from devops_mcp.models.errors import NotFound, PlatformError
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskStatus
 from devops_mcp.operations.tasks import KEPT_FOR, TaskService, task_uri
-from devops_mcp.operations.tools import ToolOutcome
+from devops_mcp.operations.tool_outcomes import ToolOutcome
 from mcp_server.caller import principal_of
 from mcp_server.conversation import MISSING_CAPABILITY, answer_to, input_request
 from mcp_server.handlers.contents import result_of

@@ -9,6 +9,7 @@ from rest_api.routes.embeddings import EMBEDDINGS
 from rest_api.routes.event_replays import EVENT_REPLAYS
 from rest_api.routes.events import EVENTS
 from rest_api.routes.facts import FACTS
+from rest_api.routes.integrations import INTEGRATIONS
 from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
 from rest_api.routes.roles import ROLES
@@ -27,6 +28,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *EVENT_REPLAYS,
     *EVENTS,
     *FACTS,
+    *INTEGRATIONS,
     *SEARCH,
     *TOOLS,
     *WEBHOOK_ENDPOINTS,
