@@ -36,10 +36,10 @@ class Wall:
 class Replica:
     """What one process has."""
 
-    def __init__(self, database: Database, wall: Wall, *masters: str) -> None:
+    def __init__(self, database: Database, wall: Wall, *masters: str, issuer: str = ISSUER) -> None:
         keyring = Keyring([SecretStr(master) for master in masters or (MASTER,)])
         self.keys = SigningKeyService(database, SecretSeal(keyring), now=wall, monotonic=wall.monotonic)
-        self.access = AccessTokens(ISSUER, self.keys, now=wall)
+        self.access = AccessTokens(issuer, self.keys, now=wall)
         self.sessions = TokenSessions(database, self.access, keyring, now=wall)
 
     async def begin(self, user: Principal, *scopes: str, client_id: str = "cli"):

@@ -10,7 +10,7 @@ _HEADERS = (
     "authorization, content-type, accept, last-event-id, idempotency-key, x-request-id, traceparent, "
     "mcp-session-id, mcp-protocol-version, mcp-method, mcp-name"
 )
-_EXPOSED = b"x-request-id, retry-after, mcp-session-id, mcp-protocol-version"
+_EXPOSED = b"x-request-id, retry-after, www-authenticate, mcp-session-id, mcp-protocol-version"
 _MAX_AGE_S = "600"
 
 

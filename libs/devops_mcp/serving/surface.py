@@ -5,8 +5,9 @@ One layer, because each costs a coroutine and a closure a request; the parts liv
 
 import re
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import structlog
 from opentelemetry.trace import Span, SpanKind
@@ -29,24 +30,35 @@ from devops_mcp.serving.routes import PROBED
 
 log = structlog.get_logger()
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+Challenge: TypeAlias = Callable[[Scope], bytes]
+"""What `WWW-Authenticate` says to a request that is refused for want of a credential."""
+
 _WANTED = frozenset(
     {b"host", b"origin", b"content-length", b"transfer-encoding", b"traceparent", b"x-request-id"}
 )
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_CHALLENGE = b"www-authenticate"
 _UNMATCHED = "unmatched"
 
 
 class Surface:
-    """Wraps an ASGI application; lifespan passes through."""
+    """Wraps an ASGI application; lifespan passes through. `challenge` takes the place of a plain `Bearer`."""
 
     def __init__(
-        self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, body_limits: BodyLimits | None = None
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        metrics: Metrics,
+        body_limits: BodyLimits | None = None,
+        challenge: Challenge | None = None,
     ) -> None:
         self._app = app
         self._hosts = HostPolicy(settings)
         self._metrics = metrics
         self._body_limits = body_limits or BodyLimits()
         self._offers_cors = bool(settings.allowed_origins)
+        self._challenge = challenge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -59,7 +71,7 @@ class Surface:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = _Head(scope)
         request_id = _identify(scope, head)
-        answer = _Answer(send, self._extra_headers(head, request_id))
+        answer = _Answer(send, self._extra_headers(head, request_id), partial(self._denied, scope))
         started = time.perf_counter()
         attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
         with continued(head.carrier(), scope["method"], SpanKind.SERVER, attributes) as span:
@@ -99,7 +111,7 @@ class Surface:
         head = _Head(scope)
         _identify(scope, head)
         refusal = self._refusal(scope, head)
-        socket = _Socket(send, self._metrics)
+        socket = _Socket(send, self._metrics, partial(self._denied, scope))
         started = time.perf_counter()
         try:
             if refusal is not None:
@@ -131,6 +143,12 @@ class Surface:
             response = problems.of_unknown(request_id)
         if answer.status is None:
             await response(scope, receive, answer.send)
+
+    def _denied(self, scope: Scope, headers: Headers) -> Headers:
+        """The headers of a 401, which say how to come by a credential."""
+        if self._challenge is None:
+            return headers
+        return [*(h for h in headers if h[0] != _CHALLENGE), (_CHALLENGE, self._challenge(scope))]
 
     def _extra_headers(self, head: "_Head", request_id: str) -> list[tuple[bytes, bytes]]:
         extra = [(b"x-request-id", request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
@@ -182,27 +200,30 @@ class _Head:
 class _Answer:
     """Sends the application's answer with our headers, and remembers its status."""
 
-    __slots__ = ("_extra", "_send", "status")
+    __slots__ = ("_denied", "_extra", "_send", "status")
 
-    def __init__(self, send: Send, extra: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(self, send: Send, extra: Headers, denied: Callable[[Headers], Headers]) -> None:
         self._send = send
         self._extra = extra
+        self._denied = denied
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), *self._extra]}
+            own = [*message.get("headers", ()), *self._extra]
+            message = {**message, "headers": self._denied(own) if self.status == 401 else own}
         await self._send(message)
 
 
 class _Socket:
     """Follows a WebSocket's state by what is sent on it."""
 
-    __slots__ = ("_metrics", "_send", "open", "status")
+    __slots__ = ("_denied", "_metrics", "_send", "open", "status")
 
-    def __init__(self, send: Send, metrics: Metrics) -> None:
+    def __init__(self, send: Send, metrics: Metrics, denied: Callable[[Headers], Headers]) -> None:
         self._send = send
+        self._denied = denied
         self._metrics = metrics
         self.open = False
         self.status: int | None = None
@@ -214,6 +235,8 @@ class _Socket:
             self._metrics.websocket_connections.inc()
         elif kind == "websocket.http.response.start":
             self.status = message["status"]
+            if self.status == 401:
+                message = {**message, "headers": self._denied(message.get("headers", ()))}
         elif kind == "websocket.close":
             self.status = self.status or 403
             self.gone()

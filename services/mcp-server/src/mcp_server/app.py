@@ -20,6 +20,7 @@ from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
+from mcp_server.authorization import NarrowTokens, ProtectedResource
 from mcp_server.caller import READ_ONLY_PATH
 from mcp_server.handlers.resources import INTEGRATIONS_URI
 from mcp_server.protocol import build_protocol
@@ -32,6 +33,8 @@ from mcp_server.transports.ws_tickets import Tickets
 
 VIEWS = ("", READ_ONLY_PATH, "/x/{systems}", f"/x/{{systems}}{READ_ONLY_PATH}")
 """What an address says of the tools to lay before its callers."""
+ADDRESSES = tuple(f"{path}{view}" for path in ("/mcp", STREAM_PATH, "/ws") for view in VIEWS)
+"""What clients may know the service by."""
 SESSION_REDIS_S = 1.0
 MCP_METHODS = ["GET", "POST", "DELETE"]
 
@@ -48,12 +51,18 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         protocol = build_protocol(platform, feed, changes)
         server, fast = protocol.server, protocol.fast
         body_limits = BodyLimits()
+        resource = ProtectedResource(settings.mcp.url, [settings.rest.url], ADDRESSES)
         # Sessions wait for Redis longer than a cache may: what they ask it is not asked on every request.
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
         sessions = sessions_over(server, redis, platform.keyring)
         http = HttpEndpoint(
-            server, platform.authenticator, sessions, max_body_bytes=body_limits.default, fast=fast
+            server,
+            platform.authenticator,
+            sessions,
+            max_body_bytes=body_limits.default,
+            fast=fast,
+            narrow=NarrowTokens(platform.catalogue, platform.integrations, resource),
         )
         sse = SseEndpoint(platform.authenticator, sessions)
         await stack.enter_async_context(http.running(stop))
@@ -69,6 +78,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *(Route(f"{MESSAGES_PATH}{view or '/'}", sse.messages, methods=["POST"]) for view in VIEWS),
             Route("/ws/tickets", tickets.issue, methods=["POST"]),
             *(WebSocketRoute(f"/ws{view}", websocket.serve) for view in VIEWS),
+            *resource.routes(),
             *common_routes(Health(platform.checks), metrics),
         ]
-        yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits)
+        yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits, resource.challenge)

@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.models.principals import Principal
+from mcp_server.authorization import NarrowTokens
 from mcp_server.fast_calls import FastCalls
 from mcp_server.transports.http_exchange import (
     SESSION_ID,
@@ -47,6 +48,7 @@ class HttpEndpoint:
         *,
         max_body_bytes: int,
         fast: FastCalls | None = None,
+        narrow: NarrowTokens | None = None,
     ) -> None:
         # Of the manager only the entry for requests that stand alone is used; its sessions are of one process.
         self._modern = StreamableHTTPSessionManager(
@@ -54,6 +56,7 @@ class HttpEndpoint:
         )
         self._authenticator = authenticator
         self._fast = fast
+        self._narrow = narrow
         self._handshake = Handshake(sessions)
         self._stop = asyncio.Event()
         sessions.serves(PATH, self)
@@ -69,6 +72,9 @@ class HttpEndpoint:
         session_id = header(scope, SESSION_ID.encode())
         exchange = await open_exchange(self._authenticator, scope, receive, send, session_id)
         if exchange is None:
+            return
+        if self._narrow and (refusal := self._narrow.refusal(scope, exchange.principal, exchange.message)):
+            await exchange.respond(refusal)
             return
         version = header(scope, _VERSION)
         if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
