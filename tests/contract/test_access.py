@@ -42,6 +42,7 @@ OPEN = "open"
 """It takes no credential: it gives or ends one. The same answer for everybody."""
 CONTEXTS, LETTERS, HOOKS = "/api/v1/contexts", "/api/v1/dead-letters", "/api/v1/webhook-endpoints"
 INTEGRATIONS = "/api/v1/integrations"
+RULES = "/api/v1/rules"
 USERS, ROLES, KEYS, TENANTS = "/api/v1/users", "/api/v1/roles", "/api/v1/api-keys", "/api/v1/tenants"
 MATRIX: Mapping[str, str] = {
     f"POST {CONTEXTS}": "contexts:write",
@@ -75,6 +76,16 @@ MATRIX: Mapping[str, str] = {
     "GET /api/v1/events/replays/{replay_id}": "events:read",
     "POST /api/v1/events/replays/{replay_id}/cancel": "events:replay",
     "GET /api/v1/events/{event_id}": "events:read",
+    f"POST {RULES}": "rules:write + events:read",
+    f"GET {RULES}": "rules:read",
+    f"POST {RULES}/dry-run": "rules:read + events:read",
+    f"GET {RULES}/{{rule_id}}": "rules:read",
+    f"PUT {RULES}/{{rule_id}}": "rules:write + events:read",
+    f"DELETE {RULES}/{{rule_id}}": "rules:write",
+    f"POST {RULES}/{{rule_id}}/enable": "rules:write + events:read",
+    f"POST {RULES}/{{rule_id}}/disable": "rules:write",
+    f"POST {RULES}/{{rule_id}}/dry-run": "rules:read + events:read",
+    f"GET {RULES}/{{rule_id}}/runs": "rules:read",
     "POST /api/v1/search": "search:read",
     "GET /api/v1/models": "search:read",
     "PUT /api/v1/models/choice": "embeddings:choose",
@@ -177,7 +188,11 @@ TOOLS_OF_ALL = {
 }
 """Tools that need no grant: what they lead to has rights of its own."""
 
+RULE = {"name": "x", "match": {"types": ["build.*"]}, "action": {"kind": "notification", "title": "x"}}
 BODIES: Mapping[str, Any] = {
+    "create_rule": RULE,
+    "replace_rule": RULE,
+    "dry_run_draft": {"rule": RULE},
     "create_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
     "replace_webhook_endpoint": {"name": "x", "url": "https://example.com/"},
     "choose_model": {"model": None},
@@ -383,6 +398,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
     hook = (await made(HOOKS, {"name": CANARY, "url": "https://example.com/"}))["id"]
     again = {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"}
     replay = await front("owner", "POST", "/api/v1/events/replays", again)
+    rule = (await made(RULES, {**RULE, "name": CANARY}))["id"]
     letter = new_id()
     [event] = await happen(database.worker_url, settings.redis_url.get_secret_value(), 7)
     row = DeadLetter(
@@ -413,6 +429,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         "integration": CANARY,
         "endpoint_id": hook,
         "delivery_id": str(delivery),
+        "rule_id": rule,
         "dead_letter_id": str(letter),
         "event_id": str(event),
         "replay_id": replay.json()["id"],

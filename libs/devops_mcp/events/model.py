@@ -127,7 +127,8 @@ class ActivityRecorded(_Event):
 class ToolCalled(_Event):
     """Somebody called a tool of a system through us. `subject` is the tool's name, `actor` the caller's; `error_code` is why it failed.
 
-    Arguments and results are not in it: what one may see, another who hears of it may not.
+    Arguments and results are not in it: what one may see, another who hears of it may not. `rules` led to the call where no caller did, one
+    after the other.
     """
 
     type: Literal["tool.called"] = "tool.called"
@@ -136,6 +137,18 @@ class ToolCalled(_Event):
     failed: bool = False
     error_code: str | None = None
     duration_ms: float
+    rules: tuple[UUID, ...] = ()
+
+
+class RuleNotified(_Event):
+    """A rule of the tenant tells of an event, `about`. `rules` led to it one after the other, `rule_id` the last."""
+
+    type: Literal["rule.notified"] = "rule.notified"
+    rule_id: UUID
+    rule: str
+    about: UUID
+    text: str = ""
+    rules: tuple[UUID, ...] = ()
 
 
 Event: TypeAlias = Annotated[
@@ -148,7 +161,8 @@ Event: TypeAlias = Annotated[
     | IssueChanged
     | ReleasePublished
     | ActivityRecorded
-    | ToolCalled,
+    | ToolCalled
+    | RuleNotified,
     Field(discriminator="type"),
 ]
 

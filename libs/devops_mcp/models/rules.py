@@ -91,6 +91,10 @@ class Match(EventFilter):
     systems: tuple[Glob, ...] = Field(default=(), max_length=50)
     fields: tuple[FieldTest, ...] = Field(default=(), max_length=20)
 
+    def admits_type(self, type_: str) -> bool:
+        """Whether events of the type may be meant."""
+        return not self.types or any(fnmatchcase(type_, pattern) for pattern in self.types)
+
     def chooses(self, *, type_: str, system: str, source: str, subject: str) -> bool:
         """Whether an event with these names may be meant; then its fields decide."""
         if self.systems and not any(fnmatchcase(system, pattern) for pattern in self.systems):

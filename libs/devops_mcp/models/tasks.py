@@ -40,6 +40,17 @@ class TaskResult(Model):
     error: str | None = None
 
 
+class TaskOrigin(Model):
+    """The run of a rule that started a task where no caller did. `rules` led to it one after the other, its own the last.
+
+    `destructive` says that whoever wrote the rule lets it lose something with nobody asked.
+    """
+
+    run_id: UUID
+    rules: tuple[UUID, ...]
+    destructive: bool = False
+
+
 class NewTask(Model):
     """A call to be run. `answerable` are the kinds of questions that its caller can answer later; `answers` those given beforehand."""
 
@@ -51,6 +62,7 @@ class NewTask(Model):
     answerable: tuple[Literal["form", "sampling", "roots"], ...] = ()
     answers: dict[str, Answer] = Field(default_factory=dict)
     context_id: UUID | None = None
+    origin: TaskOrigin | None = None
     expires_at: datetime
 
 

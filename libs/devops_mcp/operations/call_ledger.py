@@ -83,7 +83,7 @@ class CallLedger:
         if entry.system == SUITE or code == INPUT_REQUIRED:
             await self._audit.record(record)
         else:
-            await self._audit.record(record, _event(record, entry), current_traceparent())
+            await self._audit.record(record, _event(record, entry, requester), current_traceparent())
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
             await self._journal.record(principal, requester.context_id, tool, arguments, said)
 
@@ -92,7 +92,7 @@ class CallLedger:
         await self._audit.record(refused(requester.principal, f"tool.{entry.tool.effect}", entry.tool.name))
 
 
-def _event(record: AuditRecord, entry: CatalogueEntry) -> ToolCalled:
+def _event(record: AuditRecord, entry: CatalogueEntry, requester: Requester) -> ToolCalled:
     ended = "failed" if record.error_code else "succeeded"
     return ToolCalled(
         id=record.id,
@@ -108,6 +108,7 @@ def _event(record: AuditRecord, entry: CatalogueEntry) -> ToolCalled:
         failed=record.error_code is not None,
         error_code=record.error_code,
         duration_ms=round(record.duration_ms, 3),
+        rules=requester.rules,
     )
 
 

@@ -17,6 +17,7 @@ from devops_mcp.events.model import (
     Event,
     IssueChanged,
     ReleasePublished,
+    RuleNotified,
     ScanFinished,
     ToolCalled,
 )
@@ -52,6 +53,8 @@ def _lines(event: Event) -> Iterable[str]:
             return (f"Activity {event.vendor_type}{action} on {event.subject}.",)
         case ToolCalled():
             return _call(event)
+        case RuleNotified():
+            return (f"The rule {event.rule} tells of {event.subject}.", event.text)
         case _:
             assert_never(event)
 

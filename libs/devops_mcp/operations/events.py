@@ -26,6 +26,7 @@ from devops_mcp.operations.event_texts import event_text, is_worth_finding
 from devops_mcp.operations.facts import record_facts
 from devops_mcp.operations.group_commit import GroupCommit
 from devops_mcp.operations.reactions import react
+from devops_mcp.operations.rule_engine import RuleEngine
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.events import Acceptance, StoredEvent
 from devops_mcp.repositories.transaction import Transaction
@@ -155,10 +156,13 @@ def event_keys(events: Iterable[Event]) -> dict[UUID, str]:
 class EventProcessor:
     """Gives events their effect: indexed for search, marked as processed, reacted to, and told to whoever listens."""
 
-    def __init__(self, database: Database, notices: Notices, *, embeds: bool) -> None:
+    def __init__(
+        self, database: Database, notices: Notices, *, embeds: bool, rules: RuleEngine | None = None
+    ) -> None:
         self._database = database
         self._notices = notices
         self._embeds = embeds
+        self._rules = rules
 
     async def process(
         self, tenant_id: UUID, messages: Sequence[EventReceived], traces: Mapping[UUID, str] | None = None
@@ -181,7 +185,7 @@ class EventProcessor:
                 await index_events(tx, new, embeds=self._embeds)
                 await record_facts(tx, new)
                 await tx.events.mark_processed([event.id for event in new])
-                await react(tx, new, trace_of)
+                await react(tx, new, trace_of, self._rules)
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
         return fresh
 

@@ -95,7 +95,7 @@ RULES: tuple[FactRule, ...] = (
         "issue", frozenset({"issue.changed"}), "{subject}", "{source}:{number}", ("number", "action", "state")
     ),
 )
-WITHOUT_FACT = frozenset({"activity.recorded", "tool.called"})
+WITHOUT_FACT = frozenset({"activity.recorded", "tool.called", "rule.notified"})
 """Events that tell what happened, and of nothing how it is from then on."""
 
 

@@ -49,6 +49,9 @@ from devops_mcp.operations.personal_credentials import PersonalCredentialService
 from devops_mcp.operations.prompts import PromptService
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
+from devops_mcp.operations.rule_dry_runs import RuleDryRuns
+from devops_mcp.operations.rule_plans import RulePlanner
+from devops_mcp.operations.rules import RuleService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_prompts import SUITE_PROMPTS
 from devops_mcp.operations.suite_tools import Desk, Suite
@@ -89,6 +92,8 @@ class Platform:
     dead_letters: DeadLetterService
     event_replays: ReplayService
     webhook_endpoints: WebhookEndpointService
+    rules: RuleService
+    rule_dry_runs: RuleDryRuns
     private_networks: tuple[Network, ...]
     embedding: OpenedModels
     embeddings: EmbeddingService
@@ -205,6 +210,8 @@ async def open_platform(
             dead_letters=DeadLetterService(database),
             event_replays=ReplayService(database),
             webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
+            rules=RuleService(database, RulePlanner(tools), changes),
+            rule_dry_runs=RuleDryRuns(database, RulePlanner(tools)),
             private_networks=private_networks,
             embedding=embedding,
             embeddings=EmbeddingService(database, embedding.models),

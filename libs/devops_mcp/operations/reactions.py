@@ -4,13 +4,21 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from devops_mcp.events.model import Event
+from devops_mcp.operations.rule_engine import RuleEngine
 from devops_mcp.operations.webhook_endpoints import notify
 from devops_mcp.repositories.transaction import Transaction
 
 
-async def react(tx: Transaction, events: Sequence[Event], traces: Mapping[UUID, str | None]) -> None:
+async def react(
+    tx: Transaction,
+    events: Sequence[Event],
+    traces: Mapping[UUID, str | None],
+    rules: RuleEngine | None = None,
+) -> None:
     """Set going what the tenant wants to happen. `traces` are traceparents by event id."""
     await _deliver(tx, await _heard(tx, events), traces)
+    if rules is not None:
+        await rules.react(tx, events, traces)
 
 
 async def _heard(tx: Transaction, events: Sequence[Event]) -> list[tuple[UUID, UUID]]:

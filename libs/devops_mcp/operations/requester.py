@@ -65,7 +65,7 @@ class Requester:
     """The caller of a tool.
 
     `idempotency_key` and `context_id` are those that came beside the arguments, in a header or the protocol's metadata. `confirmed` says
-    that what the call loses was confirmed when it was accepted.
+    that what the call loses was confirmed when it was accepted. `rules` are those that led to the call, where no caller did.
     """
 
     principal: Principal
@@ -74,8 +74,9 @@ class Requester:
     idempotency_key: str | None = None
     context_id: UUID | None = None
     confirmed: bool = False
+    rules: tuple[UUID, ...] = ()
 
     def talking(self, conversation: Conversation) -> "Requester":
         """The same, who can be talked to in another way."""
         key, context_id = self.idempotency_key, self.context_id
-        return Requester(self.principal, self.view, conversation, key, context_id, self.confirmed)
+        return Requester(self.principal, self.view, conversation, key, context_id, self.confirmed, self.rules)

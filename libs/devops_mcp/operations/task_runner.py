@@ -17,7 +17,8 @@ from devops_mcp.models.errors import Internal, PlatformError, Unanswerable, Unav
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskResult, TaskStatus
 from devops_mcp.operations.requester import Requester
-from devops_mcp.operations.tasks import tell_of_task
+from devops_mcp.operations.rule_plans import DESTRUCTIVE
+from devops_mcp.operations.tasks import settle_origin, tell_of_task
 from devops_mcp.operations.tools import ToolService
 from devops_mcp.repositories.database import Database
 
@@ -112,7 +113,8 @@ class TaskRunner:
             principal,
             conversation=TaskConversation(self._database, task, monotonic=self._monotonic),
             context_id=task.context_id,
-            confirmed=True,
+            confirmed=_confirmed(task, principal),
+            rules=() if task.origin is None else task.origin.rules,
         )
         call = asyncio.create_task(
             self._tools.call(requester, task.tool, task.arguments, listed=False), name=f"task {task.tool}"
@@ -166,6 +168,8 @@ class TaskRunner:
     async def _end(self, task: Task, status: TaskStatus, result: TaskResult) -> None:
         async with self._database.transaction(task.tenant_id) as tx:
             ended = await tx.tasks.end(task.id, task.attempt, status, result)
+            if ended is not None:
+                await settle_origin(tx, ended)
         await tell_of_task(self._changes, ended)
         if ended is None:
             log.warning("lost lease", task_id=str(task.id), attempt=task.attempt)
@@ -173,6 +177,11 @@ class TaskRunner:
     async def _release(self, task: Task) -> None:
         async with self._database.transaction(task.tenant_id) as tx:
             await tx.tasks.release(task.id, task.attempt)
+
+
+def _confirmed(task: Task, principal: Principal) -> bool:
+    """Whether what the call loses was confirmed: when it was accepted, or for good by a rule's owner, who must still be allowed to."""
+    return task.origin is None or (task.origin.destructive and principal.may(DESTRUCTIVE))
 
 
 def _failure(error: PlatformError) -> TaskResult:

@@ -1,7 +1,7 @@
 """Calls that become tasks: accepted, looked up, answered and cancelled by whoever asked for them. The worker runs them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from devops_mcp.adapters.base import TaskSupport
 from devops_mcp.cache.changes import Changes
-from devops_mcp.events.messages import TaskReady
+from devops_mcp.events.messages import MESSAGE, TaskReady
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.conversation import Answer, Question
@@ -19,6 +19,7 @@ from devops_mcp.models.errors import Conflict, InvalidInput, NotFound
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import Principal
+from devops_mcp.models.rules import RunOutcome
 from devops_mcp.models.tasks import NewTask, Task, TaskPriority, TaskStatus
 from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations.catalogue import CatalogueEntry
@@ -26,10 +27,12 @@ from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tools import ToolService
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.idempotency import CallKey
+from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
 
 KEPT_FOR = timedelta(hours=24)
 MAX_ARGUMENTS = 200_000
+MAX_REASON = 500
 QUEUES: Mapping[TaskPriority, QueueName] = {
     TaskPriority.HIGH: QueueName.TASKS_HIGH,
     TaskPriority.NORMAL: QueueName.TASKS_NORMAL,
@@ -118,6 +121,8 @@ class TaskService:
         async with self._database.transaction(principal.tenant_id) as tx:
             task = _owned(await tx.tasks.lock(task_id), principal, task_id)
             cancelled = await tx.tasks.cancel(task_id)
+            if cancelled is not None:
+                await settle_origin(tx, cancelled)
         await tell_of_task(self._changes, cancelled)
         return cancelled or task
 
@@ -158,6 +163,33 @@ class TaskService:
             raise Conflict(f"idempotency key {key.key!r} was used with other arguments; use a new key")
         assert marked.answer is not None, "key and task are written in one transaction"
         return await tx.tasks.find(UUID(str(marked.answer["task_id"])))
+
+
+async def start_tasks(tx: Transaction, tasks: Sequence[NewTask], traces: Sequence[str | None]) -> None:
+    """Start calls that nobody asked for himself, with the traceparents of what led to them."""
+    if not tasks:
+        return
+    await tx.tasks.add_all(tasks)
+    messages = [TaskReady(id=new_id(), tenant_id=tx.tenant_id, task_id=task.id) for task in tasks]
+    await tx.outbox.post(
+        [
+            Posting(message.id, QUEUES[task.priority], MESSAGE.dump_json(message).decode(), trace)
+            for task, message, trace in zip(tasks, messages, traces, strict=True)
+        ]
+    )
+
+
+async def settle_origin(tx: Transaction, task: Task) -> None:
+    """Write down, where a rule started the task, how that ended."""
+    if task.origin is None:
+        return
+    if task.status is TaskStatus.CANCELLED:
+        await tx.rule_runs.end(task.origin.run_id, RunOutcome.CANCELLED, None)
+    elif task.result is not None and task.result.code is not None:
+        reason = f"{task.result.code}: {task.result.error}"[:MAX_REASON]
+        await tx.rule_runs.end(task.origin.run_id, RunOutcome.FAILED, reason)
+    else:
+        await tx.rule_runs.end(task.origin.run_id, RunOutcome.DONE, None)
 
 
 def becomes_task(entry: CatalogueEntry, *, caller_can_follow: bool) -> bool:

@@ -140,13 +140,21 @@ class ToolService:
 
         Raises as `call` does. The answers belong to the call when it runs.
         """
-        params = validate(entry, arguments)
+        params = self.check(requester, entry, arguments)
         if _loses(params, entry):
             await self._confirmation.require(requester.principal, entry, params, requester.conversation)
         await self._acting(_Call(requester, entry), params)
         if entry.tool.ask_first is None:
             return {}
         return await requester.conversation.ask(entry.tool.ask_first(params))
+
+    def check(
+        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
+    ) -> Params:
+        """The arguments of a call that could be made: right ones, on an integration that the requester may use. Raises as `call` does."""
+        params = validate(entry, arguments)
+        self._client(requester, entry, params)
+        return params
 
     async def call(
         self,

@@ -1,6 +1,6 @@
 """Tasks. Whoever runs one names its attempt in each write, so that a worker that woke too late writes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,10 +10,11 @@ from psycopg.types.json import Jsonb
 
 from devops_mcp.models.conversation import Answer, Question
 from devops_mcp.models.tasks import NewTask, Task, TaskResult, TaskStatus
+from devops_mcp.repositories.rows import rows
 
 _COLUMNS = sql.SQL("""
     id, tenant_id, owner_id, tool, arguments, priority, status, message, progress, total, answerable, questions, answers, result,
-    attempt, context_id, created_at, updated_at, expires_at
+    attempt, context_id, origin, created_at, updated_at, expires_at
 """)
 
 
@@ -25,15 +26,31 @@ class Tasks:
         values = task.model_dump(mode="json")
         found = await self._one(
             sql.SQL("""
-            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, expires_at)
+            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, origin, expires_at)
             VALUES (%(id)s, %(owner_id)s, %(tool)s, %(arguments)s, %(priority)s, 'working', %(answerable)s, %(answers)s,
-                    %(context_id)s, %(expires_at)s)
+                    %(context_id)s, %(origin)s, %(expires_at)s)
             RETURNING {columns}
             """).format(columns=_COLUMNS),
-            {**values, "arguments": Jsonb(values["arguments"]), "answers": Jsonb(values["answers"])},
+            {
+                **values,
+                **{name: Jsonb(values[name]) for name in ("arguments", "answers")},
+                "origin": _origin(values),
+            },
         )
         assert found is not None
         return found
+
+    async def add_all(self, tasks: Sequence[NewTask]) -> None:
+        """Several, of which nobody has been asked anything."""
+        await self._connection.execute(
+            """
+            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, context_id, origin, expires_at)
+            SELECT id, owner_id, tool, arguments, priority, 'working', '{}', context_id, origin, expires_at
+            FROM jsonb_to_recordset(%s::jsonb) AS t (id uuid, owner_id uuid, tool text, arguments jsonb, priority text,
+                context_id uuid, origin jsonb, expires_at timestamptz)
+            """,
+            (rows(task.model_dump(mode="json", exclude={"answers", "answerable"}) for task in tasks),),
+        )
 
     async def find(self, task_id: UUID) -> Task | None:
         return await self._one(
@@ -187,6 +204,10 @@ class Tasks:
         async with self._connection.cursor(row_factory=class_row(Task)) as cursor:
             await cursor.execute(query, values)
             return await cursor.fetchone()
+
+
+def _origin(values: Mapping[str, object]) -> Jsonb | None:
+    return None if values["origin"] is None else Jsonb(values["origin"])
 
 
 def _dumped(models: Mapping[str, Question] | Mapping[str, Answer]) -> dict[str, object]:

@@ -26,6 +26,8 @@ from devops_mcp.repositories.principals import Principals
 from devops_mcp.repositories.processed import ProcessedMessages
 from devops_mcp.repositories.results import KeptResults
 from devops_mcp.repositories.roles import Roles
+from devops_mcp.repositories.rule_runs import RuleRuns
+from devops_mcp.repositories.rules import Rules
 from devops_mcp.repositories.sessions import Sessions, SigningKeyRows
 from devops_mcp.repositories.tasks import Tasks
 from devops_mcp.repositories.tenants import Tenants
@@ -63,6 +65,8 @@ class Transaction:
         self.roles = Roles(connection)
         self.sessions = Sessions(connection)
         self.signing_keys = SigningKeyRows(connection)
+        self.rule_runs = RuleRuns(connection)
+        self.rules = Rules(connection)
         self.tasks = Tasks(connection)
         self.tenants = Tenants(connection)
         self.users = Users(connection)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any, get_args
+from uuid import UUID
 
 import pytest
 
@@ -112,6 +113,16 @@ SAYS: list[tuple[dict[str, Any], list[str]]] = [
             "duration_ms": 12.5,
         },
         ["failed", "forbidden"],
+    ),
+    (
+        {
+            "type": "rule.notified",
+            "rule_id": UUID(int=1),
+            "rule": "red main",
+            "about": UUID(int=2),
+            "text": "Fix it.",
+        },
+        ["rule red main tells", "Fix it."],
     ),
     ({"type": "activity.recorded", "vendor_type": "star", "action": "created"}, ["star", "created"]),
 ]

@@ -22,6 +22,8 @@ from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
+from devops_mcp.operations.rule_book import RuleBook
+from devops_mcp.operations.rule_engine import RuleEngine
 from devops_mcp.operations.summaries import Summariser
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
@@ -73,7 +75,9 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         seal = SecretSeal(platform.keyring)
         sender = WebhookSender(database, poster, seal, metrics)
         summariser = await stack.enter_async_context(_open_summariser(settings, platform))
-        handlers = _handlers(platform, Notices(platform.redis, metrics), sender, summariser)
+        book = await stack.enter_async_context(RuleBook(platform.changes).running())
+        rules = RuleEngine(platform.tools, book)
+        handlers = _handlers(platform, Notices(platform.redis, metrics), sender, summariser, rules)
         consumers = [
             Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
             for spec in _consumed(embedding)
@@ -110,11 +114,11 @@ async def _open_summariser(settings: Settings, platform: Platform) -> AsyncItera
 
 
 def _handlers(
-    platform: Platform, notices: Notices, sender: WebhookSender, summariser: Summariser
+    platform: Platform, notices: Notices, sender: WebhookSender, summariser: Summariser, rules: RuleEngine
 ) -> Handlers:
     provider = platform.embedding.provider
     return Handlers(
-        EventProcessor(platform.database, notices, embeds=provider is not None),
+        EventProcessor(platform.database, notices, embeds=provider is not None, rules=rules),
         PassageEmbedder(platform.database, platform.embedding.models) if provider else None,
         TaskRunner(platform.database, platform.tools, platform.changes),
         sender,

@@ -44,6 +44,7 @@ KEYS_KEPT = timedelta(days=90)
 """How long a delivery that comes again is known."""
 CALLS_KEPT = timedelta(hours=24)
 """How long a call that is repeated under its key gets the answer of the first."""
+RULE_RUNS_KEPT = timedelta(days=30)
 REEMBEDDING_TURN = timedelta(seconds=5)
 TURNS_OF_ALL = 6
 """Every so many turns all tenants are looked at, in between those that have something under way."""
@@ -182,6 +183,7 @@ class Upkeep:
                 await tx.sessions.drop_ended(now - SESSIONS_KEPT)
                 deliveries += await tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT)
                 await tx.event_replays.drop_older(now - REPLAYS_KEPT)
+            await self._in_chunks(tenant_id, lambda tx: tx.rule_runs.drop_older(now - RULE_RUNS_KEPT, _CHUNK))
             await self._in_chunks(tenant_id, lambda tx: tx.embeddings.forget(now - VECTORS_KEPT, _CHUNK))
             await self._in_chunks(tenant_id, lambda tx: tx.events.forget_keys(now - KEYS_KEPT, _CHUNK))
             await self._in_chunks(

@@ -13,6 +13,7 @@ from rest_api.routes.integrations import INTEGRATIONS
 from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
 from rest_api.routes.roles import ROLES
+from rest_api.routes.rules import RULES
 from rest_api.routes.search import SEARCH
 from rest_api.routes.sessions import SESSIONS
 from rest_api.routes.tenants import TENANTS
@@ -29,6 +30,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *EVENTS,
     *FACTS,
     *INTEGRATIONS,
+    *RULES,
     *SEARCH,
     *TOOLS,
     *WEBHOOK_ENDPOINTS,
