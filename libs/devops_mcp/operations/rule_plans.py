@@ -110,7 +110,7 @@ class RulePlanner:
                 filled, f"{action.tool} may lose something, and nobody who may has allowed this rule to"
             )
         try:
-            self._tools.check(Requester(principal), entry, arguments)
+            self._tools.check(principal, entry, arguments)
         except PlatformError as error:
             return Plan(filled, error.message)
         return Plan(filled)

@@ -140,7 +140,7 @@ class ToolService:
 
         Raises as `call` does. The answers belong to the call when it runs.
         """
-        params = self.check(requester, entry, arguments)
+        params = validate(entry, arguments)
         if _loses(params, entry):
             await self._confirmation.require(requester.principal, entry, params, requester.conversation)
         await self._acting(_Call(requester, entry), params)
@@ -148,13 +148,11 @@ class ToolService:
             return {}
         return await requester.conversation.ask(entry.tool.ask_first(params))
 
-    def check(
-        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
-    ) -> Params:
-        """The arguments of a call that could be made: right ones, on an integration that the requester may use. Raises as `call` does."""
+    def check(self, principal: Principal, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> None:
+        """Raise as `call` does for wrong arguments, and for an integration that the principal may not use so."""
         params = validate(entry, arguments)
-        self._client(requester, entry, params)
-        return params
+        if entry.system != SUITE:
+            self._integration(principal, entry, params.target)
 
     async def call(
         self,
@@ -333,8 +331,6 @@ class ToolService:
         if call.acting is None and call.entry.system != SUITE:
             principal = call.requester.principal
             integration = self._integration(principal, call.entry, params.target)
-            if integration.read_only and call.entry.tool.effect is not Effect.READ:
-                raise Forbidden(f"integration {integration.name} is read-only")
             call.acting = await self._access.acting(principal, integration)
         return call.acting
 
@@ -348,6 +344,8 @@ class ToolService:
             raise Forbidden(
                 f"{principal.name} lacks the permission '{entry.permissions[0]}@{integration.name}'"
             )
+        if integration.read_only and entry.tool.effect is not Effect.READ:
+            raise Forbidden(f"integration {integration.name} is read-only")
         return integration
 
     def desk_of(self, requester: Requester) -> Any:
