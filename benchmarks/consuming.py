@@ -36,6 +36,8 @@ HANDLERS = (1, 8, 64)
 EVENTS = 3_000
 DRAINED = 100_000
 ROUNDS = 3
+AHEAD = 2
+"""As in the worker itself."""
 EVENTS_SPEC: QueueSpec = next(spec for spec in QUEUES if spec.name is QueueName.EVENTS)
 
 
@@ -72,7 +74,12 @@ class _Bench:
             return done
 
         consumer = Consumer(
-            self.queue, EVENTS_SPEC, handle, self.database.ping, Metrics(), Policy(slots=handlers)
+            self.queue,
+            EVENTS_SPEC,
+            handle,
+            self.database.ping,
+            Metrics(),
+            Policy(slots=handlers, ahead=AHEAD),
         )
         begun = time.perf_counter()
         await consumer.run(stop, drain_timeout_s=10)

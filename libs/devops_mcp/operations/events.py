@@ -32,6 +32,8 @@ from devops_mcp.repositories.events import Acceptance, StoredEvent
 from devops_mcp.repositories.transaction import Transaction
 
 CONSUMER = "events"
+AT_ONCE = 250
+"""Events that are processed in one transaction at most, where they came in several batches."""
 LARGE_PAYLOAD = 262_144
 """Bytes above which what a vendor sent is kept apart."""
 _MAX_TEXT = 32_000
@@ -163,17 +165,23 @@ class EventProcessor:
         self._notices = notices
         self._embeds = embeds
         self._rules = rules
+        self._commits: GroupCommit[_Batch, set[UUID]] = GroupCommit(self._process_all, room=AT_ONCE)
 
     async def process(
         self, tenant_id: UUID, messages: Sequence[EventReceived], traces: Mapping[UUID, str] | None = None
     ) -> set[UUID]:
         """Process the events of these messages in one transaction; return the ids of the messages that had not been before.
 
+        Batches that come at the same time share a transaction, so that they do not wait for each other's locks.
         `traces` are the traceparents of the messages' processing, by message id; the notices carry them on. Notices go out for repeated
         messages too: the first time may have ended between the commit and the notice. Raises `PoisonMessage`, and nothing is done,
         when the tenant has no such event.
         """
-        trace_of = {m.event_id: (traces or {}).get(m.id) for m in messages}
+        return await self._commits.submit(tenant_id, _Batch(messages, traces or {}), len(messages))
+
+    async def _process_all(self, tenant_id: UUID, batches: Sequence["_Batch"]) -> list[set[UUID]]:
+        messages = [message for batch in batches for message in batch.messages]
+        trace_of = {m.event_id: batch.traces.get(m.id) for batch in batches for m in batch.messages}
         async with self._database.transaction(tenant_id) as tx:
             fresh = await tx.processed.claim(CONSUMER, [message.id for message in messages])
             stored = {s.event.id: s for s in await tx.events.find([m.event_id for m in messages])}
@@ -187,7 +195,22 @@ class EventProcessor:
                 await tx.events.mark_processed([event.id for event in new])
                 await react(tx, new, trace_of, self._rules)
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
-        return fresh
+        return [_first_of(batch, fresh) for batch in batches]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Messages that came together, and the traceparents of their processing."""
+
+    messages: Sequence[EventReceived]
+    traces: Mapping[UUID, str]
+
+
+def _first_of(batch: _Batch, fresh: set[UUID]) -> set[UUID]:
+    """Which of the fresh are this batch's; a message that came twice at once is the first's."""
+    own = fresh.intersection(message.id for message in batch.messages)
+    fresh -= own
+    return own
 
 
 async def index_events(tx: Transaction, events: Sequence[Event], *, embeds: bool, anew: bool = False) -> None:

@@ -44,15 +44,18 @@ class GroupCommit(Generic[ItemT, ResultT]):
     """Gives `store` one tenant's items in groups, and each submitter its own result.
 
     `store` commits a group in one transaction and returns a result for each item, in order. Where a group fails through one of its items,
-    each is stored alone, so that only that one's submitter hears of it.
+    each is stored alone, so that only that one's submitter hears of it. The sizes in a group add up to `room` at most.
     """
 
-    def __init__(self, store: Callable[[UUID, Sequence[ItemT]], Awaitable[Sequence[ResultT]]]) -> None:
+    def __init__(
+        self, store: Callable[[UUID, Sequence[ItemT]], Awaitable[Sequence[ResultT]]], *, room: int = BYTES
+    ) -> None:
         self._store = store
+        self._room = room
         self._lines: defaultdict[UUID, _Line[ItemT, ResultT]] = defaultdict(_Line[ItemT, ResultT])
 
     async def submit(self, tenant_id: UUID, item: ItemT, size: int) -> ResultT:
-        """Store an item of `size` bytes; returns after the commit, and raises what `store` did. Who stops waiting does not undo it."""
+        """Store an item of this size; returns after the commit, and raises what `store` did. Who stops waiting does not undo it."""
         line = self._lines[tenant_id]
         one = _Waiting[ItemT, ResultT](item, size, asyncio.get_running_loop().create_future())
         line.waiting.append(one)
@@ -70,7 +73,7 @@ class GroupCommit(Generic[ItemT, ResultT]):
         try:
             while line.waiting:
                 with self._watched(tenant_id, line):
-                    await self._settle(tenant_id, _group(line.waiting))
+                    await self._settle(tenant_id, _group(line.waiting, self._room))
         finally:  # before anything else runs: who submits next must not count on one that has looked for the last time
             line.workers.discard(worker)
 
@@ -108,10 +111,10 @@ class GroupCommit(Generic[ItemT, ResultT]):
                 one.result.set_result(result)
 
 
-def _group(waiting: deque[_Waiting[ItemT, ResultT]]) -> list[_Waiting[ItemT, ResultT]]:
+def _group(waiting: deque[_Waiting[ItemT, ResultT]], room: int) -> list[_Waiting[ItemT, ResultT]]:
     """The first of what waits, as far as it fits."""
     group = [waiting.popleft()]
-    room = BYTES - group[0].size
+    room -= group[0].size
     while waiting and len(group) < ITEMS and waiting[0].size <= room:
         group.append(waiting.popleft())
         room -= group[-1].size

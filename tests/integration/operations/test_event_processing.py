@@ -106,6 +106,19 @@ async def test_a_second_delivery_changes_nothing_and_is_told_again(bench):
     assert await bench.drain_outbox() == []
 
 
+async def test_batches_that_come_at_once_share_a_transaction_and_one_with_poison_fails_alone(bench):
+    messages = await bench.take_in(*range(6))
+    poison = messages[0].model_copy(update={"id": new_id(), "event_id": new_id()})
+    batches = [messages[:2], [*messages[2:4], poison], [messages[0], *messages[4:]]]
+    first = asyncio.create_task(bench.processor.process(TENANT, batches[0]))
+    others = [asyncio.create_task(bench.processor.process(TENANT, batch)) for batch in batches[1:]]
+    done = await asyncio.gather(first, *others, return_exceptions=True)
+    assert done[0] == {message.id for message in messages[:2]}
+    assert isinstance(done[1], PoisonMessage)
+    assert done[2] == {message.id for message in messages[4:]}
+    assert await bench.processed(messages) == [True, True, False, False, True, True]
+
+
 async def test_the_same_messages_in_parallel_have_one_effect_each(bench):
     messages = await bench.take_in(*range(20))
     groups = [messages, messages[::-1], messages[5:] + messages[:5], messages + messages]

@@ -21,6 +21,7 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.erasure import Eraser
+from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventIntake, EventProcessor
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.webhook_sending import WebhookSender
@@ -99,6 +100,7 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
                 NOTHING_LONG,
                 BlobStore(opened),
                 Eraser(opened, BlobStore(opened)),
+                Replayer(opened, embeds=False),
             ),
             receipt.event_ids[0],
         )

@@ -43,7 +43,7 @@ REDIS_COMMAND_S = 0.5
 TASK_S = 3_600.0
 """The longest that a task's attempt may take, whatever its tool says."""
 POLICIES: Mapping[QueueName, Policy] = {
-    QueueName.EVENTS: Policy(slots=4),
+    QueueName.EVENTS: Policy(slots=4, ahead=2),
     # The model runs in one thread: more slots would only hold messages back from other workers.
     QueueName.EMBEDDINGS: Policy(slots=2, further=0, handler_timeout_s=60.0),
     # A task takes as long as its tool may, so each slot takes one, and none waits behind another of its queue.

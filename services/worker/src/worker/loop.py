@@ -40,11 +40,13 @@ _PROBE_EVERY_S = 0.5
 class Policy:
     """How a queue is consumed; no queue takes capacity from another.
 
-    `slots` loops run at once, and as many handlers. Each loop receives `batch` messages and, where there were as many, up to `further`
-    times ten more at once, so that a group grows with the backlog and a lone message does not wait.
+    `slots` handlers run at once. There are `ahead` more loops than these, which receive and acknowledge meanwhile. Each loop receives
+    `batch` messages and, where there were as many, up to `further` times ten more at once, so that a group grows with the backlog and a
+    lone message does not wait.
     """
 
     slots: int = 4
+    ahead: int = 0
     batch: int = BATCH
     further: int = 4
     handler_timeout_s: float = 10.0
@@ -88,7 +90,7 @@ class Consumer:
         async with asyncio.TaskGroup() as tasks:
             slots = [
                 tasks.create_task(self._consume(stop), name=f"{self._spec.name} {n}")
-                for n in range(self._policy.slots)
+                for n in range(self._policy.slots + self._policy.ahead)
             ]
             await stop.wait()
             await asyncio.wait(slots, timeout=drain_timeout_s)
