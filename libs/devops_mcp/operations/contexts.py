@@ -1,7 +1,7 @@
 """Conversation contexts: kept, appended to, read, and searchable from the moment they are written."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -135,13 +135,16 @@ class ContextService:
             for item in items
             if item.blob_id is not None and item.attachment is None
         }
-        texts = await self._blobs.read_all(tenant_id, kept.values()) if kept else {}
+        texts = await self.kept_texts(tenant_id, kept)
         return [
-            item.model_copy(update={"text": texts[kept[item.position]].decode()})
-            if item.position in kept
-            else item
+            item.model_copy(update={"text": texts[item.position]}) if item.position in kept else item
             for item in items
         ]
+
+    async def kept_texts(self, tenant_id: UUID, blob_ids: Mapping[int, UUID]) -> dict[int, str]:
+        """The texts, by position, that are kept apart from their rows."""
+        texts = await self._blobs.read_all(tenant_id, blob_ids.values()) if blob_ids else {}
+        return {position: texts[blob_id].decode() for position, blob_id in blob_ids.items()}
 
     async def append(
         self, principal: Principal, context_id: UUID, items: Sequence[NewItem]

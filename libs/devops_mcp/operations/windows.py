@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from devops_mcp.embedding.tokens import CHARS_PER_TOKEN, count_tokens
-from devops_mcp.models.contexts import Context, ContextItem
+from devops_mcp.models.contexts import Context, ItemKind
 from devops_mcp.models.passages import Hit, PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.windows import Window, WindowItem, WindowRequest
 from devops_mcp.operations.contexts import ANY_OWNER, READ, ContextService, require, visible
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.window_plan import Candidates, Choice, plan
-from devops_mcp.repositories.context_windows import Mark
+from devops_mcp.repositories.context_windows import Mark, Shown
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.passages import QueryVector, SearchFilter
 from devops_mcp.repositories.transaction import Transaction
 
 HITS = 40
-_PAGE = 250
+_LEAST_REACH, _MOST_REACH = 20, 4_000
 _CUT = "\n[…]\n"
 
 
@@ -46,12 +46,11 @@ class WindowService:
             context = await visible(tx, principal, context_id)
             found = await _found(tx, principal, context_id, wanted.query, vectors)
             choices = plan(wanted.max_tokens, await _candidates(tx, context, wanted.max_tokens, found))
-            items = await tx.contexts.at(context_id, [choice.mark.position for choice in choices])
+            items = await tx.context_windows.shown(context_id, [choice.mark.position for choice in choices])
         parts = {choice.mark.position for choice in choices if choice.shortened}
-        whole = await self._contexts.whole(
-            principal.tenant_id, [item for item in items if item.position not in parts]
-        )
-        shown = _shown(choices, [*whole, *(item for item in items if item.position in parts)], found)
+        kept = {i.position: i.blob_id for i in items if i.blob_id is not None and i.position not in parts}
+        texts = await self._contexts.kept_texts(principal.tenant_id, kept)
+        shown = _shown(choices, items, {item.position: item.text for item in items} | texts, found)
         return Window(
             context_id=context_id,
             title=context.title,
@@ -94,16 +93,14 @@ def _position(hit: Hit) -> int:
 
 
 async def _candidates(tx: Transaction, context: Context, budget: int, found: _Found) -> Candidates:
-    marks = tx.context_windows
-    at = (
-        {mark.position: mark for mark in await marks.at(context.id, list(found.positions))}
-        if found.positions
-        else {}
-    )
+    end = context.item_count + 1
+    latest = range(max(end - _reach(context, budget), 1), end)
+    marks = await tx.context_windows.marks(context.id, latest, found.positions)
+    at = marks.at
     return Candidates(
-        anchors=await marks.anchors(context.id),
-        recent=await _recent(tx, context, budget),
-        summaries=await marks.summaries(context.id),
+        anchors=marks.anchors,
+        recent=await _recent(tx, context, budget, marks.recent, latest),
+        summaries=marks.summaries,
         relevant=[
             at[position] for position in found.positions if position in at and at[position].covers_to is None
         ],
@@ -111,48 +108,51 @@ async def _candidates(tx: Transaction, context: Context, budget: int, found: _Fo
     )
 
 
-async def _recent(tx: Transaction, context: Context, budget: int) -> list[Mark]:
+def _reach(context: Context, budget: int) -> int:
+    """How many of the latest items probably fill the budget: a quarter more than would if all were as long as they are on average."""
+    average = max(context.token_count, 1) / max(context.item_count, 1)
+    return min(max(int(budget / average * 1.25), _LEAST_REACH), _MOST_REACH)
+
+
+async def _recent(
+    tx: Transaction, context: Context, budget: int, latest: list[Mark], seen: range
+) -> list[Mark]:
     """The latest items until their tokens fill the budget; pages grow, so that a large window does not take many."""
-    marks: list[Mark] = []
-    before, tokens, page = context.item_count + 1, 0, _PAGE
-    while tokens < budget and before > 1:
-        found = await tx.context_windows.before(context.id, before, page)
-        if not found:
-            break
+    marks, tokens = latest, sum(mark.tokens for mark in latest)
+    while tokens < budget and seen.start > 1:
+        seen = range(max(seen.start - 2 * len(seen), 1), seen.start)
+        found = await tx.context_windows.between(context.id, seen)
         marks += found
         tokens += sum(mark.tokens for mark in found)
-        before, page = found[-1].position, page * 2
     return marks
 
 
-def _shown(choices: Sequence[Choice], items: Sequence[ContextItem], found: _Found) -> list[WindowItem]:
+def _shown(
+    choices: Sequence[Choice], items: Sequence[Shown], texts: Mapping[int, str], found: _Found
+) -> list[WindowItem]:
     by_position = {item.position: item for item in items}
     return [
-        _view(choice, by_position[choice.mark.position], found.passages)
+        _view(choice, by_position[choice.mark.position], texts[choice.mark.position], found.passages)
         for choice in choices
         if choice.mark.position in by_position
     ]
 
 
-def _view(choice: Choice, item: ContextItem, passages: Mapping[int, str]) -> WindowItem:
-    text = _part(item, choice, passages) if choice.shortened else item.text
+def _view(choice: Choice, item: Shown, whole: str, passages: Mapping[int, str]) -> WindowItem:
+    mark = choice.mark
+    text = shortened(passages.get(mark.position, whole), choice.room) if choice.shortened else whole
     return WindowItem(
-        position=item.position,
-        kind=item.kind,
+        position=mark.position,
+        kind=ItemKind(item.kind),
         role=item.role,
         why=choice.why,
         text=text,
-        tokens=count_tokens(text) if choice.shortened else item.tokens,
+        tokens=count_tokens(text) if choice.shortened else mark.tokens,
         shortened=choice.shortened,
-        covers_from=item.covers_from,
-        covers_to=item.covers_to,
+        covers_from=mark.covers_from,
+        covers_to=mark.covers_to,
         created_at=item.created_at,
     )
-
-
-def _part(item: ContextItem, choice: Choice, passages: Mapping[int, str]) -> str:
-    passage = passages.get(item.position)
-    return shortened(item.text if passage is None else passage, choice.room)
 
 
 def shortened(text: str, tokens: int) -> str:

@@ -1,10 +1,12 @@
 """The items of a context as candidates for a window: where they stand and how long they are, without their texts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import TupleRow, args_row
 
 MAX_ANCHORS = 500
 MAX_SUMMARIES = 500
@@ -32,37 +34,108 @@ class Mark:
 _MARK = sql.SQL(
     "SELECT position, tokens, role IS NOT DISTINCT FROM 'system' AS system, pinned, covers_from, covers_to FROM context_items"
 )
+_SUMMARIES = sql.SQL(
+    "{} WHERE context_id = %(context)s AND covers_to IS NOT NULL ORDER BY covers_to DESC, covers_from, position DESC LIMIT %(summaries)s"
+).format(_MARK)
+# The range has two ends: with one, and a limit, the planner of a database with few contexts reads and sorts the whole of this one.
+_BEFORE = sql.SQL(
+    "{} WHERE context_id = %(context)s AND position < %(before)s AND position >= %(from)s"
+).format(_MARK)
+_ALL = sql.SQL(
+    """SELECT 1 AS part, a.* FROM ({mark} WHERE context_id = %(context)s AND (pinned OR role = 'system')
+                                  ORDER BY system DESC, position DESC LIMIT %(anchors)s) AS a
+    UNION ALL SELECT 2, s.* FROM ({summaries}) AS s
+    UNION ALL SELECT 3, r.* FROM ({before}) AS r
+    UNION ALL SELECT 4, p.* FROM ({mark} WHERE context_id = %(context)s AND position = ANY(%(at)s)) AS p"""
+).format(mark=_MARK, summaries=_SUMMARIES, before=_BEFORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Candidates for a window.
+
+    `anchors`: the system's items, then the pinned ones, each the newest first; `summaries` by the last position that they stand for, the
+    newest and the widest first; `recent` the newest first; `at` by position.
+    """
+
+    anchors: list[Mark]
+    summaries: list[Mark]
+    recent: list[Mark]
+    at: dict[int, Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is shown of an item. A text of which this is the beginning only is kept in `blob_id`."""
+
+    position: int
+    kind: str
+    role: str | None
+    text: str
+    blob_id: UUID | None
+    created_at: datetime
 
 
 class ContextWindows:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def anchors(self, context_id: UUID) -> list[Mark]:
-        """The system's items, then the pinned ones, each the newest first."""
-        where = sql.SQL(
-            "{} WHERE context_id = %s AND (pinned OR role = 'system') ORDER BY system DESC, position DESC LIMIT %s"
+    async def marks(self, context_id: UUID, recent: range, at: Sequence[int]) -> Marks:
+        """All kinds of candidates: those at the positions of `recent`, and those at single positions."""
+        cursor = await self._connection.execute(
+            _ALL,
+            {
+                "context": context_id,
+                "anchors": MAX_ANCHORS,
+                "summaries": MAX_SUMMARIES,
+                "before": recent.stop,
+                "from": recent.start,
+                "at": list(at),
+            },
         )
-        return await self._marks(where, context_id, MAX_ANCHORS)
+        parts: tuple[list[Mark], ...] = ([], [], [], [])
+        for part, *values in await cursor.fetchall():
+            parts[part - 1].append(Mark(*values))
+        anchors, summaries, latest, single = parts
+        return Marks(
+            sorted(anchors, key=lambda mark: (not mark.system, -mark.position)),
+            sorted(summaries, key=_by_span),
+            _newest_first(latest),
+            {mark.position: mark for mark in single},
+        )
 
-    async def before(self, context_id: UUID, position: int, limit: int) -> list[Mark]:
-        """Items below a position, the newest first."""
-        where = sql.SQL("{} WHERE context_id = %s AND position < %s ORDER BY position DESC LIMIT %s")
-        return await self._marks(where, context_id, position, limit)
+    async def between(self, context_id: UUID, positions: range) -> list[Mark]:
+        """The items at these positions, the newest first."""
+        wanted = {"context": context_id, "before": positions.stop, "from": positions.start}
+        return _newest_first(await self._marks(_BEFORE, wanted))
 
     async def summaries(self, context_id: UUID) -> list[Mark]:
         """Summaries by the last position they stand for, the newest and the widest first."""
-        where = sql.SQL(
-            "{} WHERE context_id = %s AND covers_to IS NOT NULL ORDER BY covers_to DESC, covers_from, position DESC LIMIT %s"
-        )
-        return await self._marks(where, context_id, MAX_SUMMARIES)
+        return await self._marks(_SUMMARIES, {"context": context_id, "summaries": MAX_SUMMARIES})
 
-    async def at(self, context_id: UUID, positions: list[int]) -> list[Mark]:
-        """The items at these positions, in any order."""
-        where = sql.SQL("{} WHERE context_id = %s AND position = ANY(%s)")
-        return await self._marks(where, context_id, positions)
-
-    async def _marks(self, query: sql.SQL, *arguments: object) -> list[Mark]:
-        async with self._connection.cursor(row_factory=class_row(Mark)) as cursor:
-            await cursor.execute(query.format(_MARK), arguments)
+    async def shown(self, context_id: UUID, positions: Sequence[int]) -> list[Shown]:
+        """What is shown of the items at these positions, in any order."""
+        async with self._connection.cursor(row_factory=args_row(Shown)) as cursor:
+            await cursor.execute(
+                """
+                SELECT position, kind, role, text, CASE WHEN attachment IS NULL THEN blob_id END, created_at
+                FROM context_items WHERE context_id = %s AND position = ANY(%s)
+                """,
+                (context_id, list(positions)),
+            )
             return await cursor.fetchall()
+
+    async def _marks(self, query: sql.Composed, arguments: dict[str, object]) -> list[Mark]:
+        async with self._connection.cursor(row_factory=args_row(Mark)) as cursor:
+            await cursor.execute(query, arguments)
+            return await cursor.fetchall()
+
+
+def _newest_first(marks: list[Mark]) -> list[Mark]:
+    return sorted(marks, key=lambda mark: -mark.position)
+
+
+def _by_span(mark: Mark) -> tuple[int, int, int]:
+    assert mark.covers_from is not None
+    assert mark.covers_to is not None
+    return -mark.covers_to, mark.covers_from, -mark.position

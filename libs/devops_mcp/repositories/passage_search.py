@@ -45,17 +45,24 @@ _LEXICAL = sql.SQL(
         FROM passages_by_words(%(query)s, %(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
                                %(subject)s, %(metadata)s, %(since)s, %(until)s, %(candidates)s))"""
 )
-# The space is a literal so that the planner sees that the space's partial index applies.
 _OF_SPACE = sql.SQL(
     """SELECT id, distance, (row_number() OVER (ORDER BY distance, id DESC) - 0.5) / {share} AS place FROM (
-            SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
-            FROM {passages} ORDER BY distance LIMIT %(candidates)s) AS found"""
+            SELECT id, distance FROM ({distances}) AS every ORDER BY distance LIMIT %(candidates)s) AS found"""
 )
-_INDEXED = sql.SQL("passages WHERE space = {space} AND {filters}")
-# OFFSET 0 keeps the planner from using the vectors' index: the distance to every row is computed.
-_EXACT = sql.SQL("(SELECT id, embedding FROM passages WHERE space = {space} AND {filters} OFFSET 0) AS every")
+# The space is a literal so that the planner sees that the space's partial index applies.
+_INDEXED = sql.SQL(
+    """SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
+       FROM passages WHERE space = {space} AND {filters}"""
+)
+# OFFSET 0 keeps the planner from using the vectors' index: the distance to every row is computed, where the row is read, so that no
+# vector is copied.
+_EXACT = sql.SQL(
+    """SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
+       FROM passages WHERE space = {space} AND {filters} OFFSET 0"""
+)
 _OF_FEW = sql.SQL(
-    "(SELECT id, embedding FROM passages WHERE id = ANY(%(few)s) AND space = {space} AND {filters} OFFSET 0) AS every"
+    """SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
+       FROM passages WHERE id = ANY(%(few)s) AND space = {space} AND {filters} OFFSET 0"""
 )
 _NEAREST = sql.SQL(
     """nearest AS (
@@ -211,13 +218,13 @@ def statement(vectors: Sequence[QueryVector], *, exact: bool, few: bool = False)
 
 
 def _of_space(number: int, vector: QueryVector, among: sql.SQL) -> sql.Composed:
-    passages = among.format(space=sql.Literal(vector.space), filters=_FILTERS)
-    return _OF_SPACE.format(
-        share=sql.Literal(vector.share),
+    distances = among.format(
         dimensions=sql.Literal(len(vector.values)),
         vector=sql.Placeholder(f"vector_{number}"),
-        passages=passages,
+        space=sql.Literal(vector.space),
+        filters=_FILTERS,
     )
+    return _OF_SPACE.format(share=sql.Literal(vector.share), distances=distances)
 
 
 def _filters(wanted: SearchFilter) -> dict[str, Any]:
