@@ -2,6 +2,7 @@
 
 from devops_mcp.config.settings import (
     Environment,
+    IdentityProviderSettings,
     IntegrationSettings,
     LogFormat,
     ServerSettings,
@@ -12,6 +13,7 @@ from devops_mcp.config.settings import (
 
 __all__ = [
     "Environment",
+    "IdentityProviderSettings",
     "IntegrationSettings",
     "LogFormat",
     "ServerSettings",

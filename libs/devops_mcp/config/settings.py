@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from devops_mcp.models.accounts import RoleName
 from devops_mcp.models.base import OWN_SYSTEM
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
@@ -104,6 +105,22 @@ class SummaryModelSettings(_Section):
     timeout_s: float = Field(default=60.0, gt=0, le=600)
 
 
+class IdentityProviderSettings(_Section):
+    """An OpenID Connect provider whose access tokens both answering services take, of `issuer` exactly and for one of `audiences`.
+
+    `roles` gives roles to each value of the claim `roles_claim` (`realm_access.roles` is a claim within a claim), and under `*` to
+    everybody; where it is not empty, the provider alone says which roles its users have. With `create_users` whoever comes is made a
+    user; otherwise users without a password wait for an identity with their e-mail address, which the provider must have verified.
+    """
+
+    issuer: str = Field(pattern=r"^https?://[^\s?#@]+$")
+    audiences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    tenant_id: UUID = DEFAULT_TENANT_ID
+    create_users: bool = False
+    roles_claim: str = Field(default="groups", min_length=1)
+    roles: dict[str, tuple[RoleName, ...]] = Field(default_factory=dict)
+
+
 class EmbeddingVendor(StrEnum):
     """Whose interface an embedding model is asked by; vLLM, Ollama and Text Embeddings Inference speak OpenAI's."""
 
@@ -182,6 +199,9 @@ class Settings(BaseSettings):
     basic_authentication: bool = False
     """Whether a username and its password are taken in every request (`Authorization: Basic`), for callers that can do nothing else."""
 
+    identity_providers: tuple[IdentityProviderSettings, ...] = ()
+    """Who else says who somebody is. Both services read their published keys; those in a private network need `private_networks`."""
+
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: LogFormat = LogFormat.JSON
     otlp_endpoint: str | None = None
@@ -223,6 +243,11 @@ class Settings(BaseSettings):
             raise ValueError(f"no integration may be named {OWN_SYSTEM}: it is the source of our own events")
         if len({model.name for model in self.embedding_models}) != len(self.embedding_models):
             raise ValueError("two embedding_models share a name")
+        for provider in self.identity_providers:
+            if provider.issuer == self.rest.url:
+                raise ValueError("identity_providers: our own address is no provider")
+            if self.environment is Environment.PRODUCTION and not provider.issuer.startswith("https://"):
+                raise ValueError(f"identity_providers: {provider.issuer} is not reached over https")
         for key in self.master_keys:
             if len(key.get_secret_value()) < MIN_MASTER_KEY:
                 raise ValueError(f"master_keys: a key is shorter than {MIN_MASTER_KEY} characters")

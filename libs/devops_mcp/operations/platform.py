@@ -16,6 +16,7 @@ from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.outside_tokens import OutsideTokens
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
 from devops_mcp.cache.rates import Rate, RateLimiter
@@ -41,6 +42,7 @@ from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.event_replays import ReplayService
 from devops_mcp.operations.facts import FactService
+from devops_mcp.operations.identities import BearerTokens, IdentityService
 from devops_mcp.operations.integration_service import IntegrationService
 from devops_mcp.operations.integration_watch import IntegrationWatch, watching
 from devops_mcp.operations.integrations import Integrations, open_integrations
@@ -63,6 +65,7 @@ from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.operations.windows import WindowService
 from devops_mcp.outbound.addresses import Network, parse_networks
+from devops_mcp.outbound.fetching import open_fetcher
 from devops_mcp.repositories.database import Database, open_database
 
 REST, MCP = "rest-api", "mcp-server"
@@ -184,13 +187,17 @@ async def open_platform(
         )
         addresses = {REST: settings.rest.url, MCP: settings.mcp.url}
         prompts = PromptService(adapters, SUITE_PROMPTS, access, tools, deadline_s=settings.tool_deadline_s)
+        fetcher = await stack.enter_async_context(open_fetcher(private_networks))
+        outside_tokens = OutsideTokens(settings.identity_providers, fetcher.get)
+        identities = IdentityService(database, outside_tokens, settings.identity_providers)
+        bearer = BearerTokens(accounts.sessions, identities, addresses.get(application, ""))
         yield Platform(
             database=database,
             redis=redis,
             authenticator=Authenticator(
                 database.find_api_keys,
                 basic=accounts.login.verify_password if settings.basic_authentication else None,
-                bearer=partial(accounts.sessions.principal_of, audience=addresses.get(application, "")),
+                bearer=bearer.principal_of,
             ),
             addresses=addresses,
             accounts=accounts,

@@ -85,7 +85,7 @@ class UserService:
         async with self._database.transaction(principal.tenant_id) as tx:
             await self._require_unchanged(tx, before)
             await require_known(tx, draft.roles, draft.grants)
-            await _keep_an_owner(tx, before, after)
+            await keep_an_owner(tx, before, after)
             await tx.users.replace(after)
             changed = {"before": _about(before), "after": _about(after)}
             await tx.audit.append([deed(principal, "users.update", _target(user_id), changed)])
@@ -97,7 +97,7 @@ class UserService:
         before = await self.get_for_change(principal, user_id, "users.delete")
         async with self._database.transaction(principal.tenant_id) as tx:
             await self._require_unchanged(tx, before)
-            await _keep_an_owner(tx, before, None)
+            await keep_an_owner(tx, before, None)
             await tx.users.delete(user_id)
             await tx.audit.append(
                 [deed(principal, "users.delete", _target(user_id), {"before": _about(before)})]
@@ -145,7 +145,7 @@ def new_user(draft: NewUser, now: datetime) -> User:
     )
 
 
-async def _keep_an_owner(tx: Transaction, before: User, after: User | None) -> None:
+async def keep_an_owner(tx: Transaction, before: User, after: User | None) -> None:
     """Raise `Conflict` where the last active owner would go."""
     if not _is_owner(before) or (after is not None and _is_owner(after)):
         return

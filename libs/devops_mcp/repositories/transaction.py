@@ -19,6 +19,7 @@ from devops_mcp.repositories.event_replays import EventReplays
 from devops_mcp.repositories.events import Events
 from devops_mcp.repositories.facts import Facts
 from devops_mcp.repositories.idempotency import IdempotentCalls
+from devops_mcp.repositories.identities import Identities
 from devops_mcp.repositories.integrations import PersonalCredentials, StoredIntegrations
 from devops_mcp.repositories.outbox import Outbox
 from devops_mcp.repositories.passages import Passages
@@ -56,6 +57,7 @@ class Transaction:
         self.facts = Facts(connection)
         self.idempotent_calls = IdempotentCalls(connection)
         self.integrations = StoredIntegrations(connection)
+        self.identities = Identities(connection)
         self.outbox = Outbox(connection)
         self.passages = Passages(connection)
         self.personal_credentials = PersonalCredentials(connection)

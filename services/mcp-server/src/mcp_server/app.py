@@ -51,7 +51,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         protocol = build_protocol(platform, feed, changes)
         server, fast = protocol.server, protocol.fast
         body_limits = BodyLimits()
-        resource = ProtectedResource(settings.mcp.url, [settings.rest.url], ADDRESSES)
+        resource = ProtectedResource(settings.mcp.url, _issuers(settings), ADDRESSES)
         # Sessions wait for Redis longer than a cache may: what they ask it is not asked on every request.
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
@@ -82,3 +82,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *common_routes(Health(platform.checks), metrics),
         ]
         yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits, resource.challenge)
+
+
+def _issuers(settings: Settings) -> list[str]:
+    """Who gives tokens for this service. Where people are known elsewhere, they sign in there."""
+    return list(dict.fromkeys([*(p.issuer for p in settings.identity_providers), settings.rest.url]))
