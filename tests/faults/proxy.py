@@ -48,6 +48,7 @@ class _Link:
         self.near = near
         self.far = far
         self.trap: Trap | None = None
+        self.forgotten = False
         self.released = asyncio.Event()
         self.transaction = b""
         self._prepared: dict[bytes, bytes] = {}
@@ -76,7 +77,9 @@ class _Link:
             at += 1 + size
 
     async def pause(self, *, answers: bool) -> None:
-        """Stop here, if this is where the trap holds."""
+        """Stop here, for ever if the connection is forgotten, or if this is where the trap holds."""
+        if self.forgotten:
+            await asyncio.Event().wait()
         if self.trap is None or (self.trap.hold is Hold.AFTER) is not answers:
             return
         self.trap.sprung.set()
@@ -125,6 +128,11 @@ class FaultProxy:
         for link in self._links:
             link.trap = None
             link.released.set()
+
+    def forget(self) -> None:
+        """Nothing more comes through on the connections there are, and nobody is told: new ones are well."""
+        for link in self._links:
+            link.forgotten = True
 
     def reset_all(self) -> int:
         """Break every connection, as a firewall does that forgot them; how many there were."""

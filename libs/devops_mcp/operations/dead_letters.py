@@ -4,6 +4,7 @@ A letter belongs to the tenant that its message names. What names none that we k
 the queues, so that it is nobody's data, and somebody has to see it.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
@@ -32,6 +33,7 @@ PURGE = "dead_letters:purge"
 AT_ONCE = 1_000
 """Letters that one request sends again, in one transaction."""
 _CHUNK = 100
+_TYPE = re.compile(r"[a-z_.]{1,100}")
 
 
 class Redriven(Model):
@@ -62,7 +64,10 @@ class DeadLetterFiler:
         self._now = now
 
     async def file(self, spec: QueueSpec, letters: Sequence[Received]) -> None:
-        """Once this returns, the letters are in the table, and may be deleted from the queue."""
+        """Once this returns, the letters are in the table, and may be deleted from the queue.
+
+        What has had its effect is not dead: its workers died one after the other between the commit and the deletion.
+        """
         known = set(await self._database.tenant_ids())
         by_tenant: defaultdict[UUID, list[DeadLetter]] = defaultdict(list)
         for received in letters:
@@ -71,7 +76,8 @@ class DeadLetterFiler:
             by_tenant[tenant_id].append(self._letter(spec, received, named))
         for tenant_id, filed in by_tenant.items():
             async with self._database.transaction(tenant_id) as tx:
-                await tx.dead_letters.add(filed)
+                done = await tx.processed.among(spec.name, [letter.message_id for letter in filed])
+                await tx.dead_letters.add([letter for letter in filed if letter.message_id not in done])
 
     def _letter(self, spec: QueueSpec, received: Received, named: _Named | None) -> DeadLetter:
         epitaph = received.epitaph or Epitaph(
@@ -84,7 +90,7 @@ class DeadLetterFiler:
             id=new_id(),
             queue=spec.name,
             message_id=str(named.id) if named else epitaph.message_id,
-            type=named.type if named else None,
+            type=named.type if named and _TYPE.fullmatch(named.type or "") else None,
             body=received.body,
             reason=epitaph.reason,
             attempts=epitaph.attempts,

@@ -6,26 +6,28 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection, InterfaceError, OperationalError, errors, sql
-from psycopg.rows import TupleRow
+from psycopg import Error, InterfaceError, OperationalError, errors, sql
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from devops_mcp.models.errors import DeadlineExceeded, Unavailable
 from devops_mcp.models.integrations import Installed
 from devops_mcp.models.principals import FoundKey
 from devops_mcp.repositories.api_keys import find_by_prefix
+from devops_mcp.repositories.connection import ANSWER_S, CONNECTING, Connection, NoAnswer
 from devops_mcp.repositories.integrations import installed_integrations
 from devops_mcp.repositories.outbox import Relay
 from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
 
-Connection = AsyncConnection[TupleRow]
-
 _BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
 _SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c timezone=UTC"
 _ALIVE = sql.SQL("SELECT 1")
 _PATIENT = sql.SQL("SET statement_timeout = 120000")
+_PATIENCE_S = 125.0
 _CHECKOUT_S = 5.0
+_OUTAGES = (errors.IdleInTransactionSessionTimeout, errors.ReadOnlySqlTransaction)
+"""Told as internal errors, though nothing is wrong but the time or the place: we slept within a transaction, or this is the standby."""
 
 
 class Database:
@@ -86,13 +88,14 @@ class Database:
         """
         with _translated():
             async with self._connection(_PATIENT) as connection:
-                try:
-                    cursor = await connection.execute(
-                        "SELECT ensure_space_index(%s, %s)", (space, dimensions)
-                    )
-                    row = await cursor.fetchone()
-                finally:
-                    await connection.execute("RESET statement_timeout")
+                with connection.answering_within(_PATIENCE_S):
+                    try:
+                        cursor = await connection.execute(
+                            "SELECT ensure_space_index(%s, %s)", (space, dimensions)
+                        )
+                        row = await cursor.fetchone()
+                    finally:
+                        await connection.execute("RESET statement_timeout")
                 return bool(row and row[0])
 
     async def drop_months(self, table: str, before: datetime) -> list[str]:
@@ -125,9 +128,8 @@ class Database:
         """Yield at once, at every NOTIFY on `channel`, and at least each `every_s` seconds; reconnects by itself."""
         while True:
             try:
-                async with await AsyncConnection.connect(
-                    self._url, autocommit=True, connect_timeout=5
-                ) as connection:
+                address = make_conninfo(self._url, **CONNECTING)
+                async with await Connection.connect(address, autocommit=True) as connection:
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                     while True:
                         # Also for what was notified before we listened.
@@ -167,6 +169,11 @@ class Database:
             connection = await self._pool.getconn(_CHECKOUT_S)
             try:
                 await connection.execute(opening, prepare=False)
+            except NoAnswer:
+                # Those that wait in the pool are likely as dead, and each would be found out as slowly.
+                await self._pool.putconn(connection)
+                await self._pool.drain()
+                raise
             except BaseException as error:
                 await self._pool.putconn(connection)
                 if left and isinstance(error, OperationalError | InterfaceError) and connection.broken:
@@ -177,17 +184,28 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, pool_size: int, application: str) -> AsyncIterator[Database]:
-    """Open a pool. It does not wait for the database: a service starts without it and says so in its readiness."""
+async def open_database(
+    url: str, *, pool_size: int, application: str, answer_s: float = ANSWER_S
+) -> AsyncIterator[Database]:
+    """Open a pool. It does not wait for the database: a service starts without it and says so in its readiness.
+
+    A server that says nothing for `answer_s` counts as gone.
+    """
+
+    async def configure(connection: Connection) -> None:
+        connection.answer_s = answer_s
+
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         url,
+        connection_class=Connection,
+        configure=configure,
         min_size=min(2, pool_size),
         max_size=pool_size,
         kwargs={
             "autocommit": True,
             "options": _SESSION,
             "application_name": application,
-            "connect_timeout": 5,
+            **CONNECTING,
         },
         max_lifetime=1800,
         # The pool pauses ever longer between attempts and, after this time, waits to be asked: then the next caller tries at once.
@@ -205,7 +223,7 @@ async def open_database(url: str, *, pool_size: int, application: str) -> AsyncI
 async def _roll_back(connection: Connection) -> None:
     try:
         await connection.execute("ROLLBACK", prepare=False)
-    except (OperationalError, InterfaceError):
+    except Error:
         await connection.close()
 
 
@@ -215,7 +233,7 @@ def _translated() -> Iterator[None]:
         yield
     except errors.QueryCanceled:
         raise DeadlineExceeded("the database took longer than 5 s for one statement") from None
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, PoolTimeout, *_OUTAGES) as error:
         raise Unavailable(
             f"the database cannot be reached ({type(error).__name__})", retry_after_s=2
         ) from error

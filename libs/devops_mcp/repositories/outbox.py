@@ -1,6 +1,6 @@
 """What must be published: written in the transaction that caused it, taken by the relay."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -85,15 +85,18 @@ class Relay:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def take(self, limit: int) -> list[OutboxRow]:
-        """The rows that have been due for longest and that no other relay holds, locked until the end of the transaction."""
+    async def take(self, limit: int, *, without: Collection[str] = ()) -> list[OutboxRow]:
+        """The rows that have been due for longest and that no other relay holds, locked until the end of the transaction.
+
+        Those for the queues `without` are passed over.
+        """
         async with self._connection.cursor(row_factory=class_row(OutboxRow)) as cursor:
             await cursor.execute(
                 """
-                SELECT tenant_id, id, queue, message, trace FROM outbox WHERE due_at <= now() ORDER BY due_at, id LIMIT %s
-                FOR UPDATE SKIP LOCKED
+                SELECT tenant_id, id, queue, message, trace FROM outbox WHERE due_at <= now() AND queue <> ALL (%s)
+                ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
                 """,
-                (limit,),
+                (list(without), limit),
             )
             return await cursor.fetchall()
 

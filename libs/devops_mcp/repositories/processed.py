@@ -34,6 +34,18 @@ class ProcessedMessages:
         )
         return await cursor.fetchone() is not None
 
+    async def among(self, consumer: str, message_ids: Sequence[str]) -> set[str]:
+        """Those that have had their effect; what is no UUID has had none."""
+        cursor = await self._connection.execute(
+            """
+            SELECT message_id::text FROM processed_messages
+            WHERE consumer = %s AND message_id = ANY (ARRAY(
+                SELECT id::uuid FROM unnest(%s::text[]) AS id WHERE pg_input_is_valid(id, 'uuid')))
+            """,
+            (consumer, list(message_ids)),
+        )
+        return {row[0] for row in await cursor.fetchall()}
+
     async def forget(self, before: datetime, limit: int) -> int:
         """Remove up to `limit` rows that are older; their messages must be gone from the queue and its dead letters by then."""
         cursor = await self._connection.execute(

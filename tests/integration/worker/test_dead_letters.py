@@ -27,6 +27,7 @@ from worker.loop import Consumer, Policy
 from worker.relay import OutboxRelay
 
 TENANT = DEFAULT_TENANT_ID
+EMPTY = Depth(ready=0, in_flight=0, delayed=0)
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACE = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 SPEC = replace(QUEUES[0], visibility_timeout=timedelta(seconds=1), max_receives=2)
@@ -169,3 +170,32 @@ async def test_a_redriven_letter_is_handled_when_its_cause_is_mended(bench):
         await done.wait()
     async with bench.database.transaction(TENANT) as tx:
         assert await tx.dead_letters.find(letter.id) is None
+
+
+async def test_a_letter_whose_type_cannot_be_stored_is_filed_without_it(bench):
+    """D12: and the worker goes on, which the letter would else end again and again."""
+    strange = f'{{"id": "{new_id()}", "tenant_id": "{TENANT}", "type": "a\\u0000b"}}'
+    await bench.send(strange)
+    async with bench.consuming(failing_while(lambda: False, asyncio.Event())), bench.collecting():
+        [letter] = await bench.filed(TENANT)
+    assert (letter.body, letter.type) == (strange, None)
+
+
+async def test_a_message_that_has_had_its_effect_is_no_dead_letter(bench):
+    """D01, I3: its workers died, each after the commit and before the deletion, until the queue gave it up."""
+    done, other = a_message(), a_message()
+    async with bench.database.transaction(TENANT) as tx:
+        await tx.processed.claim("events", [done.id])
+    await bench.send(done, other)
+    for _ in range(SPEC.max_receives):
+        taken = [received for _ in range(2) for received in await bench.queue.receive(1, wait_s=20)]
+        assert len(taken) == 2
+        await bench.queue.change_visibility_batch([received.receipt for received in taken], 0)
+    assert await bench.queue.receive(wait_s=0) == []
+    async with bench.collecting():
+        [letter] = await bench.filed(TENANT)
+        while await bench.queue.depth(dead_letters=True) != EMPTY:
+            await asyncio.sleep(0.02)
+    async with bench.database.transaction(TENANT) as tx:
+        assert len(await tx.dead_letters.oldest(SPEC.name, None, 100)) == 1
+    assert letter.message_id == str(other.id)

@@ -14,7 +14,7 @@ from devops_mcp.models.errors import PlatformError, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.repositories.database import Database, open_database
-from worker.relay import OutboxRelay
+from worker.relay import TAKE, OutboxRelay
 
 TENANT = DEFAULT_TENANT_ID
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -45,7 +45,7 @@ class Bench:
     async def receive(self, count: int) -> list[Received]:
         """Take messages off the queue until there are `count`, or no more come."""
         received: list[Received] = []
-        while len(received) < count and (batch := await self.queues[QueueName.EVENTS].receive(wait_s=2)):
+        while len(received) < count and (batch := await self.queues[QueueName.EVENTS].receive(wait_s=5)):
             received += batch
             await self.queues[QueueName.EVENTS].delete_batch([r.receipt for r in batch])
         return received
@@ -116,6 +116,24 @@ async def test_a_queue_that_fails_does_not_hold_up_another(bench):
     broken = {**bench.queues, QueueName.EMBEDDINGS: _Deaf()}
     assert await bench.relay(queues=broken).publish_some() == 5
     assert await bench.pending() == 1
+
+
+async def test_however_much_waits_for_a_queue_that_fails_the_others_get_theirs(bench):
+    """D09: more rows than are taken at once are due for the one that fails, and older."""
+    async with bench.database.transaction(TENANT) as tx:
+        for _ in range(TAKE + 20):
+            message = EmbeddingRequested(id=new_id(), tenant_id=TENANT, passage_ids=(new_id(),))
+            await tx.outbox.add(QueueName.EMBEDDINGS, message)
+    bodies = await bench.put(5)
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        bench.relay(queues={**bench.queues, QueueName.EMBEDDINGS: _Deaf()}).run(stop)
+    )
+    received = await bench.receive(5)
+    stop.set()
+    await running
+    assert {r.body for r in received} == bodies
+    assert await bench.pending() == TAKE + 20
 
 
 async def test_a_relay_that_dies_after_publishing_publishes_again(bench):

@@ -46,10 +46,10 @@ POLICIES: Mapping[QueueName, Policy] = {
     QueueName.EVENTS: Policy(slots=4, ahead=2),
     # The model runs in one thread: more slots would only hold messages back from other workers.
     QueueName.EMBEDDINGS: Policy(slots=2, further=0, handler_timeout_s=60.0),
-    # A task takes as long as its tool may, so each slot takes one, and none waits behind another of its queue.
-    QueueName.TASKS_HIGH: Policy(slots=8, batch=1, further=0, handler_timeout_s=TASK_S),
-    QueueName.TASKS_NORMAL: Policy(slots=8, batch=1, further=0, handler_timeout_s=TASK_S),
-    QueueName.TASKS_LOW: Policy(slots=4, batch=1, further=0, handler_timeout_s=TASK_S),
+    # A task takes as long as its tool may, so each slot takes one, and none waits behind another of its queue. It counts its own attempts.
+    QueueName.TASKS_HIGH: Policy(slots=8, batch=1, further=0, patience=0, handler_timeout_s=TASK_S),
+    QueueName.TASKS_NORMAL: Policy(slots=8, batch=1, further=0, patience=0, handler_timeout_s=TASK_S),
+    QueueName.TASKS_LOW: Policy(slots=4, batch=1, further=0, patience=0, handler_timeout_s=TASK_S),
     # A group takes as long as its slowest receiver, which has `posting.DEADLINE_S`.
     QueueName.NOTIFICATIONS: Policy(slots=8, further=0, handler_timeout_s=30.0),
 }

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import UUID
@@ -34,6 +35,8 @@ Handle: TypeAlias = Callable[[UUID, Sequence[Message], Mapping[UUID, str]], Awai
 
 _WAIT_S = 20
 _PROBE_EVERY_S = 0.5
+_KEPT_S = 10.0
+"""So long a group is kept for the end of an outage; then others, who may be better off, get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Policy:
 
     `slots` handlers run at once. There are `ahead` more loops than these, which receive and acknowledge meanwhile. Each loop receives
     `batch` messages and, where there were as many, up to `further` times ten more at once, so that a group grows with the backlog and a
-    lone message does not wait.
+    lone message does not wait. A group that an outage of our own parts prevented is kept and tried again up to `patience` times: to
+    deliver it anew would use up an attempt of each of its messages.
     """
 
     slots: int = 4
@@ -50,6 +54,7 @@ class Policy:
     batch: int = BATCH
     further: int = 4
     handler_timeout_s: float = 10.0
+    patience: int = 2
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=2.0, cap_s=300.0))
 
 
@@ -107,7 +112,7 @@ class Consumer:
                 )
                 await unless_stopped(stop, asyncio.sleep(_PROBE_EVERY_S))
                 continue
-            if batch and not await self._work_off(batch):
+            if batch and not await self._work_off(batch, stop):
                 await self._until_well(stop)
 
     async def _receive(self, stop: asyncio.Event) -> list[Received]:
@@ -120,11 +125,11 @@ class Consumer:
         )
         return first + [received for batch in more if isinstance(batch, list) for received in batch]
 
-    async def _work_off(self, batch: Sequence[Received]) -> bool:
+    async def _work_off(self, batch: Sequence[Received], stop: asyncio.Event) -> bool:
         """Handle and settle a batch; False when one of our own parts was out of order."""
         async with holding(self._queue, self._spec, batch) as held:
             work = [read for received in batch if (read := await self._read(received, held))]
-            well = await asyncio.gather(*(self._work_off_group(group, held) for group in _groups(work)))
+            well = await asyncio.gather(*(self._work_off_group(group, held, stop) for group in _groups(work)))
         return all(well)
 
     async def _read(self, received: Received, held: Held) -> Work | None:
@@ -134,16 +139,30 @@ class Consumer:
             await self._fail(received, error, held)
             return None
 
-    async def _work_off_group(self, group: Sequence[Work], held: Held) -> bool:
+    async def _work_off_group(self, group: Sequence[Work], held: Held, stop: asyncio.Event) -> bool:
         """Handle a group together and, when that failed through one of them, each alone."""
-        error = await self._try(group, held)
+        error = await self._try_through_outages(group, held, stop)
         if error is None:
             return True
         if len(group) > 1 and not isinstance(error, Unavailable):
-            return all([await self._work_off_group([work], held) for work in group])
+            return all([await self._work_off_group([work], held, stop) for work in group])
         for work in group:
             await self._fail(work.received, error, held)
         return not isinstance(error, Unavailable)
+
+    async def _try_through_outages(
+        self, group: Sequence[Work], held: Held, stop: asyncio.Event
+    ) -> Exception | None:
+        error = await self._try(group, held)
+        for _ in range(self._policy.patience):
+            if not isinstance(error, Unavailable) or stop.is_set():
+                break
+            await unless_stopped(stop, asyncio.sleep(_PROBE_EVERY_S))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_KEPT_S):
+                    await self._until_well(stop)
+            error = await self._try(group, held)
+        return error
 
     async def _try(self, group: Sequence[Work], held: Held) -> Exception | None:
         """Handle a group, once there is room for it, and acknowledge it; return what prevented it."""

@@ -6,8 +6,9 @@ that locked them. One that dies in between publishes a row twice, under the same
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -26,6 +27,15 @@ TAKE = 100
 """Rows a transaction: ten batches, published at once."""
 _PUBLISH_S = 10.0
 _MEASURE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """How many rows were taken, how many of them published, and which queues did not take all of theirs."""
+
+    taken: int
+    published: int
+    failing: set[str]
 
 
 class OutboxRelay:
@@ -55,21 +65,27 @@ class OutboxRelay:
 
     async def publish_some(self) -> int:
         """Publish up to `TAKE` of the oldest rows that no other relay holds; return how many left the outbox."""
+        return (await self._step(())).published
+
+    async def _step(self, without: Collection[str]) -> "_Step":
         async with self._database.relaying() as outbox:
-            rows = await outbox.take(TAKE)
+            rows = await outbox.take(TAKE, without=without)
             published = await self._publish(rows)
             if published:
                 await outbox.remove(published)
-        return len(published)
+        left = {row.id for row in rows}.difference(published)
+        return _Step(len(rows), len(published), {row.queue for row in rows if row.id in left})
 
     async def _empty(self, stop: asyncio.Event) -> None:
+        """Publish until nothing is left but what its queue does not take; that is tried again the next time."""
         started = self._monotonic()
-        total = 0
+        total, failing = 0, set[str]()
         try:
             while not stop.is_set():
-                count = await self.publish_some()
-                total += count
-                if count < TAKE:
+                step = await self._step(failing)
+                total += step.published
+                failing |= step.failing
+                if step.taken < TAKE:
                     break
             await self._measure()
         except PlatformError as error:
