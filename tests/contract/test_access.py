@@ -119,6 +119,10 @@ MATRIX: Mapping[str, str] = {
     "GET /api/v1/me/credentials": "integrations:own",
     "PUT /api/v1/me/credentials/{integration}": "integrations:own",
     "DELETE /api/v1/me/credentials/{integration}": "integrations:own",
+    "GET /api/v1/oauth/consents": "consents:read | consents:own",
+    "DELETE /api/v1/oauth/consents/{consent_id}": "consents:write | consents:own",
+    "GET /api/v1/oauth/clients": "platform:read",
+    "POST /api/v1/oauth/clients/revoke": "platform:write",
     "GET /api/v1/me": ANYBODY,
     "PUT /api/v1/me/password": ANYBODY,
     f"POST {USERS}": "users:write",
@@ -164,10 +168,19 @@ OPEN_ROUTES = {
     "/openapi.json",
     "/docs",
     "/.well-known/jwks.json",
+    "/.well-known/oauth-authorization-server",
+    "/oauth/authorize",
+    "/oauth/device",
+    "/oauth/device_authorization",
+    "/oauth/register",
+    "/oauth/revoke",
+    "/oauth/sign-in",
+    "/oauth/sign-out",
+    "/oauth/token",
     "/webhooks/{system}",
     "/webhooks/{system}/{integration}",
 }
-"""Routes that take no credential of ours: probes, documents, and webhooks, which are signed by their senders."""
+"""Routes that take no credential of ours: probes, documents, what leads to one, and webhooks, which are signed by their senders."""
 
 TOOLS_BY_EFFECT: Mapping[Effect, frozenset[str]] = {
     Effect.READ: frozenset({"owner", "admin", "operator", "developer", "viewer", "agent"}),
@@ -419,6 +432,13 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         await tx.dead_letters.add([row])
     with psycopg.connect(database.superuser_url) as connection:
         [(delivery,)] = connection.execute("SELECT id FROM webhook_deliveries").fetchall()
+        connection.execute(
+            """
+            INSERT INTO oauth_consents (tenant_id, id, user_id, client_id, client_name, audience, scopes, remembered)
+            VALUES (%(tenant)s, %(id)s, %(user)s, 'c', %(canary)s, 'here', '{}', false)
+            """,
+            {"tenant": DEFAULT_TENANT_ID, "id": letter, "user": user, "canary": CANARY},
+        )
     return {
         "context_id": context,
         "position": "1",
@@ -426,6 +446,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         "key_id": key,
         "role": CANARY,
         "session_id": signed_in.json()["session_id"],
+        "consent_id": str(letter),
         "integration": CANARY,
         "endpoint_id": hook,
         "delivery_id": str(delivery),

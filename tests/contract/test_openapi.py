@@ -18,9 +18,9 @@ from support.services import new_key, running_rest, settings_for
 
 DOCUMENT = document(ENDPOINTS)
 NOT_IN_THE_DOCUMENT = re.compile(
-    r"/(webhooks/|health|metrics|openapi\.json|docs|\.well-known/)|/api/v1/(attachments|imports)|/api/v1/contexts/[^/]*/items/.*/content"
+    r"/(webhooks/|health|metrics|openapi\.json|docs|oauth/|\.well-known/)|/api/v1/(attachments|imports)|/api/v1/contexts/[^/]*/items/.*/content"
 )
-"""For vendors, operators and readers; and files, which are no JSON."""
+"""For vendors, operators and readers; what OAuth describes; and files, which are no JSON."""
 
 # What a schema cannot say may be refused: a NUL in a text, an integer beyond 64 bits, two parameters that exclude each other.
 CONFIGURATION = """

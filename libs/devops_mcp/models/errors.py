@@ -58,6 +58,14 @@ class InvalidInput(PlatformError):
         self.violations = violations
 
 
+class OAuthRefusal(InvalidInput):
+    """The authorization server refuses a request; `error` is the word that RFC 6749, 7591, 8628 or 8707 has for it."""
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+
+
 class MalformedInput(PlatformError):
     """The bytes are not what they claim to be: not JSON, not UTF-8, nested too deep."""
 

@@ -30,6 +30,7 @@ from devops_mcp.operations.accounts import Accounts, open_accounts
 from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.audit import AuditTrail, open_audit_trail
 from devops_mcp.operations.audit_log import AuditReader
+from devops_mcp.operations.authorization import Audiences
 from devops_mcp.operations.blobs import BlobStore, open_blob_store
 from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
@@ -46,6 +47,7 @@ from devops_mcp.operations.identities import BearerTokens, IdentityService
 from devops_mcp.operations.integration_service import IntegrationService
 from devops_mcp.operations.integration_watch import IntegrationWatch, watching
 from devops_mcp.operations.integrations import Integrations, open_integrations
+from devops_mcp.operations.oauth import AuthorizationServer, open_authorization_server
 from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.operations.personal_credentials import PersonalCredentialService
 from devops_mcp.operations.prompts import PromptService
@@ -81,6 +83,7 @@ class Platform:
     addresses: Mapping[str, str]
     """Where each answering service is reached: what tokens are issued for. That of rest-api issues them."""
     accounts: Accounts
+    authorization: AuthorizationServer
     audit: AuditTrail
     audit_log: AuditReader
     adapters: Mapping[str, AnyAdapter]
@@ -137,6 +140,17 @@ async def open_platform(
         )
         keyring = Keyring(settings.master_keys)
         accounts = stack.enter_context(open_accounts(database, redis, keyring, settings.rest.url))
+        authorization = await stack.enter_async_context(
+            open_authorization_server(
+                database,
+                redis,
+                keyring,
+                accounts,
+                issuer=settings.rest.url,
+                audiences=Audiences(settings.mcp.url, (settings.mcp.url, settings.rest.url)),
+                private_networks=private_networks,
+            )
+        )
         changes = Changes(redis)
         integrations = await stack.enter_async_context(
             open_integrations(settings.integrations, adapters, outside, changes.of_list)
@@ -201,6 +215,7 @@ async def open_platform(
             ),
             addresses=addresses,
             accounts=accounts,
+            authorization=authorization,
             audit=audit,
             audit_log=AuditReader(database),
             adapters=adapters,

@@ -21,6 +21,7 @@ from devops_mcp.repositories.facts import Facts
 from devops_mcp.repositories.idempotency import IdempotentCalls
 from devops_mcp.repositories.identities import Identities
 from devops_mcp.repositories.integrations import PersonalCredentials, StoredIntegrations
+from devops_mcp.repositories.oauth import AuthorizationCodes, Consents, DeviceCodes, OAuthClients
 from devops_mcp.repositories.outbox import Outbox
 from devops_mcp.repositories.passages import Passages
 from devops_mcp.repositories.principals import Principals
@@ -44,12 +45,15 @@ class Transaction:
         self.tenant_id = tenant_id
         self.api_keys = ApiKeys(connection)
         self.audit = AuditLog(connection)
+        self.authorization_codes = AuthorizationCodes(connection)
         self.blobs = Blobs(connection)
         self.compactions = Compactions(connection)
+        self.consents = Consents(connection)
         self.contexts = Contexts(connection)
         self.context_copies = ContextCopies(connection)
         self.context_windows = ContextWindows(connection)
         self.dead_letters = DeadLetters(connection)
+        self.device_codes = DeviceCodes(connection)
         self.embeddings = Embeddings(connection)
         self.erasures = Erasures(connection)
         self.event_replays = EventReplays(connection)
@@ -58,6 +62,7 @@ class Transaction:
         self.idempotent_calls = IdempotentCalls(connection)
         self.integrations = StoredIntegrations(connection)
         self.identities = Identities(connection)
+        self.oauth_clients = OAuthClients(connection)
         self.outbox = Outbox(connection)
         self.passages = Passages(connection)
         self.personal_credentials = PersonalCredentials(connection)

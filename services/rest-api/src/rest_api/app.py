@@ -23,6 +23,7 @@ from devops_mcp.serving.surface import Surface
 from rest_api.content import content_routes
 from rest_api.docs import page
 from rest_api.endpoint import routes_of
+from rest_api.oauth import oauth_routes
 from rest_api.openapi import document
 from rest_api.routes import ENDPOINTS
 from rest_api.webhooks import webhook_routes
@@ -40,6 +41,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *routes_of(ENDPOINTS, platform),
             *documentation_routes(),
             *well_known_routes(platform),
+            *oauth_routes(platform.authorization),
             *common_routes(Health(platform.checks), metrics),
         ]
         app = Starlette(routes=routes, exception_handlers=cast("Any", exception_handlers()))

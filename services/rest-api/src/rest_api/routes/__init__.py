@@ -12,6 +12,7 @@ from rest_api.routes.facts import FACTS
 from rest_api.routes.integrations import INTEGRATIONS
 from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
+from rest_api.routes.oauth import OAUTH
 from rest_api.routes.roles import ROLES
 from rest_api.routes.rules import RULES
 from rest_api.routes.search import SEARCH
@@ -34,6 +35,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *SEARCH,
     *TOOLS,
     *WEBHOOK_ENDPOINTS,
+    *OAUTH,
     *ME,
     *SESSIONS,
     *USERS,

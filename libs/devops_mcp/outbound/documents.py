@@ -1,0 +1,82 @@
+"""Reading small JSON documents at addresses that anybody may name: bounded in time and size, never redirected, only where it may go."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx2
+
+from devops_mcp.models.errors import UpstreamInvalid, UpstreamUnavailable
+from devops_mcp.outbound.addresses import Network
+from devops_mcp.outbound.http import AddressRefused, guarded_client
+
+DEADLINE_S = 5.0
+MAX_BYTES = 16_384
+MAX_CONNECTIONS = 10
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=([0-9]{1,9})(?:$|[\s,])", re.IGNORECASE)
+_UNKEPT = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What stands there. `max_age_s` is how long its owner lets it be kept, None where the owner does not say."""
+
+    body: bytes
+    max_age_s: int | None
+
+
+class DocumentReader:
+    """Open with `open_document_reader`."""
+
+    def __init__(self, client: httpx2.AsyncClient, deadline_s: float) -> None:
+        self._client = client
+        self._deadline_s = deadline_s
+
+    async def read(self, url: str) -> Document:
+        """The document. Raises `UpstreamUnavailable` where it cannot be had, `UpstreamInvalid` where it is no JSON or too large."""
+        try:
+            async with (
+                asyncio.timeout(self._deadline_s),
+                self._client.stream("GET", url, headers={"accept": "application/json"}) as answer,
+            ):
+                return Document(await _body(answer), _max_age(answer.headers.get("cache-control", "")))
+        except AddressRefused as error:
+            raise UpstreamUnavailable(error.message) from None
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise UpstreamUnavailable(f"it cannot be read ({type(error).__name__})") from None
+
+
+@asynccontextmanager
+async def open_document_reader(
+    private_networks: tuple[Network, ...], *, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[DocumentReader]:
+    """A reader that may reach public addresses, and the networks that the operator has opened."""
+    async with guarded_client(
+        "", private_networks=private_networks, timeout_s=deadline_s, max_connections=MAX_CONNECTIONS
+    ) as client:
+        client.cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        yield DocumentReader(client, deadline_s)
+
+
+async def _body(answer: httpx2.Response) -> bytes:
+    if answer.status_code != 200:
+        raise UpstreamUnavailable(f"it was answered {answer.status_code}")
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UpstreamInvalid("it is not sent as application/json")
+    body = b""
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise UpstreamInvalid(f"it is larger than {MAX_BYTES} bytes")
+    return body
+
+
+def _max_age(cache_control: str) -> int | None:
+    if _UNKEPT.search(cache_control):
+        return 0
+    found = _MAX_AGE.search(cache_control)
+    return int(found[1]) if found else None

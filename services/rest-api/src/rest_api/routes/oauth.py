@@ -1,0 +1,87 @@
+"""What users let programs do, and the programs that ask."""
+
+from uuid import UUID
+
+from pydantic import Field
+
+from devops_mcp.models.base import Model
+from devops_mcp.models.oauth import Consent, OAuthClient
+from devops_mcp.models.pages import MAX_PAGE, Page
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+
+TAG = "OAuth"
+
+
+class ConsentPage(Model):
+    """A page of consents, newest first. `cursor` is `next_cursor` of the page before."""
+
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+class OneConsent(Model):
+    consent_id: UUID
+
+
+class ClientPage(Model):
+    """A page of clients, by id. `cursor` is `next_cursor` of the page before."""
+
+    cursor: str | None = Field(default=None, max_length=2_000)
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+
+class OneClient(Body):
+    """The id may be an address, and so stands in the body."""
+
+    client_id: str = Field(min_length=1, max_length=2_000)
+
+
+async def list_consents(call: Call[ConsentPage, NoBody]) -> Page[Consent]:
+    """List what users let programs do, newest first; who may not read all sees their own."""
+    consents, params = call.platform.authorization.consents, call.params
+    return await consents.page(call.principal, cursor=params.cursor, limit=params.limit)
+
+
+async def withdraw_consent(call: Call[OneConsent, NoBody]) -> Nothing:
+    """Withdraw what a program may do; its sessions end within seconds, and it has to ask again."""
+    await call.platform.authorization.consents.withdraw(call.principal, call.params.consent_id)
+    return Nothing()
+
+
+async def list_oauth_clients(call: Call[ClientPage, NoBody]) -> Page[OAuthClient]:
+    """List the programs that registered, or that somebody let act for them, those too that were revoked."""
+    clients, params = call.platform.authorization.clients, call.params
+    return await clients.page(call.principal, cursor=params.cursor, limit=params.limit)
+
+
+async def revoke_oauth_client(call: Call[NoParams, OneClient]) -> Nothing:
+    """Revoke a program in all tenants; its sessions end within seconds, and it can ask nobody any more."""
+    await call.platform.authorization.clients.revoke(call.principal, call.body.client_id)
+    return Nothing()
+
+
+_CONSENTS, _CLIENTS = "/api/v1/oauth/consents", "/api/v1/oauth/clients"
+OAUTH: tuple[AnyEndpoint, ...] = (
+    Endpoint("GET", _CONSENTS, TAG, list_consents, Page[Consent], params=ConsentPage),
+    Endpoint(
+        "DELETE",
+        f"{_CONSENTS}/{{consent_id}}",
+        TAG,
+        withdraw_consent,
+        Nothing,
+        params=OneConsent,
+        status=204,
+        errors=(404,),
+    ),
+    Endpoint("GET", _CLIENTS, TAG, list_oauth_clients, Page[OAuthClient], params=ClientPage),
+    Endpoint(
+        "POST",
+        f"{_CLIENTS}/revoke",
+        TAG,
+        revoke_oauth_client,
+        Nothing,
+        body=OneClient,
+        status=204,
+        errors=(404,),
+    ),
+)
