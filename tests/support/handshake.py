@@ -99,7 +99,7 @@ class HandshakeClient:
             yield events_of(answer.aiter_lines())
 
 
-async def next_message(events: AsyncIterator[Event], *, within_s: float = 10.0) -> Event:
+async def next_message(events: AsyncIterator[Event], *, within_s: float = 30.0) -> Event:
     """The next event that holds a message."""
     async with asyncio.timeout(within_s):
         async for event in events:

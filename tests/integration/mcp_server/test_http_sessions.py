@@ -8,11 +8,13 @@ import httpx2
 import psycopg
 import pytest
 
+from mcp_server.transports import http_sessions
 from support.handshake import REVISIONS, HandshakeClient, messages_of, next_message
 from support.happenings import happen
 from support.services import new_key, running_mcp, settings_for
 
 EVENTS = "devops://events"
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
 NOBODY = "redis://127.0.0.1:1/0"
 
 
@@ -29,7 +31,7 @@ async def running_two(settings) -> AsyncIterator[tuple[str, str]]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=10) as client:
+    async with httpx2.AsyncClient(timeout=30) as client:
         yield client
 
 
@@ -44,6 +46,23 @@ async def test_requests_may_alternate_between_settings(database, settings, http,
             assert created["content"]
             assert (await client.call("tools/list"))["result"]["tools"]
         assert (await client.call("tools/eat"))["error"]["code"] == -32601
+
+
+async def test_who_begins_ever_new_sessions_loses_those_left_and_takes_no_room_from_others(
+    database, settings, http, monkeypatch
+):
+    monkeypatch.setattr(http_sessions, "MAX_EACH", 2)
+    async with running_mcp(settings) as replica:
+        keys = [await new_key(database.owner_url) for _ in range(2)]
+        other, *clients = [HandshakeClient(http, [replica], key) for key in (keys[1], *[keys[0]] * 3)]
+        for client in (other, *clients):
+            await client.begin()
+        for client in (other, *clients[1:]):
+            assert (await client.call("tools/list"))["result"]["tools"]
+        assert (await clients[0].post(clients[0].request("tools/list"))).status_code == 404
+        async with clients[1].listening(), clients[2].listening():
+            late = HandshakeClient(http, [replica], keys[0])
+            assert (await late.post(late.request("initialize", HELLO))).status_code == 503
 
 
 async def test_an_event_reaches_the_stream_wherever_it_was_opened(database, redis_url, settings, http):

@@ -64,7 +64,7 @@ class Handshake:
                 400, "the Mcp-Session-Id header is missing; a session begins with initialize"
             )
             return
-        if self._sessions.is_full:
+        if not await self._sessions.admit(exchange.principal.id):
             await exchange.refuse(503, "too many sessions are open here", TOO_MANY)
             return
         session = self._new(exchange, message)

@@ -9,6 +9,7 @@ import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from uuid import UUID
 
 import mcp_types as types
 import structlog
@@ -35,6 +36,8 @@ IDLE_S = 1_800
 """After so long without a request or an open stream a session ends."""
 SWEEP_S = 15.0
 MAX_SESSIONS = 10_000
+MAX_EACH = 1_000
+"""Of these, so many are one principal's; a client that begins ever new ones loses those that it left."""
 _SPARE_S = 120
 _REBUILT_WITHIN_S = 5.0
 _ATTEMPTS = 3
@@ -87,9 +90,15 @@ class Sessions:
         """Have `app` answer what other replicas forward of the paths with that prefix."""
         self._apps[prefix] = app
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._here) >= MAX_SESSIONS
+    async def admit(self, principal_id: UUID) -> bool:
+        """Whether there is room for one more of this principal. Where it has its share, the one that it left longest ago makes way."""
+        own = [session for session in self._here.values() if session.record.principal_id == principal_id]
+        if len(own) >= MAX_EACH:
+            left = [s for s in own if s.record.lasting and not s.requests and not s.standalone.is_read]
+            if not left:
+                return False
+            await self.end(max(left, key=lambda session: session.idle_s()))
+        return len(self._here) < MAX_SESSIONS
 
     def start(self, session: Session) -> None:
         """Let a session live here."""

@@ -47,7 +47,7 @@ class SseEndpoint:
         exchange = await open_exchange(self._authenticator, scope, receive, send, None)
         if exchange is None:
             return
-        if self._sessions.is_full:
+        if not await self._sessions.admit(exchange.principal.id):
             await exchange.respond(PlainTextResponse("too many sessions are open here", 503))
             return
         record = SessionRecord(
