@@ -96,13 +96,33 @@ class IntegrationSettings(_Section):
     webhook_secrets: tuple[SecretStr, ...] = ()
 
 
-class SummaryModelSettings(_Section):
-    """A language model that sums contexts up, behind the OpenAI chat completions API: `base_url` ends where `/chat/completions` begins."""
+class ChatVendor(StrEnum):
+    """Whose interface a language model is asked by; Azure, vLLM, Ollama and others speak OpenAI's."""
 
-    base_url: str = Field(pattern=r"^https?://")
+    OPENAI = "openai"
+    BEDROCK = "bedrock"
+
+
+class SummaryModelSettings(_Section):
+    """A language model that sums contexts up.
+
+    `base_url` ends where OpenAI's `/chat/completions` begins; of Bedrock it is the endpoint, where that is not the region's own.
+    """
+
+    provider: ChatVendor = ChatVendor.OPENAI
+    base_url: str | None = Field(default=None, pattern=r"^https?://")
     model: str
+    """With Bedrock the id of a model or of an inference profile."""
     api_key: SecretStr | None = None
+    region: str | None = None
+    """Of Bedrock; None: `aws_region`."""
     timeout_s: float = Field(default=60.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _refuse_without_address(self) -> "SummaryModelSettings":
+        if self.base_url is None and self.provider is ChatVendor.OPENAI:
+            raise ValueError("base_url is missing")
+        return self
 
 
 class IdentityProviderSettings(_Section):

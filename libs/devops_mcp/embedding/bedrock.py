@@ -6,7 +6,7 @@ are those of the process, as for the queues.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import orjson
@@ -44,13 +44,14 @@ async def open_bedrock(*, endpoint_url: str | None, region: str, timeout_s: floa
         retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=32,
     )
-    try:
-        created = get_session().create_client(
-            "bedrock-runtime", region_name=region, endpoint_url=endpoint_url, config=config
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"the address of Bedrock is wrong: {error}") from None
-    async with created as client:
+    created = get_session().create_client(
+        "bedrock-runtime", region_name=region, endpoint_url=endpoint_url, config=config
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(created)
+        except ValueError as error:
+            raise ConfigurationError(f"the address of Bedrock is wrong: {error}") from None
         yield client
 
 

@@ -1,10 +1,20 @@
 """The models of an installation: which there are, which is the default, and who stands in for whom."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider
 from devops_mcp.embedding.failover import Failover
 from devops_mcp.models.errors import ConfigurationError, NotFound
+from devops_mcp.resilience.policies import Policies, PolicySnapshot
+
+
+@runtime_checkable
+class _Guarded(Protocol):
+    """A provider that is asked over the network."""
+
+    @property
+    def policies(self) -> Policies: ...
 
 
 class EmbeddingModels:
@@ -18,6 +28,16 @@ class EmbeddingModels:
         self._providers: Mapping[str, EmbeddingProvider] = {
             provider.model.name: Failover([provider, *_beside(provider, providers)]) for provider in providers
         }
+
+        self._policies = {
+            f"embedding:{provider.model.name}": provider.policies
+            for provider in providers
+            if isinstance(provider, _Guarded)
+        }
+
+    def snapshot(self) -> Mapping[str, PolicySnapshot]:
+        """How it stands with the breakers of the providers that are asked over the network."""
+        return {key: policies.snapshot() for key, policies in self._policies.items()}
 
     @property
     def default(self) -> EmbeddingProvider | None:

@@ -21,6 +21,7 @@ _TASKS = {Purpose.PASSAGE: "RETRIEVAL_DOCUMENT", Purpose.QUESTION: "RETRIEVAL_QU
 class GoogleProvider:
     def __init__(self, model: EmbeddingModel, service: EmbeddingService, *, vendor_model: str) -> None:
         self.model = model
+        self.policies = service.policies
         self._service = service
         self._name = f"models/{vendor_model}"
         self._path = f"models/{quote(vendor_model, safe='')}:batchEmbedContents"

@@ -27,6 +27,7 @@ class OpenAiProvider:
         prefixes: tuple[str, str] = ("", ""),
     ) -> None:
         self.model = model
+        self.policies = service.policies
         self._service = service
         self._fixed: dict[str, Any] = {"model": vendor_model, "encoding_format": "float"}
         if shortens:

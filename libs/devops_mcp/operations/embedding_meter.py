@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider, Purpose, Vector
@@ -12,6 +13,8 @@ from devops_mcp.repositories.embeddings import Spent
 
 KEPT_TOGETHER = 128
 """Texts that are lost, and paid for again, when the process ends between their answer and their being kept."""
+
+WRITTEN_AFTER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,16 @@ class Metered:
 
 
 class EmbeddingMeter:
-    """Asks providers, unless the tenant has paid for the same text before. What this machine computes costs nothing and is not kept."""
+    """Asks providers, unless the tenant has paid for the same text before.
+
+    What this machine computes costs nothing and is not kept, but counted all the same; so that a search does not wait for that, its
+    questions are added up and written down with a later one of the tenant, and the last of a process are lost.
+    """
 
     def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
         self._database = database
         self._now = now
+        self._unwritten: dict[UUID, _Unwritten] = {}
 
     async def embed(
         self,
@@ -40,10 +48,9 @@ class EmbeddingMeter:
         purpose: Purpose = Purpose.PASSAGE,
     ) -> Metered:
         """The vectors, kept and accounted for before they are returned. `principal_id` None is the tenant."""
-        if provider.model.is_local or not texts:
-            embedded = await provider.embed(texts, purpose)
-            return Metered(embedded.vectors, embedded.model, embedded.tokens)
         bill = _Bill(tenant_id, principal_id, provider, purpose)
+        if provider.model.is_local or not texts:
+            return await self._for_nothing(bill, texts)
         digests = [_digest(purpose, text) for text in texts]
         async with self._database.transaction(tenant_id) as tx:
             known = await tx.embeddings.cached(provider.model.space, digests)
@@ -57,6 +64,24 @@ class EmbeddingMeter:
             known |= paid.by_digest
             tokens, model = tokens + paid.tokens, paid.model
         return Metered([known[digest] for digest in digests], model, tokens, cached)
+
+    async def _for_nothing(self, bill: "_Bill", texts: Sequence[str]) -> Metered:
+        embedded = await bill.provider.embed(texts, bill.purpose)
+        if texts:
+            await self._count(bill, _Counted(len(texts), 0, embedded.tokens))
+        return Metered(embedded.vectors, embedded.model, embedded.tokens)
+
+    async def _count(self, bill: "_Bill", counted: "_Counted") -> None:
+        """Account for what was computed here, at once or, where somebody waits for the answer to a question, later."""
+        if bill.purpose is not Purpose.QUESTION:
+            return await self._account(bill, bill.provider.model, counted)
+        unwritten = self._unwritten.setdefault(bill.tenant_id, _Unwritten(self._now()))
+        unwritten.add(bill, counted)
+        if self._now() - unwritten.since >= WRITTEN_AFTER:
+            del self._unwritten[bill.tenant_id]  # before anything is awaited: nobody else writes it too
+            for whose, all_of_it in unwritten.by_principal.values():
+                await self._account(whose, whose.provider.model, all_of_it)
+        return None
 
     async def _pay(self, bill: "_Bill", texts: Mapping[bytes, str]) -> "_Paid":
         """Embed these; they are kept and accounted for when this returns."""
@@ -88,6 +113,20 @@ class _Counted:
     texts: int
     cached: int
     tokens: int = 0
+
+
+@dataclass(slots=True)
+class _Unwritten:
+    """Questions of a tenant that were answered since then: whose, by principal and model, and how many."""
+
+    since: datetime
+    by_principal: dict[tuple[UUID | None, str], tuple["_Bill", _Counted]] = field(default_factory=dict)
+
+    def add(self, bill: "_Bill", counted: _Counted) -> None:
+        key = (bill.principal_id, bill.provider.model.name)
+        before = self.by_principal[key][1] if key in self.by_principal else _Counted(0, 0)
+        texts, tokens = before.texts + counted.texts, before.tokens + counted.tokens
+        self.by_principal[key] = (bill, _Counted(texts, 0, tokens))
 
 
 @dataclass(frozen=True, slots=True)

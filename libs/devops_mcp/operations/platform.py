@@ -155,7 +155,10 @@ async def open_platform(
         integrations = await stack.enter_async_context(
             open_integrations(settings.integrations, adapters, outside, changes.of_list)
         )
-        metrics.registry.register(UpstreamCollector(integrations.policies.snapshot))
+        models = embedding.models
+        metrics.registry.register(
+            UpstreamCollector(lambda: {**integrations.policies.snapshot(), **models.snapshot()})
+        )
         keyring = Keyring(settings.master_keys)
         envelope = Envelope(keyring)
         watch = await stack.enter_async_context(watching(database, integrations, envelope))

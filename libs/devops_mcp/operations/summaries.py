@@ -7,9 +7,10 @@ import structlog
 
 from devops_mcp.models.contexts import ContextItem, ItemKind
 from devops_mcp.models.conversation import Conversation, Sampling, SamplingAnswer
-from devops_mcp.models.errors import UpstreamError
+from devops_mcp.models.errors import Unavailable, UpstreamError
 from devops_mcp.operations.extract import extract
 from devops_mcp.outbound.chat import ChatModel
+from devops_mcp.resilience.policies import Policies
 
 MAX_READ = 40_000
 """Characters of a context that are summed up at once: the latest."""
@@ -33,18 +34,24 @@ class Summary:
 class Summariser:
     """Sums up without asking anybody. Where the model fails, sentences are picked instead: a context must not wait for it."""
 
-    def __init__(self, chat: ChatModel | None = None) -> None:
+    def __init__(self, chat: ChatModel | None = None, policies: Policies | None = None) -> None:
         self._chat = chat
+        self._policies = policies or Policies.named("summary")
 
     async def sum_up(self, title: str, text: str, max_tokens: int = MAX_TOKENS) -> Summary:
         if self._chat is not None:
             try:
-                written = await self._chat.complete(SYSTEM, _prompt(title, text), max_tokens=max_tokens)
+                written = await self._ask(self._chat, _prompt(title, text), max_tokens)
                 if written.strip():
                     return Summary(written.strip(), self._chat.model)
-            except UpstreamError as error:
+            except (UpstreamError, Unavailable) as error:
                 log.warning("summary without its model", code=error.code, reason=error.message)
         return Summary(extract(text, max_tokens), EXTRACTIVE)
+
+    async def _ask(self, chat: ChatModel, prompt: str, max_tokens: int) -> str:
+        async with self._policies.bulkhead.slot():
+            with self._policies.breaker.guard():
+                return await chat.complete(SYSTEM, prompt, max_tokens=max_tokens)
 
 
 async def summary_of(title: str, items: Sequence[ContextItem], conversation: Conversation) -> tuple[str, str]:

@@ -10,7 +10,10 @@ from devops_mcp.resilience.policies import PolicySnapshot
 
 
 class UpstreamCollector(Collector):
-    """One sample an integration, labelled by its name; integrations of one name in several tenants are counted together."""
+    """One sample an integration, labelled by its name; integrations of one name in several tenants are counted together.
+
+    The models that are asked over the network are among them, as `embedding:<name>` and `summary-model`.
+    """
 
     def __init__(self, snapshot: Callable[[], Mapping[str, PolicySnapshot]]) -> None:
         self._snapshot = snapshot

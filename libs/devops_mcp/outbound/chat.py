@@ -1,7 +1,8 @@
-"""A language model behind the OpenAI chat completions API, which OpenAI, Azure, vLLM, Ollama and others serve."""
+"""Language models, and those behind the OpenAI chat completions API, which OpenAI, Azure, vLLM, Ollama and others serve."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import httpx2
 import orjson
@@ -33,7 +34,17 @@ class _Completion(BaseModel):
     choices: list[_Choice]
 
 
-class ChatModel:
+class ChatModel(Protocol):
+    """A language model that is asked once and answers with a text."""
+
+    model: str
+
+    async def complete(self, system: str, prompt: str, *, max_tokens: int) -> str:
+        """What the model writes. Raises an `UpstreamError`."""
+        ...
+
+
+class OpenAiChat:
     """Open with `open_chat_model`."""
 
     def __init__(self, client: httpx2.AsyncClient, model: str) -> None:
@@ -41,7 +52,6 @@ class ChatModel:
         self.model = model
 
     async def complete(self, system: str, prompt: str, *, max_tokens: int) -> str:
-        """What the model writes. Raises an `UpstreamError`."""
         asked = {
             "model": self.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": prompt}],
@@ -61,7 +71,8 @@ class ChatModel:
             async with self._client.stream(
                 "POST", "chat/completions", content=body, headers=headers
             ) as answer:
-                if (error := _error(answer.status_code)) is not None:
+                said = f"the model answered {answer.status_code}"
+                if (error := error_of(answer.status_code, said)) is not None:
                     raise error
                 return await _read(answer)
         except AddressRefused as refused:
@@ -79,8 +90,8 @@ async def _read(answer: httpx2.Response) -> bytes:
     return bytes(body)
 
 
-def _error(status: int) -> UpstreamError | None:
-    said = f"the model answered {status}"
+def error_of(status: int, said: str) -> UpstreamError | None:
+    """What a status means; None where it is no error."""
     if 200 <= status < 300:
         return None
     if status in (401, 403):
@@ -98,11 +109,11 @@ async def open_chat_model(
     private_networks: tuple[Network, ...],
     *,
     timeout_s: float,
-) -> AsyncIterator[ChatModel]:
+) -> AsyncIterator[OpenAiChat]:
     """The model at `base_url`, such as `https://api.openai.com/v1`; nothing is asked yet."""
     headers = {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
     url = base_url.rstrip("/") + "/"
     async with guarded_client(
         url, private_networks=private_networks, timeout_s=timeout_s, headers=headers
     ) as client:
-        yield ChatModel(client, model)
+        yield OpenAiChat(client, model)

@@ -41,6 +41,7 @@ async def test_models_are_listed_and_chosen(database, redis_url):
         unknown = await rest("PUT", "/api/v1/models/choice", json={"model": "none"})
         of_tenant = await rest("PUT", "/api/v1/models/choice", json={"model": "dear", "tenant": True})
         after = (await rest("GET", "/api/v1/models")).json()
+        metrics = (await rest.http.get("/metrics")).text
     assert [model["name"] for model in listed["items"]][:2] == ["dear", "spare"]
     assert listed["items"][0]["is_default"]
     assert listed["items"][0]["stands_in_for"] == ["spare"]
@@ -48,6 +49,7 @@ async def test_models_are_listed_and_chosen(database, redis_url):
     assert (chosen.status_code, unknown.status_code, of_tenant.status_code) == (200, 404, 200)
     assert (after["mine"]["model"], after["tenant"]["model"]) == ("spare", "dear")
     assert after["mine"]["owner_id"] == str(ME)
+    assert 'devops_mcp_upstream_breaker_open{integration="embedding:dear"} 0.0' in metrics
 
 
 async def test_a_text_is_paid_for_once_and_accounted_for(database, redis_url):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from starlette.applications import Starlette
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.notices import Notices
 from devops_mcp.config import Settings
+from devops_mcp.config.settings import ChatVendor, SummaryModelSettings
 from devops_mcp.embedding.choose import OpenedModels
 from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
 from devops_mcp.events.sqs import open_queues
@@ -28,7 +29,8 @@ from devops_mcp.operations.summaries import Summariser
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.operations.webhook_sending import WebhookSender
-from devops_mcp.outbound.chat import open_chat_model
+from devops_mcp.outbound.bedrock import open_bedrock_chat
+from devops_mcp.outbound.chat import ChatModel, open_chat_model
 from devops_mcp.outbound.posting import open_poster
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
@@ -103,14 +105,27 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
 
 @asynccontextmanager
 async def _open_summariser(settings: Settings, platform: Platform) -> AsyncIterator[Summariser]:
+    """Its breaker is seen in the metrics among those of integrations."""
     model = settings.summary_model
     if model is None:
         yield Summariser()
         return
-    async with open_chat_model(
+    async with _open_chat(model, settings, platform) as chat:
+        yield Summariser(chat, platform.integrations.policies.of("summary-model"))
+
+
+def _open_chat(
+    model: SummaryModelSettings, settings: Settings, platform: Platform
+) -> AbstractAsyncContextManager[ChatModel]:
+    if model.provider is ChatVendor.BEDROCK:
+        region = model.region or settings.aws_region
+        return open_bedrock_chat(
+            model.model, region=region, endpoint_url=model.base_url, timeout_s=model.timeout_s
+        )
+    assert model.base_url is not None
+    return open_chat_model(
         model.base_url, model.model, model.api_key, platform.private_networks, timeout_s=model.timeout_s
-    ) as chat:
-        yield Summariser(chat)
+    )
 
 
 def _handlers(
