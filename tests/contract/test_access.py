@@ -86,6 +86,7 @@ MATRIX: Mapping[str, str] = {
     f"POST {RULES}/{{rule_id}}/disable": "rules:write",
     f"POST {RULES}/{{rule_id}}/dry-run": "rules:read + events:read",
     f"GET {RULES}/{{rule_id}}/runs": "rules:read",
+    "GET /api/v1/events/{event_id}/payload": "events:read + events:payload",
     "POST /api/v1/search": "search:read",
     "GET /api/v1/models": "search:read",
     "PUT /api/v1/models/choice": "embeddings:choose",
@@ -94,6 +95,11 @@ MATRIX: Mapping[str, str] = {
     "GET /api/v1/tools": ANYBODY,
     "GET /api/v1/tools/{name}": ANYBODY,
     "POST /api/v1/tools/{name}/call": ANYBODY,
+    "POST /api/v1/tasks": ANYBODY,
+    "GET /api/v1/tasks": ANYBODY,
+    "GET /api/v1/tasks/{task_id}": ANYBODY,
+    "POST /api/v1/tasks/{task_id}/cancel": ANYBODY,
+    "POST /api/v1/tasks/{task_id}/answers": ANYBODY,
     f"POST {HOOKS}": "webhooks:write + events:read",
     f"GET {HOOKS}": "webhooks:read",
     f"GET {HOOKS}/{{endpoint_id}}": "webhooks:read",
@@ -211,6 +217,8 @@ BODIES: Mapping[str, Any] = {
     "choose_model": {"model": None},
     "start_event_replay": {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"},
     "create_embeddings": {"input": ["x"]},
+    "submit_task": {"tool": "context_list"},
+    "answer_task": {"answers": {"x": {"kind": "roots", "uris": []}}},
     "create_integration": {"name": "new-one", "system": "github"},
     "replace_integration": {"options": {}},
     "put_own_credentials": {"credentials": {"token": "x"}},
@@ -408,6 +416,9 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
     await made(USERS, {"username": "sleeper", "name": "sleeper", "password": PASSWORD})
     signed_in = await front(None, "POST", "/api/v1/login", {"username": "sleeper", "password": PASSWORD})
     await made(INTEGRATIONS, {"name": CANARY, "system": "github", "credentials": {"token": CANARY}})
+    task = await front(
+        "owner", "POST", "/api/v1/tasks", {"tool": "context_list", "arguments": {"cursor": CANARY}}
+    )
     hook = (await made(HOOKS, {"name": CANARY, "url": "https://example.com/"}))["id"]
     again = {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"}
     replay = await front("owner", "POST", "/api/v1/events/replays", again)
@@ -448,6 +459,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         "session_id": signed_in.json()["session_id"],
         "consent_id": str(letter),
         "integration": CANARY,
+        "task_id": task.json()["id"],
         "endpoint_id": hook,
         "delivery_id": str(delivery),
         "rule_id": rule,

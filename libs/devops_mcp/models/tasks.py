@@ -2,12 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Model, Moment
 from devops_mcp.models.content import Block
 from devops_mcp.models.conversation import Answer, Question
 
@@ -29,6 +29,18 @@ class TaskPriority(StrEnum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
+
+
+QuestionKind: TypeAlias = Literal["form", "sampling", "roots"]
+
+
+class TasksWanted(Model):
+    """All that are named must hold. `since` and `until` bound the time of submission; `until` itself is outside."""
+
+    status: TaskStatus | None = None
+    tool: str | None = Field(default=None, max_length=64)
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class TaskResult(Model):
@@ -59,7 +71,7 @@ class NewTask(Model):
     tool: str
     arguments: JsonObject
     priority: TaskPriority = TaskPriority.NORMAL
-    answerable: tuple[Literal["form", "sampling", "roots"], ...] = ()
+    answerable: tuple[QuestionKind, ...] = ()
     answers: dict[str, Answer] = Field(default_factory=dict)
     context_id: UUID | None = None
     origin: TaskOrigin | None = None

@@ -7,18 +7,21 @@ from devops_mcp.models.errors import NotFound
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import require
 from devops_mcp.repositories.database import Database
 
 READ = "events:read"
+PAYLOAD = "events:payload"
 ANY = EventsWanted()
 
 
 class EventLog:
     """Events of the principal's tenant."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, blobs: BlobStore | None = None) -> None:
         self._database = database
+        self._blobs = blobs or BlobStore(database)
 
     async def page(
         self,
@@ -43,3 +46,13 @@ class EventLog:
         if not found:
             raise NotFound(f"there is no event {event_id}")
         return found[0].event
+
+    async def payload(self, principal: Principal, event_id: UUID) -> bytes:
+        """What its system sent, byte by byte. Raises `NotFound`, also for an event that nobody sent."""
+        require(principal, READ)
+        require(principal, PAYLOAD)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.events.payload(event_id)
+        if found is None:
+            raise NotFound(f"there is no event {event_id} that a system sent")
+        return found if isinstance(found, bytes) else await self._blobs.read(principal.tenant_id, found)

@@ -197,7 +197,7 @@ async def open_platform(
             facts=FactService(database),
             copies=ContextCopyService(database, contexts, blobs, embeds=embedding.provider is not None),
             search=search,
-            events=EventLog(database),
+            events=EventLog(database, blobs),
             results=ResultService(database),
             tool_search=ToolSearch(embedding.provider),
             tasks=TaskService(database, tools, changes),

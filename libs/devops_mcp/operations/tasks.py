@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Literal
 from uuid import UUID
 
 import orjson
@@ -13,16 +12,27 @@ from devops_mcp.adapters.base import TaskSupport
 from devops_mcp.cache.changes import Changes
 from devops_mcp.events.messages import MESSAGE, TaskReady
 from devops_mcp.events.queues import QueueName
-from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.conversation import Answer, Question
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.rules import RunOutcome
-from devops_mcp.models.tasks import NewTask, Task, TaskPriority, TaskStatus
+from devops_mcp.models.tasks import (
+    NewTask,
+    QuestionKind,
+    Task,
+    TaskPriority,
+    TaskResult,
+    TaskStatus,
+    TasksWanted,
+)
 from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations.catalogue import CatalogueEntry
+from devops_mcp.operations.contexts import require
+from devops_mcp.operations.deeds import deed
+from devops_mcp.operations.masking import masked
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tools import ToolService
 from devops_mcp.repositories.database import Database
@@ -30,6 +40,12 @@ from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
 
+READ = "tasks:read"
+PAYLOAD = "tasks:payload"
+CANCEL = "tasks:cancel"
+ANY = TasksWanted()
+HIDDEN: Mapping[str, object] = {"arguments": {}, "questions": {}, "answers": {}, "message": None}
+"""What is not shown of another's task."""
 KEPT_FOR = timedelta(hours=24)
 MAX_ARGUMENTS = 200_000
 MAX_REASON = 500
@@ -38,7 +54,7 @@ QUEUES: Mapping[TaskPriority, QueueName] = {
     TaskPriority.NORMAL: QueueName.TASKS_NORMAL,
     TaskPriority.LOW: QueueName.TASKS_LOW,
 }
-_KINDS: tuple[Literal["form", "sampling", "roots"], ...] = ("form", "sampling", "roots")
+_KINDS: tuple[QuestionKind, ...] = ("form", "sampling", "roots")
 
 
 class TaskService:
@@ -66,39 +82,60 @@ class TaskService:
         priority: TaskPriority = TaskPriority.NORMAL,
         listed: bool = True,
         asks_later: bool = True,
+        answerable: Sequence[QuestionKind] = (),
     ) -> Task:
         """Accept a call to be run by the worker; once this returns, the task survives a crash of anything.
 
-        What it loses is confirmed, and what it asks first is asked, before; with `asks_later` False it can ask nothing while it runs. The
-        same idempotency key and arguments give the same task.
+        What it loses is confirmed, and what it asks first is asked, before; with `asks_later` False it can ask nothing while it runs, and
+        `answerable` are kinds of questions that its caller answers then, though it cannot be asked now. The same idempotency key and
+        arguments give the same task.
         Raises as `ToolService.call` does.
         """
         entry = self._tools.get(requester, name, listed=listed)
         if entry.tool.relays:
             raise InvalidInput(f"{name} hands calls on: name the tool itself")
         answers = await self._tools.prepare(requester, entry, arguments)
-        answerable = tuple(kind for kind in _KINDS if asks_later and requester.conversation.can_answer(kind))
+        can = requester.conversation.can_answer
+        kinds = tuple(kind for kind in _KINDS if asks_later and (can(kind) or kind in answerable))
         task = self._new(requester, entry, arguments, priority, answers).model_copy(
-            update={"answerable": answerable}
+            update={"answerable": kinds}
         )
         async with self._database.transaction(requester.principal.tenant_id) as tx:
             if (known := await self._known(tx, requester, entry, task)) is not None:
                 return known
+            about: JsonObject = {"tool": task.tool, "arguments": masked(task.arguments)}
+            await tx.audit.append([deed(requester.principal, "tasks.submit", _target(task.id), about)])
             return await _added(tx, task)
 
     async def get(self, principal: Principal, task_id: UUID) -> Task:
-        """Raises `NotFound`."""
+        """One's own. Raises `NotFound`."""
         async with self._database.transaction(principal.tenant_id) as tx:
             return _owned(await tx.tasks.find(task_id), principal, task_id)
 
-    async def page(
-        self, principal: Principal, *, status: TaskStatus | None, cursor: UUID | None, limit: int
-    ) -> Page[Task]:
-        """The principal's tasks, newest first."""
+    async def see(self, principal: Principal, task_id: UUID) -> Task:
+        """One's own, or with `tasks:read` anybody's; without `tasks:payload` nothing of what another's is about. Raises `NotFound`."""
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.tasks.page(principal.id, status, cursor, limit + 1)
+            found = await tx.tasks.find(task_id)
+        if found is None or not (found.owner_id == principal.id or principal.may(READ)):
+            raise _absent(task_id)
+        return _as_seen(principal, found)
+
+    async def page(
+        self,
+        principal: Principal,
+        wanted: TasksWanted = ANY,
+        *,
+        cursor: UUID | None,
+        limit: int,
+        of_all: bool = False,
+    ) -> Page[Task]:
+        """The principal's tasks, newest first; with `of_all` everybody's, which raises `Forbidden` for who lacks `tasks:read`."""
+        if of_all:
+            require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.tasks.page(None if of_all else principal.id, wanted, cursor, limit + 1)
         more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+        return Page(items=tuple(_as_seen(principal, task) for task in found[:limit]), next_cursor=more)
 
     async def answer(self, principal: Principal, task_id: UUID, answers: Mapping[str, Answer]) -> Task:
         """Answer questions of a task that waits for them; others are passed over. With the last answer it goes on. Raises `NotFound`."""
@@ -109,6 +146,8 @@ class TaskService:
             }
             if not fitting:
                 return task
+            about: JsonObject = {"tool": task.tool, "questions": [*fitting]}
+            await tx.audit.append([deed(principal, "tasks.answer", _target(task_id), about)])
             answered = await tx.tasks.answer(task, fitting)
             assert answered is not None, "its row is locked, and it had questions"
             if answered.status is TaskStatus.WORKING:
@@ -117,14 +156,22 @@ class TaskService:
         return answered
 
     async def cancel(self, principal: Principal, task_id: UUID) -> Task:
-        """End a task; one that runs is stopped within seconds, and writes nothing more. One that has ended stays as it is."""
+        """End a task; one that runs is stopped within seconds, and writes nothing more. One that has ended stays as it is.
+
+        One's own, or with `tasks:cancel` anybody's that one may see. Raises `NotFound` or `Forbidden`.
+        """
         async with self._database.transaction(principal.tenant_id) as tx:
-            task = _owned(await tx.tasks.lock(task_id), principal, task_id)
+            task = await tx.tasks.lock(task_id)
+            if task is None or task.owner_id != principal.id:
+                task = _of_another(principal, task, task_id)
             cancelled = await tx.tasks.cancel(task_id)
             if cancelled is not None:
                 await settle_origin(tx, cancelled)
+                await tx.audit.append(
+                    [deed(principal, "tasks.cancel", _target(task_id), {"tool": task.tool})]
+                )
         await tell_of_task(self._changes, cancelled)
-        return cancelled or task
+        return _as_seen(principal, cancelled or task)
 
     def _new(
         self,
@@ -227,10 +274,39 @@ async def _enqueue(tx: Transaction, task: Task) -> None:
     await tx.outbox.add(QUEUES[task.priority], message, trace=current_traceparent())
 
 
+def _as_seen(principal: Principal, task: Task) -> Task:
+    """What another's task is about is for who may see payloads."""
+    if task.owner_id == principal.id or principal.may(PAYLOAD):
+        return task
+    return task.model_copy(
+        update={**HIDDEN, "result": None if task.result is None else _outcome(task.result)}
+    )
+
+
+def _outcome(result: TaskResult) -> TaskResult:
+    """Only whether it is an error, and which."""
+    return TaskResult(code=result.code, error=None if result.code is None else "hidden")
+
+
+def _of_another(principal: Principal, task: Task | None, task_id: UUID) -> Task:
+    if task is None or not principal.may(READ):
+        raise _absent(task_id)
+    require(principal, CANCEL)
+    return task
+
+
 def _owned(task: Task | None, principal: Principal, task_id: UUID) -> Task:
     if task is None or task.owner_id != principal.id:
-        raise NotFound(f"there is no task {task_id}")
+        raise _absent(task_id)
     return task
+
+
+def _target(task_id: UUID) -> str:
+    return f"task:{task_id}"
+
+
+def _absent(task_id: UUID) -> NotFound:
+    return NotFound(f"there is no task {task_id}")
 
 
 def _fits(questions: Mapping[str, Question], name: str, answer: Answer) -> bool:

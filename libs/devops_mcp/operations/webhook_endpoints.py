@@ -1,6 +1,7 @@
 """Outgoing webhooks as their owners manage them: endpoints with their secrets, and what was delivered."""
 
 import base64
+import hashlib
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -79,7 +80,7 @@ class WebhookEndpointService:
             if await tx.webhook_endpoints.count() >= MAX_ENDPOINTS:
                 raise Conflict(f"a tenant has at most {MAX_ENDPOINTS} endpoints; delete one")
             added = await tx.webhook_endpoints.add(endpoint_id, draft, sealed)
-            await _record(tx, principal, "webhooks.create", endpoint_id, _about(draft))
+            await _record(tx, principal, "webhooks.create", endpoint_id, {"after": _about(added)})
         return EndpointWithSecret(**added.model_dump(), secret=secret.get_secret_value())
 
     async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[WebhookEndpoint]:
@@ -102,17 +103,19 @@ class WebhookEndpointService:
         await self._permit(principal, endpoint_id)
         await require_reachable(draft.url, self._private_networks, "url")
         async with self._database.transaction(principal.tenant_id) as tx:
+            before = _existing(await tx.webhook_endpoints.find(endpoint_id, for_update=True), endpoint_id)
             replaced = _existing(await tx.webhook_endpoints.replace(endpoint_id, draft), endpoint_id)
-            await _record(tx, principal, "webhooks.replace", endpoint_id, _about(draft))
+            changed = {"before": _about(before), "after": _about(replaced)}
+            await _record(tx, principal, "webhooks.replace", endpoint_id, changed)
         return replaced
 
     async def delete(self, principal: Principal, endpoint_id: UUID) -> None:
         """Remove it with its deliveries. Raises `NotFound`."""
         await permit(self._database, principal, WRITE, _target(endpoint_id))
         async with self._database.transaction(principal.tenant_id) as tx:
-            if not await tx.webhook_endpoints.delete(endpoint_id):
-                raise _absent(endpoint_id)
-            await _record(tx, principal, "webhooks.delete", endpoint_id, {})
+            before = _existing(await tx.webhook_endpoints.find(endpoint_id, for_update=True), endpoint_id)
+            await tx.webhook_endpoints.delete(endpoint_id)
+            await _record(tx, principal, "webhooks.delete", endpoint_id, {"before": _about(before)})
 
     async def rotate(self, principal: Principal, endpoint_id: UUID, overlap: timedelta) -> EndpointWithSecret:
         """A new secret; the one before signs besides it for `overlap`, so that the receiver can change over."""
@@ -244,14 +247,15 @@ async def _record(
     await tx.audit.append([deed(principal, action, _target(endpoint_id), about)])
 
 
-def _about(draft: EndpointDraft) -> dict[str, JsonValue]:
-    """What the audit log keeps: paths and queries of such addresses are often secret themselves."""
-    filter_ = None if draft.filter is None else draft.filter.model_dump(mode="json")
+def _about(endpoint: WebhookEndpoint) -> dict[str, JsonValue]:
+    """What the audit log keeps: paths and queries of such addresses are often secret themselves, and told apart by a digest."""
+    filter_ = None if endpoint.filter is None else endpoint.filter.model_dump(mode="json")
     return {
-        "name": draft.name,
-        "host": httpx2.URL(draft.url).host,
+        "name": endpoint.name,
+        "host": httpx2.URL(endpoint.url).host,
+        "url_digest": hashlib.sha256(endpoint.url.encode()).hexdigest()[:16],
         "filter": filter_,
-        "enabled": draft.enabled,
+        "enabled": endpoint.enabled,
     }
 
 

@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.conversation import Answer, Question
-from devops_mcp.models.tasks import NewTask, Task, TaskResult, TaskStatus
+from devops_mcp.models.tasks import NewTask, Task, TaskResult, TaskStatus, TasksWanted
 from devops_mcp.repositories.rows import rows
 
 _COLUMNS = sql.SQL("""
@@ -58,7 +58,7 @@ class Tasks:
         )
 
     async def page(
-        self, owner_id: UUID | None, status: TaskStatus | None, before: UUID | None, limit: int
+        self, owner_id: UUID | None, wanted: TasksWanted, before: UUID | None, limit: int
     ) -> list[Task]:
         """Newest first; of one owner, or of all."""
         async with self._connection.cursor(row_factory=class_row(Task)) as cursor:
@@ -66,10 +66,12 @@ class Tasks:
                 sql.SQL("""
                 SELECT {columns} FROM tasks
                 WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (%(status)s::text IS NULL OR status = %(status)s)
-                  AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                  AND (%(tool)s::text IS NULL OR tool = %(tool)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                  AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
+                  AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
                 ORDER BY id DESC LIMIT %(limit)s
                 """).format(columns=_COLUMNS),
-                {"owner": owner_id, "status": status, "before": before, "limit": limit},
+                {"owner": owner_id, "before": before, "limit": limit, **dict(wanted)},
             )
             return await cursor.fetchall()
 

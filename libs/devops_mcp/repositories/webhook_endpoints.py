@@ -47,9 +47,12 @@ class WebhookEndpoints:
             )
             return await cursor.fetchall()
 
-    async def find(self, endpoint_id: UUID) -> WebhookEndpoint | None:
+    async def find(self, endpoint_id: UUID, *, for_update: bool = False) -> WebhookEndpoint | None:
+        """`for_update` keeps others from changing it until this transaction ends."""
         return await self._one(
-            sql.SQL("SELECT {columns} FROM webhook_endpoints WHERE id = %(id)s").format(columns=_COLUMNS),
+            sql.SQL("SELECT {columns} FROM webhook_endpoints WHERE id = %(id)s {lock}").format(
+                columns=_COLUMNS, lock=sql.SQL("FOR UPDATE" if for_update else "")
+            ),
             {"id": endpoint_id},
         )
 

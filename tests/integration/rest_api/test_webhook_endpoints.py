@@ -1,6 +1,7 @@
 """Outgoing webhooks over REST."""
 
 import base64
+import json
 from typing import Any
 
 import psycopg
@@ -60,7 +61,13 @@ async def test_an_endpoint_is_created_shown_changed_and_deleted_and_its_secret_s
         "webhooks.delete",
     ]
     assert "canary" not in str(audited)
-    assert "127.0.0.1" in audited[0][1]
+    told = [json.loads(arguments) for _, arguments in audited]
+    assert ("before" in told[0], told[0]["after"]["host"]) == (False, "127.0.0.1")
+    assert [(one["before"]["enabled"], one["after"]["enabled"]) for one in told[1:3]] == [
+        (True, False),
+        (False, True),
+    ]
+    assert (told[3]["before"]["name"], "after" in told[3]) == ("receiver", False)
 
 
 async def test_a_rotation_shows_the_new_secret_once_and_until_when_the_old_one_signs(database, settings):

@@ -110,7 +110,7 @@ class TaskHandlers:
         cursor = _uuid(params.cursor) if params.cursor else None
         if params.cursor and cursor is None:
             raise MCPError(types.INVALID_PARAMS, "not a cursor of this list; begin again without one")
-        found = await self._tasks.page(principal, status=None, cursor=cursor, limit=50)
+        found = await self._tasks.page(principal, cursor=cursor, limit=50)
         page: JsonObject = {"tasks": [_handshake_task(task) for task in found.items]}
         return page | ({"nextCursor": found.next_cursor} if found.next_cursor else {})
 

@@ -17,6 +17,7 @@ from rest_api.routes.roles import ROLES
 from rest_api.routes.rules import RULES
 from rest_api.routes.search import SEARCH
 from rest_api.routes.sessions import SESSIONS
+from rest_api.routes.tasks import TASKS
 from rest_api.routes.tenants import TENANTS
 from rest_api.routes.tools import TOOLS
 from rest_api.routes.users import USERS
@@ -34,6 +35,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *RULES,
     *SEARCH,
     *TOOLS,
+    *TASKS,
     *WEBHOOK_ENDPOINTS,
     *OAUTH,
     *ME,

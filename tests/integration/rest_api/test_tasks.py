@@ -1,0 +1,167 @@
+"""Tasks over REST: submitted, followed, answered and cancelled; and what one sees of another's."""
+
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import httpx2
+import psycopg
+import pytest
+
+from devops_mcp.models.base import utc_now
+from devops_mcp.models.conversation import Form
+from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.platform import Platform, open_platform
+from devops_mcp.operations.task_runner import TaskRunner
+from support.rest import Rest
+from support.services import new_key, running_rest, settings_for
+
+TASKS = "/api/v1/tasks"
+
+
+@pytest.fixture
+def settings(database, redis_url):
+    return settings_for(database.app_url, redis_url)
+
+
+class Keyed:
+    def __init__(self, http, key) -> None:
+        self._http, self._headers = http, {"X-API-Key": key}
+
+    async def request(self, method, path, **options):
+        return await self._http.request(method, path, headers=self._headers, **options)
+
+
+class Front:
+    """rest-api, callers of it, and a worker to run what they submit."""
+
+    def __init__(self, owner_url: str, http: httpx2.AsyncClient, worker: Platform) -> None:
+        self._owner_url, self._http = owner_url, http
+        self.worker = worker
+
+    async def caller(self, *grants: str, **changes) -> Rest:
+        return Rest(Keyed(self._http, await new_key(self._owner_url, *grants, **changes)))
+
+    async def run(self, task_id: str) -> None:
+        runner = TaskRunner(self.worker.database, self.worker.tools, self.worker.changes)
+        await runner.run(DEFAULT_TENANT_ID, UUID(task_id))
+
+
+@asynccontextmanager
+async def a_front(database, settings):
+    worker_settings = settings_for(database.worker_url, settings.redis_url.get_secret_value())
+    async with (
+        running_rest(settings) as url,
+        httpx2.AsyncClient(base_url=url) as http,
+        open_platform(worker_settings, Metrics(), application="worker") as worker,
+    ):
+        yield Front(database.owner_url, http, worker)
+
+
+async def test_a_call_is_submitted_run_by_the_worker_and_its_result_read(database, settings):
+    async with a_front(database, settings) as front:
+        rest = await front.caller()
+        body = {"tool": "context_create", "arguments": {"title": "from a task"}, "idempotency_key": "once"}
+        submitted = await rest("POST", TASKS, json=body)
+        assert submitted.status_code == 202, submitted.text
+        task = submitted.json()
+        assert (task["status"], task["arguments"], task["result"]) == ("working", body["arguments"], None)
+        assert (await rest("POST", TASKS, json=body)).json()["id"] == task["id"], (
+            "the same key, the same task"
+        )
+        other = await rest("POST", TASKS, json=body | {"arguments": {"title": "another"}})
+        assert other.status_code == 409
+        await front.run(task["id"])
+        ended = (await rest("GET", f"{TASKS}/{task['id']}")).json()
+        assert (ended["status"], ended["error"]) == ("completed", None)
+        assert "context_id" in ended["result"]["data"]
+        cancelled = await rest("POST", f"{TASKS}/{task['id']}/cancel")
+        assert cancelled.json()["status"] == "completed", "what has ended stays as it is"
+    with psycopg.connect(database.superuser_url) as connection:
+        actions = connection.execute("SELECT action FROM audit_log WHERE action LIKE 'tasks.%'").fetchall()
+    assert actions == [("tasks.submit",)]
+
+
+async def test_tasks_are_found_by_state_tool_and_time_a_page_at_a_time(database, settings):
+    async with a_front(database, settings) as front:
+        rest = await front.caller()
+        for name in ("context_list", "event_list", "context_list"):
+            assert (await rest("POST", TASKS, json={"tool": name})).status_code == 202
+        first = (await rest("GET", f"{TASKS}?limit=2")).json()
+        rest_of_them = (await rest("GET", f"{TASKS}?limit=2&cursor={first['next_cursor']}")).json()
+        found = [*first["items"], *rest_of_them["items"]]
+        assert [task["tool"] for task in found] == ["context_list", "event_list", "context_list"]
+        assert rest_of_them["next_cursor"] is None
+        await rest("POST", f"{TASKS}/{found[0]['id']}/cancel")
+        moment = found[1]["created_at"]
+        for query, count in (
+            ("status=cancelled", 1),
+            ("status=working&tool=context_list", 1),
+            ("tool=event_list", 1),
+            (f"since={moment}", 2),
+            (f"until={moment}", 1),
+        ):
+            shown = await rest("GET", f"{TASKS}?{query}")
+            assert len(shown.json()["items"]) == count, (query, shown.text)
+
+
+async def test_a_task_that_waits_for_input_is_answered_over_rest(database, settings):
+    async with a_front(database, settings) as front:
+        rest, stranger = await front.caller(), await front.caller()
+        body = {"tool": "context_list", "can_answer": ["form"]}
+        one = f"{TASKS}/{(await rest('POST', TASKS, json=body)).json()['id']}"
+        task_id = UUID(one.rpartition("/")[2])
+        async with front.worker.database.transaction(DEFAULT_TENANT_ID) as tx:
+            claimed = await tx.tasks.claim(task_id, utc_now())
+            assert claimed is not None
+            assert claimed.answerable == ("form",)
+            questions = {"sure": Form(message="Are you?", fields={"type": "object", "properties": {}})}
+            assert await tx.tasks.ask(task_id, claimed.attempt, questions)
+        waiting = (await rest("GET", one)).json()
+        assert (waiting["status"], waiting["questions"]["sure"]["message"]) == ("input_required", "Are you?")
+        yes = {"answers": {"sure": {"kind": "form", "action": "accept", "content": {}}}}
+        assert (await stranger("POST", f"{one}/answers", json=yes)).status_code == 404
+        wrong = {"answers": {"sure": {"kind": "roots", "uris": []}}}
+        assert (await rest("POST", f"{one}/answers", json=wrong)).json()["status"] == "input_required"
+        answered = (await rest("POST", f"{one}/answers", json=yes)).json()
+        assert (answered["status"], answered["questions"]) == ("working", {})
+
+
+async def test_who_may_only_list_sees_neither_arguments_nor_results_of_others(database, settings):
+    """M07, T01"""
+    async with a_front(database, settings) as front:
+        rest = await front.caller()
+        body = {"tool": "context_create", "arguments": {"title": "canary-title"}}
+        one = f"{TASKS}/{(await rest('POST', TASKS, json=body)).json()['id']}"
+        await front.run(one.rpartition("/")[2])
+        stranger = await front.caller("tools:*")
+        assert (await stranger("GET", one)).status_code == 404
+        assert (await stranger("GET", TASKS)).json()["items"] == []
+        assert (await stranger("GET", f"{TASKS}?of_all=true")).status_code == 403
+        assert (await stranger("POST", f"{one}/cancel")).status_code == 404
+        lister = await front.caller("tasks:read")
+        listed = await lister("GET", f"{TASKS}?of_all=true")
+        assert [task["tool"] for task in listed.json()["items"]] == ["context_create"]
+        seen = await lister("GET", one)
+        assert (seen.json()["arguments"], seen.json()["result"]) == (None, None)
+        assert "canary" not in listed.text + seen.text
+        assert (await lister("POST", f"{one}/cancel")).status_code == 403
+        auditor = await front.caller("tasks:read", "tasks:payload")
+        assert (await auditor("GET", one)).json()["arguments"] == body["arguments"]
+        operator = await front.caller(grants=(), roles=("operator",))
+        cancelled = await operator("POST", f"{one}/cancel")
+        assert (cancelled.status_code, cancelled.json()["arguments"]) == (200, None)
+
+
+async def test_a_task_is_refused_as_the_call_itself_would_be(database, settings):
+    async with a_front(database, settings) as front:
+        rest, narrow = await front.caller(), await front.caller("tools:read:event_list")
+        for who, body, status in (
+            (rest, {"tool": "no_such_tool"}, 404),
+            (narrow, {"tool": "context_create", "arguments": {"title": "x"}}, 404),
+            (rest, {"tool": "context_create", "arguments": {"colour": "red"}}, 422),
+            (rest, {"tool": "tools_call", "arguments": {"name": "context_list"}}, 422),
+            (rest, {"tool": "context_list", "can_answer": ["telepathy"]}, 422),
+        ):
+            assert (await who("POST", TASKS, json=body)).status_code == status, body
+        assert (await rest("GET", f"{TASKS}?of_all=true")).json()["items"] == []
