@@ -173,6 +173,28 @@ async def people_and_keys(http: httpx2.AsyncClient, left: Left, root: Mapping[st
         left.heard("read", await http.get(path, headers=root))
 
 
+async def sessions(http: httpx2.AsyncClient, left: Left, root: Mapping[str, str], mcp: str) -> None:
+    """Begun, used where they belong and where they do not, refreshed, used again, ended."""
+    named = {"username": "alice", "password": PASSWORD}
+    left.heard("login", await http.post("/api/v1/login", json=named | {"password": OTHER_PASSWORD}))
+    begun = await http.post("/api/v1/login", json=named)
+    refresh = {"refresh_token": begun.json()["refresh_token"]}
+    refreshed = await http.post("/api/v1/login/refresh", json=refresh)
+    for answer in (begun, refreshed):
+        access, token = answer.json()["access_token"], answer.json()["refresh_token"]
+        left.heard("login", answer, access, token)
+        left.secrets[f"access token {access[-4:]}"] = access.rpartition(".")[2]
+        left.secrets[f"refresh token {token[-4:]}"] = token[-60:-24]
+        bearer = {"Authorization": f"Bearer {access}"}
+        for path in ("/api/v1/me", "/api/v1/sessions", f"/api/v1/me?access_token={access}"):
+            left.heard("session", await http.get(path, headers=bearer))
+        left.heard("elsewhere", await http.post(f"{mcp}/mcp", headers=bearer))
+        left.heard("damaged", await http.get("/api/v1/me", headers={"Authorization": f"Bearer {access}x"}))
+    for path in ("/api/v1/logout", "/api/v1/login/refresh"):
+        left.heard("out", await http.post(path, json={"refresh_token": refreshed.json()["refresh_token"]}))
+    left.heard("sessions", await http.get("/api/v1/sessions", headers=root))
+
+
 async def webhooks(http: httpx2.AsyncClient, left: Left, root: Mapping[str, str]) -> None:
     """In, signed well and badly; out, with a secret of their own."""
     for secret in (WEBHOOK_SECRET, "another"):
@@ -284,6 +306,7 @@ async def test_no_secret_is_left_in_anything_that_the_services_write_answer_or_k
         rest, mcp = str(suite.addresses["rest"]), str(suite.addresses["mcp_http"]).removesuffix("/mcp")
         async with httpx2.AsyncClient(base_url=rest, timeout=30) as http:
             await people_and_keys(http, left, root)
+            await sessions(http, left, root, mcp)
             await webhooks(http, left, root)
             await tools(left, suite, http, root)
             await refused_sockets(left, suite, root)

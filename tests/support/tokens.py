@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from devops_mcp.auth.access_tokens import AccessTokens
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.sealing import SecretSeal
+from devops_mcp.cache.attempts import Attempts
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.sessions import TokenSessions
 from devops_mcp.operations.signing_keys import SigningKeyService
@@ -40,7 +42,10 @@ class Replica:
         keyring = Keyring([SecretStr(master) for master in masters or (MASTER,)])
         self.keys = SigningKeyService(database, SecretSeal(keyring), now=wall, monotonic=wall.monotonic)
         self.access = AccessTokens(issuer, self.keys, now=wall)
-        self.sessions = TokenSessions(database, self.access, keyring, now=wall)
+        attempts = Attempts(
+            Redis(host="127.0.0.1", port=1)
+        )  # nobody listens: they are counted in this process
+        self.sessions = TokenSessions(database, self.access, keyring, attempts, now=wall)
 
     async def begin(self, user: Principal, *scopes: str, client_id: str = "cli"):
         asked = {"scopes": scopes} if scopes else {}

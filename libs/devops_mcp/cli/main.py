@@ -21,7 +21,7 @@ from devops_mcp.models.errors import ConfigurationError, Conflict, InvalidInput,
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import PrincipalKind
-from devops_mcp.operations.bootstrap import add_key, add_user
+from devops_mcp.operations.bootstrap import add_key, add_user, forget_signing_keys
 from devops_mcp.operations.users import NewUser
 from devops_mcp.repositories.migrate import migrate
 
@@ -35,7 +35,9 @@ queues = typer.Typer(no_args_is_help=True, help="The queues.")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
+signing_keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
 app.add_typer(queues, name="queues")
+app.add_typer(signing_keys, name="signing-keys")
 
 
 @db.command("migrate")
@@ -107,6 +109,13 @@ def create_user(
         faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
         raise InvalidInput(faults) from None
     typer.echo(asyncio.run(add_user(_owner_url(), draft, tenant_id=tenant)))
+
+
+@signing_keys.command("forget")
+def forget_all_signing_keys() -> None:
+    """Forget them all, where one became known: within a minute no access token issued before is taken. Sessions go on with new ones."""
+    count = asyncio.run(forget_signing_keys(_owner_url()))
+    typer.echo(f"forgot {count}; the services make a new one when they need it")
 
 
 @queues.command("create")

@@ -40,6 +40,7 @@ class Accounts:
 def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: str) -> Iterator[Accounts]:
     """All of them, over one set of threads for passwords, which end with the block. `issuer` is the address that access tokens name."""
     passwords = Passwords()
+    attempts = Attempts(redis)
     signing_keys = SigningKeyService(database, SecretSeal(keyring))
     try:
         yield Accounts(
@@ -48,8 +49,8 @@ def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: st
             api_keys=ApiKeyService(database),
             tenants=TenantService(database, passwords),
             erasures=ErasureService(database),
-            login=LoginService(database, passwords, Attempts(redis)),
-            sessions=TokenSessions(database, AccessTokens(issuer, signing_keys), keyring),
+            login=LoginService(database, passwords, attempts),
+            sessions=TokenSessions(database, AccessTokens(issuer, signing_keys), keyring, attempts),
             session_list=SessionService(database),
             signing_keys=signing_keys,
         )

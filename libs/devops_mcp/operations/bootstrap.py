@@ -7,11 +7,12 @@ from devops_mcp.auth.api_keys import hash_secret, parse_key
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import JsonObject, utc_now
-from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, OPERATOR_TENANT_ID, new_id
 from devops_mcp.models.permissions import BuiltInRole, require_grants
 from devops_mcp.models.principals import ApiKey, PrincipalKind
 from devops_mcp.operations.users import NewUser, new_user
 from devops_mcp.repositories.api_keys import insert_as_owner
+from devops_mcp.repositories.sessions import drop_signing_keys_as_owner
 from devops_mcp.repositories.users import insert_as_owner as insert_user_as_owner
 
 OWNER_ACTOR = UUID(int=0)
@@ -65,6 +66,12 @@ async def add_user(owner_url: str, draft: NewUser, *, tenant_id: UUID = DEFAULT_
     record = _record(tenant_id, "users.create", f"user:{user.id}", {"after": about})
     await insert_user_as_owner(owner_url, tenant_id, user, hashed, record)
     return user.id
+
+
+async def forget_signing_keys(owner_url: str) -> int:
+    """Refuse every access token that was issued so far, where a signing key became known; how many keys there were. Sessions go on."""
+    record = _record(OPERATOR_TENANT_ID, "signing_keys.forget", "signing_keys", {})
+    return await drop_signing_keys_as_owner(owner_url, record)
 
 
 def _creation(key: ApiKey) -> AuditRecord:

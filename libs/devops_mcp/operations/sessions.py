@@ -12,6 +12,7 @@ from uuid import UUID
 from devops_mcp.auth.access_tokens import LIFETIME, AccessTokens, Grant, refused
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.refresh_tokens import RefreshToken, RefreshTokens, parse_refresh_token
+from devops_mcp.cache.attempts import Allowance, Attempts
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Forbidden, Unauthenticated
 from devops_mcp.models.ids import new_id
@@ -29,6 +30,7 @@ LASTS = timedelta(days=30)
 """Then the user signs in anew, however often it was refreshed."""
 GRACE = timedelta(seconds=10)
 """How long the refresh token before is answered as its first use was: a client that asks twice at once has one session still."""
+MADE_UP_PER_ADDRESS = 100
 SALT_BYTES = 16
 
 
@@ -36,11 +38,18 @@ class TokenSessions:
     """Begins, refreshes and ends sessions, and knows whom an access token of one belongs to."""
 
     def __init__(
-        self, database: Database, access_tokens: AccessTokens, keyring: Keyring, *, now: Clock = utc_now
+        self,
+        database: Database,
+        access_tokens: AccessTokens,
+        keyring: Keyring,
+        attempts: Attempts,
+        *,
+        now: Clock = utc_now,
     ) -> None:
         self._database = database
         self._access = access_tokens
         self._refresh = RefreshTokens(keyring)
+        self._attempts = attempts
         self._now = now
 
     async def begin(
@@ -92,9 +101,14 @@ class TokenSessions:
         """Another pair for a refresh token, which is then good no more. The access token has `scopes`, some of the session's, or all.
 
         A token that was used before ends its session, access tokens too, unless that was less than 10 s ago, of which the refresh token
-        is then given again. Raises `Unauthenticated`, always alike; `Forbidden` for scopes that the session lacks.
+        is then given again. Raises `Unauthenticated`, always alike; `Forbidden` for scopes that the session lacks; `RateLimited`
+        after too many tokens that were made up.
         """
         token = _parsed(refresh_token)
+        # That of a master key which is there no more is good, and cannot be told from one that somebody made up.
+        doubted = [] if self._refresh.is_ours(token) else _allowances()
+        if doubted:
+            await self._attempts.begin(doubted)
         async with self._database.transaction(token.tenant_id) as tx:
             session = await tx.sessions.lock(token.session_id)
             # Who is suspended for an hour has the same token afterwards.
@@ -102,6 +116,8 @@ class TokenSessions:
             following = await self._exchange(tx, session, token, client_id) if account else None
         if session is None or following is None:
             raise _refused()
+        if doubted:
+            await self._attempts.succeeded(doubted)
         return await self._pair(session, following, _within(session, scopes))
 
     async def end(self, refresh_token: str, *, client_id: str) -> None:
@@ -208,6 +224,11 @@ def _within(session: StoredSession, scopes: Sequence[str] | None) -> tuple[str, 
 def _about(session: StoredSession) -> JsonObject:
     about: JsonObject = session.model_dump(mode="json", include={"client_id", "audience", "scopes"})
     return about
+
+
+def _allowances() -> list[Allowance]:
+    where = f"refresh from {current_address() or 'unknown'}"
+    return [Allowance(where, MADE_UP_PER_ADDRESS, clears=False)]
 
 
 def _parsed(refresh_token: str) -> RefreshToken:

@@ -72,14 +72,6 @@ class SigningKeyService:
         await self.current()
         return {"keys": [key.jwk() for key in self._latest_first()]}
 
-    async def exchange_now(self) -> None:
-        """Let another key sign from this moment, and forget the others with all that they signed: where one became known."""
-        async with self._database.transaction(OPERATOR_TENANT_ID) as tx:
-            await tx.signing_keys.lock()
-            await tx.signing_keys.drop([row.kid for row in await _rows(tx)])
-            await self._add(tx, self._now())
-        self._read_at = None
-
     def _signing(self) -> SigningKey:
         now = self._now()
         return next(key for key in self._latest_first() if key.signs_from <= now)

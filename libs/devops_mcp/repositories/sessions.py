@@ -6,7 +6,10 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.sessions import Session, SessionAccount, StoredSession
+from devops_mcp.repositories.audit import AuditLog
+from devops_mcp.repositories.owner import connect_as_owner
 
 
 class Sessions:
@@ -153,3 +156,14 @@ class SigningKeyRows:
 
     async def drop(self, kids: list[str]) -> None:
         await self._connection.execute("DELETE FROM signing_keys WHERE kid = ANY (%s)", (kids,))
+
+
+async def drop_signing_keys_as_owner(owner_url: str, record: AuditRecord) -> int:
+    """Forget all signing keys with the schema owner's connection; how many there were. `record` names their tenant."""
+    async with connect_as_owner(owner_url) as connection:
+        await connection.execute("SELECT set_config('app.tenant', %s, true)", (str(record.tenant_id),))
+        dropped = await connection.execute("DELETE FROM signing_keys")
+        log = AuditLog(connection)
+        await log.append([record])
+        await log.flush()
+        return dropped.rowcount

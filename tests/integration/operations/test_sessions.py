@@ -9,11 +9,14 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as rsa_key
 
+from devops_mcp.auth.refresh_tokens import RefreshToken
 from devops_mcp.auth.signing_keys import new_signing_key
 from devops_mcp.models.accounts import UserStatus
-from devops_mcp.models.errors import Forbidden, InvalidInput, Unauthenticated
+from devops_mcp.models.errors import Forbidden, InvalidInput, RateLimited, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.operations import sessions
+from devops_mcp.operations.bootstrap import forget_signing_keys
 from devops_mcp.operations.users import NewUser, new_user
 from devops_mcp.repositories.database import open_database
 from support.tokens import HERE, MASTER, Replica, Wall
@@ -309,11 +312,24 @@ async def test_a_key_that_somebody_put_into_the_database_verifies_nothing(databa
     assert await denied(fresh, pair.access_token)
 
 
-async def test_keys_that_became_known_are_forgotten_at_once(opened, wall, replica):
+async def test_keys_that_became_known_are_forgotten_and_sessions_go_on(database, opened, wall, replica):
     pair = await replica.begin(await a_user(opened, "viewer"))
-    other = Replica(opened, wall)
-    assert not await denied(other, pair.access_token)
-    await replica.keys.exchange_now()
-    assert await denied(replica, pair.access_token)
+    assert not await denied(replica, pair.access_token)
+    assert await forget_signing_keys(database.owner_url) == 1
     wall.advance(seconds=61)
-    assert await denied(other, pair.access_token)
+    assert await denied(replica, pair.access_token)
+    wall.advance(seconds=-61)  # it is by the real time that the library judges
+    again = await replica.sessions.refresh(pair.refresh_token, client_id="cli")
+    assert not await denied(replica, again.access_token)
+    assert ("signing_keys.forget", "ok") in await records(opened)
+
+
+async def test_who_makes_tokens_up_is_stopped_and_who_has_one_is_not(opened, replica, monkeypatch):
+    """R01: without Redis too"""
+    monkeypatch.setattr(sessions, "MADE_UP_PER_ADDRESS", 3)
+    pair = await replica.begin(await a_user(opened, "viewer"))
+    made_up = RefreshToken(DEFAULT_TENANT_ID, pair.session_id, b"x" * 32, b"x" * 16).text()
+    for expected in (*[Unauthenticated] * 3, RateLimited):
+        with pytest.raises(expected):
+            await replica.sessions.refresh(made_up, client_id="cli")
+    assert (await replica.sessions.refresh(pair.refresh_token, client_id="cli")).session_id == pair.session_id

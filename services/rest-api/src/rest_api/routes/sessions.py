@@ -119,7 +119,16 @@ async def revoke_sessions(call: Call[NoParams, OfUser]) -> Revoked:
 _ALL = "/api/v1/sessions"
 SESSIONS: tuple[AnyEndpoint, ...] = (
     Endpoint("POST", "/api/v1/login", TAG, login, TokenPair, body=Login, errors=(429,), open=True),
-    Endpoint("POST", "/api/v1/login/refresh", TAG, refresh_login, TokenPair, body=Refresh, open=True),
+    Endpoint(
+        "POST",
+        "/api/v1/login/refresh",
+        TAG,
+        refresh_login,
+        TokenPair,
+        body=Refresh,
+        errors=(429,),
+        open=True,
+    ),
     Endpoint("POST", "/api/v1/logout", TAG, logout, Nothing, body=Refresh, status=204, open=True),
     Endpoint("GET", _ALL, TAG, list_sessions, Page[SessionView], params=SessionPage),
     Endpoint("POST", f"{_ALL}/revoke", TAG, revoke_sessions, Revoked, body=OfUser, errors=(404,)),
