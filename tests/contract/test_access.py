@@ -71,6 +71,7 @@ MATRIX: Mapping[str, str] = {
     "GET /api/v1/audit/verify": "audit:read",
     "GET /api/v1/events": "events:read",
     "GET /api/v1/facts": "events:read",
+    "GET /api/v1/pollers": "pollers:read",
     "POST /api/v1/events/replays": "events:replay",
     "GET /api/v1/events/replays": "events:read",
     "GET /api/v1/events/replays/{replay_id}": "events:read",

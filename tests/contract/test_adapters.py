@@ -73,6 +73,17 @@ def test_connecting_and_asking_are_what_the_frame_expects(adapter: AnyAdapter):
     assert asyncio.iscoroutinefunction(adapter.ping) if adapter.tools else adapter.ping is None
 
 
+@each_adapter
+def test_a_poller_has_a_plain_name_says_what_it_looks_for_and_leaves_its_system_room(adapter: AnyAdapter):
+    for poller in adapter.pollers:
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", poller.name)
+        assert poller.about.endswith(".")
+        assert len(poller.about) <= 150
+        assert poller.every.total_seconds() >= 10
+        assert list(inspect.signature(poller.fetch).parameters) == ["client", "poll"]
+        assert asyncio.iscoroutinefunction(poller.fetch)
+
+
 @each_tool
 def test_a_tool_is_named_after_its_system(adapter: AnyAdapter, tool: AnyTool):
     assert re.fullmatch(rf"{adapter.name}(_[a-z0-9]+)+", tool.name)

@@ -79,12 +79,17 @@ HISTOGRAM = {"count": "10", "sum": "3.2", "buckets": [[0, "0.1", "0.2", "8"], [0
 
 @dataclass
 class PrometheusFake:
-    """`requests` are those it got: method, path and arguments. `version3` gives it what came after 2.42."""
+    """`requests` are those it got: method, path and arguments. `version3` gives it what came after 2.42.
+
+    `active` are its alerts; `refusal` is what it answers when it is asked for them, if set.
+    """
 
     admin: bool = True
     version3: bool = False
     requests: list[tuple[str, str, dict[str, list[str]]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    active: list[dict[str, Any]] = field(default_factory=lambda: [_alert()])
+    refusal: Response | None = None
     app: Starlette = field(init=False)
 
     def __post_init__(self) -> None:
@@ -228,7 +233,7 @@ class PrometheusFake:
 
     async def alerts(self, request: Request) -> Response:
         await self._given(request)
-        return _success({"alerts": [_alert()]})
+        return self.refusal or _success({"alerts": self.active})
 
     async def status(self, request: Request) -> Response:
         await self._given(request)

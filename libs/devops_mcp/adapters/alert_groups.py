@@ -72,7 +72,7 @@ def group_of(delivery: Delivery, version: str) -> Group:
 
 def events_of(system: str, group: Group, delivery: Delivery, origin: Origin) -> tuple[Event, ...]:
     """An event for each alert that fired or was resolved."""
-    return tuple(_event(system, alert, delivery, origin) for alert in group.alerts)
+    return tuple(event_of(system, alert, delivery, origin) for alert in group.alerts)
 
 
 def key_of(group: Group) -> str:
@@ -81,7 +81,8 @@ def key_of(group: Group) -> str:
     return sha256("\n".join([group.group_key, *sorted(told_by)]).encode()).hexdigest()
 
 
-def _event(system: str, alert: Alert, delivery: Delivery, origin: Origin) -> AlertEvent:
+def event_of(system: str, alert: Alert, delivery: Delivery, origin: Origin) -> AlertEvent:
+    """That an alert fired or was resolved."""
     fired = alert.status == "firing"
     name = alert.labels.get("alertname") or "alert"
     subject = next((alert.labels[label] for label in _SUBJECTS if alert.labels.get(label)), name)

@@ -1,7 +1,7 @@
 """What an adapter is made of: values, not classes to inherit from.
 
-A DevOps system is one `Adapter`: its settings, how to connect, its tools and its webhooks. Everything else (MCP tools, REST endpoints,
-webhook routes, readiness, metrics, the README's table, the contract tests) follows from that value.
+A DevOps system is one `Adapter`: its settings, how to connect, its tools, its webhooks and its pollers. Everything else (MCP
+tools, REST endpoints, webhook routes, readiness, metrics, the README's table, the contract tests) follows from that value.
 """
 
 import re
@@ -290,6 +290,52 @@ class WebhookSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Poll:
+    """One look into a system: whose it is, where the last one ended (nothing at the first), and when it is made."""
+
+    origin: Origin
+    cursor: JsonObject
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something new that a poll found. `key` is what it is told by if it is found again; `payload` the system's own words for it."""
+
+    event: Event
+    key: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll found, oldest first, and where the next one begins.
+
+    `pause` is how long the system wants to be left alone at least; with `more` the next poll follows at once.
+    """
+
+    found: Sequence[Found]
+    cursor: JsonObject
+    pause: timedelta = timedelta(0)
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Poller(Generic[ClientT]):
+    """How a system is asked for what it does not tell: a function from a cursor to what is new since, and the next cursor.
+
+    It keeps nothing: what it found is stored with the cursor, or neither is, and then it is asked again from the old one. `fetch` calls the
+    system through `client` and raises its `UpstreamError`; it has `polling.DEADLINE_S`. A cursor is JSON, of some hundred kilobytes at
+    most. `about` is one line for a person.
+    """
+
+    name: str
+    about: str
+    every: timedelta
+    fetch: Callable[[ClientT, Poll], Awaitable[Polled]]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptArgument(Generic[ClientT]):
     """`complete` gives values that begin as the caller has, best first."""
 
@@ -356,6 +402,7 @@ class Adapter(Generic[ClientT, SettingsT]):
     ping: Callable[[ClientT], Awaitable[str | None]] | None
     tools: tuple[Tool[ClientT, Any, Any], ...] = field(default=())
     webhooks: WebhookSource | None = None
+    pollers: tuple[Poller[ClientT], ...] = ()
     prompts: tuple[Prompt[ClientT], ...] = ()
     resources: tuple[Resource[ClientT], ...] = ()
     any_tool_name: bool = False
@@ -365,6 +412,8 @@ class Adapter(Generic[ClientT, SettingsT]):
         for tool in self.tools if not self.any_tool_name else ():
             if not tool.name.startswith(f"{self.name}_"):
                 raise ValueError(f"tool {tool.name} of {self.name} must begin with '{self.name}_'")
+        if len({poller.name for poller in self.pollers}) != len(self.pollers):
+            raise ValueError(f"two pollers of {self.name} share a name")
 
 
 AnyAdapter = Adapter[Any, Any]

@@ -2,8 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from devops_mcp.adapters.base import AnyTool, Effect
+from devops_mcp.adapters.base import AnyTool, Effect, Poller
 from devops_mcp.adapters.registry import OWN, load_adapters
 from devops_mcp.operations.own_tools import OWN_TOOLS
 
@@ -12,14 +13,14 @@ _MARKS = {Effect.READ: "", Effect.WRITE: " ✎", Effect.DESTRUCTIVE: " ✎✎"}
 
 
 def table() -> str:
-    """The table as Markdown: a row a system, its tools and whether it sends webhooks."""
-    rows = [_row("The suite's own", OWN_TOOLS, webhooks=False)]
+    """The table as Markdown: a row a system, whether it sends webhooks, what it is polled for, and its tools."""
+    rows = [_row("The suite's own", OWN_TOOLS, webhooks=False, pollers=())]
     adapters = load_adapters(OWN, installed=False).values()
     rows += [
-        _row(a.title, a.tools, webhooks=a.webhooks is not None)
+        _row(a.title, a.tools, webhooks=a.webhooks is not None, pollers=a.pollers)
         for a in sorted(adapters, key=lambda a: a.title.lower())
     ]
-    header = "| System | Webhooks | Tools (✎ writes, ✎✎ may lose something) |\n|---|---|---|\n"
+    header = "| System | Webhooks | Polled | Tools (✎ writes, ✎✎ may lose something) |\n|---|---|---|---|\n"
     return header + "\n".join(rows)
 
 
@@ -30,9 +31,10 @@ def with_table(readme: str) -> str:
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
-def _row(title: str, tools: tuple[AnyTool, ...], *, webhooks: bool) -> str:
+def _row(title: str, tools: tuple[AnyTool, ...], *, webhooks: bool, pollers: tuple[Poller[Any], ...]) -> str:
     names = ", ".join(f"`{tool.name}`{_MARKS[tool.effect]}" for tool in tools)
-    return f"| {title} | {'yes' if webhooks else ''} | {names} |"
+    polled = ", ".join(f"`{poller.name}`" for poller in pollers)
+    return f"| {title} | {'yes' if webhooks else ''} | {polled} | {names} |"
 
 
 def main(arguments: list[str]) -> int:

@@ -83,6 +83,13 @@ class WorkerServerSettings(ServerSettings):
     port: int = Field(default=8082, ge=0, le=65535)
 
 
+class PollSettings(_Section):
+    """A poller of an integration that is to run."""
+
+    every_s: float | None = Field(default=None, ge=1, le=86_400)
+    """None: as often as the poller does by itself. A system that asks for longer pauses gets them."""
+
+
 class IntegrationSettings(_Section):
     """An adapter configured for a tenant: `name` is what a tool's `target` says; `options` are the adapter's own settings."""
 
@@ -94,6 +101,8 @@ class IntegrationSettings(_Section):
     """Whether people's own credentials are used in place of those in `options`: `service`, `personal_preferred`, `personal_required`."""
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
     webhook_secrets: tuple[SecretStr, ...] = ()
+    polls: dict[str, PollSettings] = Field(default_factory=dict)
+    """The system's pollers that the worker runs, by name, as `{alerts: {}}`: for what no webhook tells."""
 
 
 class ChatVendor(StrEnum):

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field, JsonValue, SecretStr, StringConstraints
 
 from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.polling import PollWanted
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 MAX_INTEGRATIONS = 100
@@ -35,12 +36,13 @@ class IntegrationDraft(Model):
     """What may be said anew of an integration.
 
     `options` and `credentials` are the system's own, as its entry in the list of systems describes them. `credentials` and
-    `webhook_secrets` are never shown; null leaves those that are kept as they are.
+    `webhook_secrets` are never shown; null leaves those that are kept as they are. `polls` are those of the system's pollers that run.
     """
 
     read_only: bool = False
     credential_policy: CredentialPolicy = CredentialPolicy.SERVICE
     options: JsonObject = Field(default_factory=dict, max_length=50)
+    polls: dict[str, PollWanted] = Field(default_factory=dict, max_length=20)
     credentials: Credentials | None = Field(default=None, json_schema_extra={"writeOnly": True})
     webhook_secrets: tuple[WebhookSecret, ...] | None = Field(
         default=None, max_length=MAX_WEBHOOK_SECRETS, json_schema_extra={"writeOnly": True}
@@ -79,6 +81,7 @@ class StoredIntegration(Model):
     credential_policy: CredentialPolicy
     options: JsonObject
     sealed: bytes = Field(repr=False)
+    polls: dict[str, PollWanted] = Field(default_factory=dict)
     version: int
     created_at: datetime
     updated_at: datetime

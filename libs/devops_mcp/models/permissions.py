@@ -85,6 +85,7 @@ PERMISSIONS: tuple[Permission, ...] = (
     _p("integrations:write:<integration>", "make, change, test and delete an integration", *_ADMIN),
     _p("platform:read", "list the platform's tenants and the programs that registered", *_OWNER),
     _p("platform:write", "create and suspend tenants, revoke programs", *_OWNER),
+    _p("pollers:read", "see which systems are polled, and how that goes", *_OPERATOR),
     _p("prompts:read:<prompt>", "use a prompt", *_VIEWER, _AGENT),
     _p("resources:read:<system>", "read what a system offers as resources", *_VIEWER, _AGENT),
     _p("roles:read", "list the tenant's roles", *_VIEWER),

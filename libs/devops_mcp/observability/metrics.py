@@ -38,6 +38,10 @@ class Metrics:
         self._webhooks_sent = self._counter(
             "webhooks_sent", "Attempts to deliver outgoing webhooks", "outcome"
         )
+        self._polls = self._counter(
+            "polls", "Looks into systems that are polled", "system", "poller", "outcome"
+        )
+        self._polled_events = self._counter("polled_events", "Events that polls found", "system", "poller")
         self._tool_calls = self._counter("tool_calls", "Tool calls", "tool", "outcome")
         self._tool_seconds = self._histogram("tool_call_seconds", "Time of a tool call", "tool")
         self._queue_messages = self._counter("queue_messages", "Queue messages handled", "queue", "outcome")
@@ -70,6 +74,11 @@ class Metrics:
 
     def webhook_sent(self, outcome: str) -> None:
         self._webhooks_sent.labels(self._bound("outcome", outcome)).inc()
+
+    def poll(self, system: str, poller: str, outcome: str, events: int) -> None:
+        of = self._bound("system", system), self._bound("poller", poller)
+        self._polls.labels(*of, self._bound("outcome", outcome)).inc()
+        self._polled_events.labels(*of).inc(events)
 
     def tool_call(self, tool: str, outcome: str, seconds: float) -> None:
         children = self._tools.get((tool, outcome))

@@ -102,7 +102,7 @@ class EventIntake:
             raise Unauthenticated(f"integration {origin.integration!r} has no webhook secret; configure one")
         source.verify(delivery, keys)
         events = source.parse(delivery, origin)
-        documents = [_document(event) for event in events]
+        documents = [document_of(event) for event in events]
         answer = None if source.respond is None else await source.respond(client, delivery)
         if not events:
             return Receipt(DeliveryOutcome.IGNORED, answer=answer)
@@ -290,7 +290,7 @@ def _without_repetitions(group: Sequence[Acceptance]) -> list[int]:
     return first
 
 
-def _document(event: Event) -> bytes:
+def document_of(event: Event) -> bytes:
     """The event as JSON that PostgreSQL can hold: it has no NUL in text or jsonb."""
     document = EVENT.dump_json(event)
     # The first look is cheap; it also finds an innocent backslash before "u0000".

@@ -29,7 +29,7 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_settings import addresses, checked, credential_fields, part_of_schema
 from devops_mcp.operations.deeds import deed, permit
 from devops_mcp.operations.integration_watch import IntegrationWatch
-from devops_mcp.operations.integrations import Integration, leads_to, place_of, unsealed
+from devops_mcp.operations.integrations import Integration, leads_to, not_polled, place_of, unsealed
 from devops_mcp.operations.reachable import require_reachable
 from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.outbound.addresses import Network
@@ -41,12 +41,16 @@ _SECRET_BYTES = 32
 
 
 class IntegrationSystem(Model):
-    """A system, and the JSON Schemas of what an integration of it is told. `configurable`: False where only the operator may."""
+    """A system, and the JSON Schemas of what an integration of it is told. `configurable`: False where only the operator may.
+
+    `pollers` are what it can be polled for, with what each looks for.
+    """
 
     name: str
     title: str
     configurable: bool
     webhooks: bool
+    pollers: dict[str, str]
     options_schema: JsonObject
     credentials_schema: JsonObject
 
@@ -55,7 +59,7 @@ class IntegrationView(Model):
     """An integration. Those that are `configured` by the operator are read-only here.
 
     `options` are null for who may not see them, and of configured ones. `credentials` are the names of those that are set.
-    `webhook_path` is where its system sends webhooks; `webhook_secrets` how many are in force.
+    `webhook_path` is where its system sends webhooks; `webhook_secrets` how many are in force. `polls` are the pollers that run.
     `problem` says why it cannot be used: its credentials do not open, or its system is not installed.
     """
 
@@ -68,6 +72,7 @@ class IntegrationView(Model):
     credentials: tuple[str, ...]
     webhook_path: str | None
     webhook_secrets: int
+    polls: tuple[str, ...]
     problem: str | None = None
     version: int | None = None
     created_at: datetime | None = None
@@ -146,6 +151,7 @@ class IntegrationService:
         if draft.name == OWN_SYSTEM or draft.name in self._configured(principal.tenant_id):
             raise Conflict(f"there is an integration {draft.name!r} already")
         checked(adapter, draft.options, draft.credentials or {})
+        _check_polls(adapter, draft)
         await self._require_reachable(draft.options)
         sealed = Sealed(credentials=draft.credentials or {}, webhook_secrets=_kept(draft.webhook_secrets))
         row = self._sealed(self._new(principal.tenant_id, draft), sealed)
@@ -174,6 +180,7 @@ class IntegrationService:
             moved = addresses(before.options) != addresses(draft.options)
             after = _redrafted(kept, draft, moved=moved)
             checked(self._adapter(before.system), draft.options, after.credentials)
+            _check_polls(self._adapter(before.system), draft)
             row = self._sealed(self._next(before, draft), after)
             await tx.integrations.replace(row)
             if moved:
@@ -282,6 +289,7 @@ class IntegrationService:
             credential_policy=draft.credential_policy,
             options=draft.options,
             sealed=b"",
+            polls=draft.polls,
             version=1,
             created_at=now,
             updated_at=now,
@@ -290,7 +298,12 @@ class IntegrationService:
     def _next(self, before: StoredIntegration, draft: IntegrationDraft | None) -> StoredIntegration:
         """The next version of a row, yet to be sealed."""
         changes = (
-            {} if draft is None else draft.model_dump(include={"read_only", "credential_policy", "options"})
+            {}
+            if draft is None
+            else {
+                **draft.model_dump(include={"read_only", "credential_policy", "options"}),
+                "polls": draft.polls,
+            }
         )
         return before.model_copy(
             update={**changes, "version": before.version + 1, "updated_at": self._now(), "sealed": b""}
@@ -334,6 +347,7 @@ class IntegrationService:
             credentials=tuple(sorted(sealed.credentials)) if sealed else (),
             webhook_path=None if adapter is None else _webhook_path(adapter, row.id),
             webhook_secrets=_in_force(sealed.webhook_secrets, self._now()) if sealed else 0,
+            polls=tuple(sorted(row.polls)),
             problem=problem if sealed else "its secrets cannot be opened; store them again",
             version=row.version,
             created_at=row.created_at,
@@ -349,6 +363,7 @@ def _system(adapter: AnyAdapter) -> IntegrationSystem:
         title=adapter.title,
         configurable=not adapter.on_this_machine,
         webhooks=adapter.webhooks is not None,
+        pollers={poller.name: poller.about for poller in adapter.pollers},
         options_schema=part_of_schema(adapter.settings, others),
         credentials_schema=part_of_schema(adapter.settings, secret),
     )
@@ -366,11 +381,18 @@ def _view_of_configured(integration: Integration, now: datetime) -> IntegrationV
         credentials=tuple(sorted(sealed.credentials)),
         webhook_path=_webhook_path(integration.adapter, integration.name),
         webhook_secrets=_in_force(sealed.webhook_secrets, now),
+        polls=tuple(polling.poller.name for polling in integration.pollings),
     )
 
 
 def _webhook_path(adapter: AnyAdapter, named: UUID | str) -> str | None:
     return None if adapter.webhooks is None else f"/webhooks/{adapter.name}/{named}"
+
+
+def _check_polls(adapter: AnyAdapter, draft: IntegrationDraft) -> None:
+    problem = not_polled(adapter, draft.polls, draft.credential_policy)
+    if problem is not None:
+        raise InvalidInput(f"polls: {problem}", (Violation("body.polls", problem),))
 
 
 def _redrafted(kept: Sealed, draft: IntegrationDraft, *, moved: bool) -> Sealed:
@@ -415,6 +437,7 @@ def _about(row: StoredIntegration, sealed: Sealed | None) -> JsonObject:
         "options": row.options,
         "sets": [] if sealed is None else [*sorted(sealed.credentials)],
         "signers": 0 if sealed is None else len(sealed.webhook_secrets),
+        "polls": row.model_dump(mode="json", include={"polls"})["polls"],
         "version": row.version,
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -11,20 +11,29 @@ from uuid import UUID
 import structlog
 from pydantic import SecretStr, ValidationError
 
-from devops_mcp.adapters.base import AnyAdapter, Outside
+from devops_mcp.adapters.base import AnyAdapter, Outside, Poller
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.sealing import SealBroken
-from devops_mcp.config import IntegrationSettings
+from devops_mcp.config import IntegrationSettings, PollSettings
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import ConfigurationError, Internal, NotFound
 from devops_mcp.models.integrations import CredentialPolicy, KeptWebhookSecret, Sealed, StoredIntegration
 from devops_mcp.models.lists import Listed
+from devops_mcp.models.polling import PollWanted
 from devops_mcp.operations.adapter_settings import credential_fields, digest_of_addresses
 from devops_mcp.operations.connections import ConnectionKey, Connections
 from devops_mcp.resilience.policies import PolicyTable
 
 CONFIGURED = "configured"
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """A poller that runs, and how often."""
+
+    poller: Poller[Any]
+    every: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Integration:
     id: UUID | None = None
     version: int = 0
     client: Any = field(default=None, repr=False)
+    pollings: tuple[Polling, ...] = ()
 
     @property
     def stamp(self) -> str:
@@ -155,6 +165,11 @@ class Integrations:
         """Whether the tenant was suspended when this process last looked."""
         return tenant_id in self._suspended
 
+    def all_for_polling(self) -> tuple[Integration, ...]:
+        """Those of every active tenant that are polled, for the worker only."""
+        active = (of for tenant_id, of in self._of.items() if not self.is_suspended(tenant_id))
+        return tuple(integration for of in active for integration in of if integration.pollings)
+
     def all_for_health(self) -> tuple[Integration, ...]:
         """Every configured integration of every tenant, for readiness only; those of tenants are tested by them."""
         return self._configured
@@ -214,6 +229,7 @@ class Integrations:
             unseal=partial(unsealed, row, envelope),
             id=row.id,
             version=row.version,
+            pollings=pollings_of(self._adapters[row.system], row.polls),
         )
 
     def _rebuild(self, tenant_id: UUID) -> None:
@@ -222,6 +238,28 @@ class Integrations:
         stored = [i for i in self._stored.get(tenant_id, ()) if i.name not in names]
         self._of[tenant_id] = (*configured, *stored)
         self._systems[tenant_id] = _by_system(self._of[tenant_id])
+
+
+def pollings_of(
+    adapter: AnyAdapter, wanted: Mapping[str, PollWanted] | Mapping[str, PollSettings]
+) -> tuple[Polling, ...]:
+    """Those of the system's pollers that are wanted; of others nobody knows any more."""
+    return tuple(
+        Polling(poller, timedelta(seconds=wanted[poller.name].every_s or poller.every.total_seconds()))
+        for poller in adapter.pollers
+        if poller.name in wanted
+    )
+
+
+def not_polled(adapter: AnyAdapter, wanted: Iterable[str], policy: CredentialPolicy) -> str | None:
+    """Why the system cannot be polled so: no poller has the name, or only persons may call it."""
+    known = sorted(poller.name for poller in adapter.pollers)
+    if wanted and policy is CredentialPolicy.PERSONAL_REQUIRED:
+        return "who polls is no person: choose another credential_policy"
+    unknown = sorted(set(wanted) - set(known))
+    if not unknown:
+        return None
+    return f"{adapter.name} has no poller {', '.join(unknown)}; there are: {', '.join(known) or 'none'}"
 
 
 def key_of(tenant_id: UUID, name: str) -> str:
@@ -290,6 +328,8 @@ async def _open(
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ConfigurationError(f"integration {settings.name}: {faults}") from None
+    if problem := not_polled(adapter, settings.polls, settings.credential_policy):
+        raise ConfigurationError(f"integration {settings.name}: {problem}")
     secret = credential_fields(adapter.settings)
     sealed = Sealed(
         credentials={name: value for name, value in settings.options.items() if name in secret},
@@ -306,4 +346,5 @@ async def _open(
         options={name: value for name, value in settings.options.items() if name not in secret},
         unseal=lambda: sealed,
         client=await stack.enter_async_context(adapter.connect(options, outside)),
+        pollings=pollings_of(adapter, settings.polls),
     )

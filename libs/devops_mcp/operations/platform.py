@@ -50,6 +50,7 @@ from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.oauth import AuthorizationServer, open_authorization_server
 from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.operations.personal_credentials import PersonalCredentialService
+from devops_mcp.operations.pollers import PollerService
 from devops_mcp.operations.prompts import PromptService
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
@@ -97,6 +98,7 @@ class Platform:
     tasks: TaskService
     dead_letters: DeadLetterService
     event_replays: ReplayService
+    pollers: PollerService
     webhook_endpoints: WebhookEndpointService
     rules: RuleService
     rule_dry_runs: RuleDryRuns
@@ -234,6 +236,7 @@ async def open_platform(
             tasks=suite.tasks,
             dead_letters=DeadLetterService(database),
             event_replays=ReplayService(database),
+            pollers=PollerService(database, integrations),
             webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
             rules=RuleService(database, RulePlanner(tools), changes),
             rule_dry_runs=RuleDryRuns(database, RulePlanner(tools)),

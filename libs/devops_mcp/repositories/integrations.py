@@ -10,7 +10,7 @@ from devops_mcp.models.errors import Conflict
 from devops_mcp.models.integrations import Installed, PersonalCredential, StoredIntegration
 
 _COLUMNS = sql.SQL("""
-    id, tenant_id, name, system, read_only, credential_policy, options, sealed, version, created_at, updated_at
+    id, tenant_id, name, system, read_only, credential_policy, options, sealed, polls, version, created_at, updated_at
 """)
 _PERSONAL = sql.SQL("integration, user_id, sealed, version, created_at, updated_at")
 
@@ -24,11 +24,11 @@ class StoredIntegrations:
         try:
             await self._connection.execute(
                 """
-                INSERT INTO integrations (id, name, system, read_only, credential_policy, options, sealed, created_at, updated_at)
+                INSERT INTO integrations (id, name, system, read_only, credential_policy, options, sealed, polls, created_at, updated_at)
                 VALUES (%(id)s, %(name)s, %(system)s, %(read_only)s, %(credential_policy)s, %(options)s, %(sealed)s,
-                        %(created_at)s, %(updated_at)s)
+                        %(polls)s, %(created_at)s, %(updated_at)s)
                 """,
-                {**dict(row), "options": Jsonb(row.options)},
+                _values(row),
             )
         except errors.UniqueViolation:
             raise Conflict(f"there is an integration {row.name!r} already") from None
@@ -38,10 +38,10 @@ class StoredIntegrations:
         await self._connection.execute(
             """
             UPDATE integrations SET read_only = %(read_only)s, credential_policy = %(credential_policy)s, options = %(options)s,
-                sealed = %(sealed)s, version = %(version)s, updated_at = %(updated_at)s
+                sealed = %(sealed)s, polls = %(polls)s, version = %(version)s, updated_at = %(updated_at)s
             WHERE id = %(id)s
             """,
-            {**dict(row), "options": Jsonb(row.options)},
+            _values(row),
         )
 
     async def put_sealed(self, integration_id: UUID, sealed: bytes) -> None:
@@ -164,6 +164,11 @@ class PersonalCredentials:
                 {"key": key_id},
             )
             return await cursor.fetchall()
+
+
+def _values(row: StoredIntegration) -> dict[str, object]:
+    polls = row.model_dump(mode="json", include={"polls"})["polls"]
+    return {**dict(row), "options": Jsonb(row.options), "polls": Jsonb(polls)}
 
 
 async def installed_integrations(connection: AsyncConnection[TupleRow]) -> list[Installed]:

@@ -24,6 +24,7 @@ from devops_mcp.repositories.integrations import PersonalCredentials, StoredInte
 from devops_mcp.repositories.oauth import AuthorizationCodes, Consents, DeviceCodes, OAuthClients
 from devops_mcp.repositories.outbox import Outbox
 from devops_mcp.repositories.passages import Passages
+from devops_mcp.repositories.pollers import Pollers
 from devops_mcp.repositories.principals import Principals
 from devops_mcp.repositories.processed import ProcessedMessages
 from devops_mcp.repositories.results import KeptResults
@@ -66,6 +67,7 @@ class Transaction:
         self.outbox = Outbox(connection)
         self.passages = Passages(connection)
         self.personal_credentials = PersonalCredentials(connection)
+        self.pollers = Pollers(connection)
         self.processed = ProcessedMessages(connection)
         self.principals = Principals(connection)
         self.results = KeptResults(connection)

@@ -1,6 +1,6 @@
 """Prometheus' HTTP API v1, https://prometheus.io/docs/prometheus/latest/querying/api/, tried against 2.42.
 
-Its alerts reach us as webhooks through Alertmanager, which is a system of its own.
+Its alerts reach us as webhooks through Alertmanager, which is a system of its own; where there is none, by the poller `alerts`.
 """
 
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from devops_mcp.adapters.base import Adapter, Outside
 from devops_mcp.adapters.prometheus.client import Prometheus
 from devops_mcp.adapters.prometheus.config import PrometheusSettings
+from devops_mcp.adapters.prometheus.pollers import POLLERS
 from devops_mcp.adapters.prometheus.tools import TOOLS
 
 
@@ -34,4 +35,5 @@ ADAPTER: Adapter[Prometheus, PrometheusSettings] = Adapter(
     connect=connect,
     ping=ping,
     tools=TOOLS,
+    pollers=POLLERS,
 )

@@ -23,6 +23,7 @@ from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
+from devops_mcp.operations.polling import PollRunner
 from devops_mcp.operations.rule_book import RuleBook
 from devops_mcp.operations.rule_engine import RuleEngine
 from devops_mcp.operations.summaries import Summariser
@@ -37,6 +38,7 @@ from devops_mcp.serving.surface import Surface
 from worker.dead_letters import DeadLetterCollector
 from worker.handlers import Handlers
 from worker.loop import Consumer, Policy
+from worker.polling import Pollings
 from worker.relay import OutboxRelay
 from worker.upkeep import Retention, Upkeep
 
@@ -96,6 +98,9 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         upkeep = Upkeep(database, platform.keyring, embedding.models, platform.blobs, retention=retention)
         tasks.create_task(upkeep.run(stop), name="upkeep")
         tasks.create_task(relay.run(stop), name="relay")
+        runner = PollRunner(database, platform.integrations, metrics)
+        pollings = Pollings(runner, platform.integrations)
+        tasks.create_task(pollings.run(stop), name="pollers")
         for consumer in consumers:
             tasks.create_task(consumer.run(stop, drain_timeout_s=settings.worker.drain_timeout_s))
         for collector in collectors:

@@ -13,6 +13,7 @@ from rest_api.routes.integrations import INTEGRATIONS
 from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
 from rest_api.routes.oauth import OAUTH
+from rest_api.routes.pollers import POLLERS
 from rest_api.routes.roles import ROLES
 from rest_api.routes.rules import RULES
 from rest_api.routes.search import SEARCH
@@ -32,6 +33,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *EVENTS,
     *FACTS,
     *INTEGRATIONS,
+    *POLLERS,
     *RULES,
     *SEARCH,
     *TOOLS,

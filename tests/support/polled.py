@@ -1,0 +1,69 @@
+"""A system that is polled: a list of builds that grows, and a poller that reads on from where it was."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from devops_mcp.adapters.base import Adapter, Found, NoSettings, Outside, Poll, Polled, Poller
+from devops_mcp.events.model import ActivityRecorded
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.integrations import CredentialPolicy, Sealed
+from devops_mcp.operations.integrations import Integration, Polling
+
+EVERY = timedelta(seconds=10)
+
+
+@dataclass
+class PolledSystem:
+    """`happened` is what there is; `cursors` are those it was asked from; `error` is raised instead of an answer."""
+
+    happened: list[str] = field(default_factory=list)
+    cursors: list[int] = field(default_factory=list)
+    error: Exception | None = None
+    pause: timedelta = timedelta(0)
+    page: int = 1_000
+
+    async def fetch(self, client: None, poll: Poll) -> Polled:
+        start = int(str(poll.cursor.get("read", 0)))
+        self.cursors.append(start)
+        if self.error is not None:
+            raise self.error
+        end = min(start + self.page, len(self.happened))
+        found = [self._found(poll, name) for name in self.happened[start:end]]
+        return Polled(found, {"read": end}, self.pause, more=end < len(self.happened))
+
+    def integration(self, tenant_id: UUID = DEFAULT_TENANT_ID) -> Integration:
+        poller = Poller("builds", "Builds.", EVERY, self.fetch)
+        adapter = Adapter(
+            name="ci", title="CI", settings=NoSettings, connect=_nothing, ping=None, pollers=(poller,)
+        )
+        return Integration(
+            name="ci-prod",
+            tenant_id=tenant_id,
+            adapter=adapter,
+            read_only=False,
+            policy=CredentialPolicy.SERVICE,
+            options={},
+            unseal=Sealed,
+            pollings=(Polling(poller, EVERY),),
+        )
+
+    def _found(self, poll: Poll, name: str) -> Found:
+        event = ActivityRecorded(
+            id=new_id(),
+            tenant_id=poll.origin.tenant_id,
+            system="ci",
+            source=poll.origin.integration,
+            subject="acme/shop",
+            title=name,
+            occurred_at=poll.at,
+            vendor_type="build",
+        )
+        return Found(event, name, f'"{name}"'.encode())
+
+
+@asynccontextmanager
+async def _nothing(settings: NoSettings, outside: Outside) -> AsyncIterator[None]:
+    yield None
