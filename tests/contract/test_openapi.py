@@ -22,10 +22,11 @@ NOT_IN_THE_DOCUMENT = re.compile(
 )
 """For vendors, operators and readers; what OAuth describes; and files, which are no JSON."""
 
-# What a schema cannot say may be refused: a NUL in a text, an integer beyond 64 bits, two parameters that exclude each other.
+# What a schema cannot say may be refused: a NUL in a text, an integer beyond 64 bits, two parameters that exclude each other; and a
+# caller that has the answer already (`If-None-Match: *`) does not get it again.
 CONFIGURATION = """
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", 400, 403, 404, 409, 422]
+expected-statuses = ["2xx", 304, 400, 403, 404, 409, 412, 422]
 
 [checks.negative_data_rejection]
 expected-statuses = ["4xx"]

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from devops_mcp.cache.channel import Channel, Gap
 from devops_mcp.models.base import Model
 from devops_mcp.models.lists import Listed
+from devops_mcp.resilience.afterwards import afterwards
 
 log = structlog.get_logger()
 CHANNEL = "devops-mcp:changes"
@@ -45,11 +46,11 @@ class Changes:
 
     async def of_list(self, tenant_id: UUID, what: Listed) -> None:
         """Tell that a list changed."""
-        await self._channel.say(_CHANGE.dump_json(ListChange(tenant_id=tenant_id, what=what)))
+        await self._tell(ListChange(tenant_id=tenant_id, what=what))
 
     async def of_resource(self, tenant_id: UUID, uri: str) -> None:
         """Tell that a resource changed, or is gone."""
-        await self._channel.say(_CHANGE.dump_json(ResourceChange(tenant_id=tenant_id, uri=uri)))
+        await self._tell(ResourceChange(tenant_id=tenant_id, uri=uri))
 
     async def listen(self) -> AsyncIterator[Heard]:
         """Every change from now on, for ever."""
@@ -61,3 +62,6 @@ class Changes:
                 yield _CHANGE.validate_json(heard)
             except ValidationError:
                 log.warning("change not understood", size=len(heard))
+
+    async def _tell(self, change: ListChange | ResourceChange) -> None:
+        await afterwards(lambda: self._channel.say(_CHANGE.dump_json(change)))

@@ -169,3 +169,28 @@ class PoisonMessage(PlatformError):
     """A queue message that can never be handled; it goes to the dead-letter queue at once."""
 
     code = "poison_message"
+
+
+class InvalidCursor(PlatformError):
+    """A cursor that we did not give, or gave for another list."""
+
+    code = "invalid_cursor"
+
+
+class PreconditionFailed(PlatformError):
+    """What the caller has seen of a resource is no longer how it is."""
+
+    code = "precondition_failed"
+
+
+class IdempotencyKeyReused(PlatformError):
+    """The key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
+class RequestInProgress(PlatformError):
+    """The request with this idempotency key is still being answered."""
+
+    code = "request_in_progress"
+    retryable = True

@@ -10,15 +10,17 @@ from psycopg import Error, InterfaceError, OperationalError, errors, sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from devops_mcp.models.errors import DeadlineExceeded, Unavailable
+from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
 from devops_mcp.models.integrations import Installed
 from devops_mcp.models.principals import FoundKey
 from devops_mcp.repositories.api_keys import find_by_prefix
 from devops_mcp.repositories.connection import ANSWER_S, CONNECTING, Connection, NoAnswer
 from devops_mcp.repositories.integrations import installed_integrations
+from devops_mcp.repositories.joined import JOINED, Joined
 from devops_mcp.repositories.outbox import Relay
 from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
+from devops_mcp.resilience.afterwards import holding
 
 _BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
 _SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c timezone=UTC"
@@ -42,12 +44,44 @@ class Database:
         """A transaction that sees and writes only this tenant's rows; commits at the end, rolls back on an error.
 
         Raises `Unavailable` when the database cannot be reached, `DeadlineExceeded` when a statement took longer than 5 s.
+        Within `joining` it is a part of that one, and commits with it.
         """
+        joined = JOINED.get()
+        if joined is not None and joined.takes(tenant_id):
+            with _translated():
+                async with joined.part() as transaction:
+                    yield transaction
+            return
         # BEGIN and the tenant in one round trip. The simple protocol has no parameters; a UUID is quoted as a literal.
         async with self._begun(_BEGIN.format(sql.Literal(str(tenant_id)))) as connection:
             transaction = Transaction(connection, tenant_id)
             yield transaction
             await transaction.audit.flush()
+
+    @asynccontextmanager
+    async def joining(self, tenant_id: UUID) -> AsyncIterator[Transaction]:
+        """One transaction for all that this task does for the tenant within the block, also where it asks for one of its own.
+
+        What such a part does is undone where it raises, as ever. The whole is kept where the block ends, and also with an error that a
+        repetition would meet again: a record of what was refused stays, as it would without this. After any other error nothing is kept.
+        What others are to be told `afterwards` they are told when it is committed.
+        """
+        refusal: PlatformError | None = None
+        with holding() as waiting:
+            async with self._begun(_BEGIN.format(sql.Literal(str(tenant_id)))) as connection:
+                mark = JOINED.set(Joined(connection, tenant_id))
+                try:
+                    yield Transaction(connection, tenant_id)
+                except PlatformError as error:
+                    if error.retryable:
+                        raise
+                    refusal = error
+                finally:
+                    JOINED.reset(mark)
+        for tell in waiting:
+            await tell()
+        if refusal is not None:
+            raise refusal
 
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[Relay]:

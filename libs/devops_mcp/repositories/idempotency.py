@@ -33,6 +33,18 @@ class IdempotentCalls:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
+    async def take_turn(self, key: CallKey) -> bool:
+        """Keep others off the key until this transaction ends, however it does; False while another's transaction has it."""
+        cursor = await self._connection.execute(
+            """
+            SELECT pg_try_advisory_xact_lock(hashtextextended(
+                concat_ws(' ', 'devops_mcp.idempotency', current_tenant(), %s::uuid, %s::text, %s::text), 0))
+            """,
+            (key.principal_id, key.operation, key.key),
+        )
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
     async def begin(
         self, key: CallKey, digest: bytes, now: datetime, lease_until: datetime
     ) -> MarkedCall | None:
@@ -48,12 +60,21 @@ class IdempotentCalls:
             """,
             (key.principal_id, key.operation, key.key, digest, lease_until, now),
         )
-        return None if cursor.rowcount == 1 else await self._find(key)
+        return None if cursor.rowcount == 1 else await self.find(key)
 
     async def finish(self, key: CallKey, answer: JsonObject) -> None:
         await self._connection.execute(
             "UPDATE idempotent_calls SET answer = %s WHERE principal_id = %s AND operation = %s AND key = %s",
             (Jsonb(answer), key.principal_id, key.operation, key.key),
+        )
+
+    async def add(self, key: CallKey, digest: bytes, answer: JsonObject) -> None:
+        """Keep the answer of a call that this transaction did; whoever has the turn may."""
+        await self._connection.execute(
+            """
+            INSERT INTO idempotent_calls (principal_id, operation, key, digest, lease_until, answer) VALUES (%s, %s, %s, %s, now(), %s)
+            """,
+            (key.principal_id, key.operation, key.key, digest, Jsonb(answer)),
         )
 
     async def forget(self, key: CallKey) -> None:
@@ -63,7 +84,8 @@ class IdempotentCalls:
             (key.principal_id, key.operation, key.key),
         )
 
-    async def _find(self, key: CallKey) -> MarkedCall | None:
+    async def find(self, key: CallKey) -> MarkedCall | None:
+        """What is known of the key."""
         async with self._connection.cursor(row_factory=class_row(MarkedCall)) as cursor:
             await cursor.execute(
                 "SELECT digest, lease_until, answer FROM idempotent_calls WHERE principal_id = %s AND operation = %s AND key = %s",

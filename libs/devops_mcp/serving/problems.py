@@ -42,6 +42,10 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "upstream_unavailable": 502,
     "upstream_invalid": 502,
     "poison_message": 422,
+    "invalid_cursor": 400,
+    "precondition_failed": 412,
+    "idempotency_key_reused": 422,
+    "request_in_progress": 409,
 }
 _HIDDEN = frozenset({"internal", "configuration"})
 _UNKNOWN = "the request failed in a way we did not foresee; quote the request id when you report it"
@@ -50,7 +54,9 @@ _NAMES = {
     400: "malformed_input",
     404: "not_found",
     405: "method_not_allowed",
+    406: "not_acceptable",
     413: "payload_too_large",
+    415: "unsupported_format",
     421: "misdirected_request",
 }
 

@@ -22,10 +22,10 @@ from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from rest_api.content import content_routes
 from rest_api.docs import page
-from rest_api.endpoint import routes_of
 from rest_api.oauth import oauth_routes
 from rest_api.openapi import document
 from rest_api.routes import ENDPOINTS
+from rest_api.table import routes_of
 from rest_api.webhooks import webhook_routes
 from rest_api.well_known import well_known_routes
 

@@ -21,7 +21,8 @@ from devops_mcp.operations.contexts import Upload
 from devops_mcp.operations.platform import Platform
 from devops_mcp.serving.authentication import principal_of
 from devops_mcp.serving.strict_json import loads
-from rest_api.endpoint import denials_recorded, params_of
+from rest_api.answering import denials_recorded
+from rest_api.parameters import given_of, params_of
 from rest_api.routes.memory import OneItem
 
 BINARY = "application/octet-stream"
@@ -42,7 +43,7 @@ def content_routes(platform: Platform) -> list[Route]:
 
     async def attach_file(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
-        wanted = params_of(AttachmentOf, request)
+        wanted = params_of(AttachmentOf, given_of(request))
         async with denials_recorded(platform, principal, "attach_file", request):
             item = await platform.suite.contexts.attach(
                 principal,
@@ -54,7 +55,7 @@ def content_routes(platform: Platform) -> list[Route]:
 
     async def get_attachment(request: Request) -> Response:
         principal = await principal_of(request, platform.authenticator.authenticate)
-        wanted = params_of(OneItem, request)
+        wanted = params_of(OneItem, given_of(request))
         async with denials_recorded(platform, principal, "get_attachment", request):
             attachment, body = await platform.suite.contexts.attachment(
                 principal, wanted.context_id, wanted.position

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the table of endpoints."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from inspect import cleandoc
@@ -13,9 +13,15 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from devops_mcp.models.base import Model
 from devops_mcp.serving.problems import MEDIA_TYPE
 from rest_api.endpoint import LINES, AnyEndpoint, NoBody, Nothing
+from rest_api.sparse import FIELDS
 
 _REF = "#/components/schemas/{model}"
 _ALWAYS = (400, 401, 403, 413, 414, 422, 503)
+_CURSOR = {
+    "type": "string",
+    "maxLength": 1_000,
+    "description": "`next_cursor` of the page before, with the same filters.",
+}
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
 
 
@@ -69,7 +75,7 @@ def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
 References = dict[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 
-def _schemas(endpoints: Iterable[AnyEndpoint]) -> tuple[References, dict[str, Any]]:
+def _schemas(endpoints: Sequence[AnyEndpoint]) -> tuple[References, dict[str, Any]]:
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Problem, "serialization"): None}
     for endpoint in endpoints:
         wanted[endpoint.params, "validation"] = None
@@ -78,7 +84,27 @@ def _schemas(endpoints: Iterable[AnyEndpoint]) -> tuple[References, dict[str, An
         if endpoint.reply is not Nothing:
             wanted[endpoint.reply, "serialization"] = None
     references, schema = models_json_schema(list(wanted), ref_template=_REF)
-    return references, schema.get("$defs", {})  # type: ignore[return-value]
+    definitions = schema.get("$defs", {})
+    for endpoint in endpoints:
+        if endpoint.fields:
+            _add_part(references[endpoint.reply, "serialization"]["$ref"], definitions)
+    return references, definitions  # type: ignore[return-value]
+
+
+def _add_part(reference: str, definitions: dict[str, Any]) -> None:
+    """Describe what `fields` makes of a model: of a list, its items with some of their fields; of anything else, some of its own."""
+    name = reference.rpartition("/")[2]
+    if f"{name}Part" in definitions:
+        return
+    whole = definitions[name]
+    item = whole["properties"].get("items", {}).get("items", {}).get("$ref")
+    if item is None:
+        part = {key: value for key, value in whole.items() if key != "required"} | {"minProperties": 1}
+    else:
+        _add_part(item, definitions)
+        items = {**whole["properties"]["items"], "items": {"$ref": f"{item}Part"}}
+        part = {**whole, "properties": {**whole["properties"], "items": items}}
+    definitions[f"{name}Part"] = {**part, "title": f"{whole.get('title', name)}, in part"}
 
 
 def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
@@ -102,25 +128,61 @@ def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
 def _parameters(endpoint: AnyEndpoint) -> list[dict[str, Any]]:
     in_path = set(_PATH_PARAMETER.findall(endpoint.path))
     schema = endpoint.params.model_json_schema(ref_template=_REF)
-    return [
+    described = [
         {
             "name": name,
             "in": "path" if name in in_path else "query",
             "required": name in schema.get("required", ()),
-            "schema": part,
+            "schema": _CURSOR if name == "cursor" else part,
         }
         for name, part in schema.get("properties", {}).items()
     ]
+    if endpoint.fields:
+        described.append(_fields(endpoint.fields))
+    if _is_tagged(endpoint):
+        described.append(_header("If-None-Match", "The `ETag` of an answer that the caller has."))
+    return described
+
+
+def _fields(names: Sequence[str]) -> dict[str, Any]:
+    names_of_fields = {"type": "string", "enum": list(names)}
+    return {
+        "name": FIELDS,
+        "in": "query",
+        "required": False,
+        "description": "Which fields to answer; all, where it is left out.",
+        "style": "form",
+        "explode": False,
+        "schema": {"type": "array", "items": names_of_fields, "minItems": 1, "uniqueItems": True},
+    }
+
+
+def _header(name: str, description: str, **schema: object) -> dict[str, Any]:
+    described = {"type": "string", **schema}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": described}
+
+
+def _is_tagged(endpoint: AnyEndpoint) -> bool:
+    return endpoint.method == "GET" and not endpoint.lines
 
 
 def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
     success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.reply is not Nothing:
         schema = references[endpoint.reply, "serialization"]
+        if endpoint.fields:
+            schema = {"anyOf": [schema, {"$ref": f"{schema['$ref']}Part"}]}
         success["content"] = {LINES if endpoint.lines else "application/json": {"schema": schema}}
     problem = {MEDIA_TYPE: {"schema": references[Problem, "serialization"]}}
+    unread = () if endpoint.body is NoBody else (415,)
     errors = {
         str(status): {"description": HTTPStatus(status).phrase, "content": problem}
-        for status in sorted({*_ALWAYS, *endpoint.errors})
+        for status in sorted({*_ALWAYS, *unread, *endpoint.errors})
     }
-    return {str(endpoint.status): success, **errors}
+    answers = {str(endpoint.status): success, **errors}
+    if _is_tagged(endpoint):
+        success["headers"] = {
+            "ETag": {"schema": {"type": "string"}, "description": "The version of what is answered."}
+        }
+        answers["304"] = {"description": "Not Modified"}
+    return answers

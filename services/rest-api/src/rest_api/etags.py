@@ -1,0 +1,43 @@
+"""Versions of what is answered (RFC 9110): a digest of the whole representation, so that whatever changes in it makes another.
+
+The tag of a part (`fields=`) goes on with `.` and a digest of the part, that of an encoded answer with `-` and the encoding's name; what
+comes before either is the version, which is all that `If-Match` compares.
+"""
+
+import re
+from hashlib import blake2b
+
+_VERSION = 12
+_PART = 4
+_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_VERSION_OF = re.compile(r"[^.-]*")
+
+
+def version_of(representation: bytes) -> str:
+    """The version that a representation, as JSON, is."""
+    return blake2b(representation, digest_size=_VERSION).hexdigest()
+
+
+def part_version(version: str, part: bytes) -> str:
+    """That of a part of it."""
+    return f"{version}.{blake2b(part, digest_size=_PART).hexdigest()}"
+
+
+def matches(header: str, version: str) -> bool:
+    """Whether `If-Match` names this version; by strong comparison, so that a weak tag never does."""
+    if header.strip() == "*":
+        return True
+    strong = (found for found in _TAG.finditer(header) if not found[0].startswith("W/"))
+    return any(version == _whole(found[1]) for found in strong)
+
+
+def is_known(header: str, tag: str) -> bool:
+    """Whether `If-None-Match` names this tag, in whatever encoding it was sent."""
+    if header.strip() == "*":
+        return True
+    return any(found[1].partition("-")[0] == tag for found in _TAG.finditer(header))
+
+
+def _whole(tag: str) -> str:
+    found = _VERSION_OF.match(tag)
+    return found[0] if found else ""

@@ -1,0 +1,45 @@
+"""From the table of endpoints to the routes that serve it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TypeAlias
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from devops_mcp.operations.platform import Platform
+from rest_api.answering import Answering
+from rest_api.cursors import Cursors
+from rest_api.endpoint import AnyEndpoint
+
+Serve: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def routes_of(endpoints: Iterable[AnyEndpoint], platform: Platform) -> list[Route]:
+    """One route a path, so that what is said of a method that it lacks names all that it has."""
+    cursors = Cursors(platform.keyring)
+    by_path: defaultdict[str, dict[str, Serve]] = defaultdict(dict)
+    for endpoint in endpoints:
+        by_path[_pattern(endpoint)][endpoint.method] = Answering(endpoint, platform, cursors)
+    return [_route(pattern, serving) for pattern, serving in by_path.items()]
+
+
+def _route(pattern: str, serving: Mapping[str, Serve]) -> Route:
+    async def serve(request: Request) -> Response:
+        # Starlette has let no other method through; it adds HEAD to GET.
+        return await serving["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(pattern, serve, methods=list(serving))
+
+
+def _pattern(endpoint: AnyEndpoint) -> str:
+    """The path, whose ids match ids only: `/dead-letters/purge` is no dead letter."""
+
+    def typed(hole: re.Match[str]) -> str:
+        field = endpoint.params.model_fields.get(hole[1])
+        return f"{{{hole[1]}:uuid}}" if field is not None and field.annotation is UUID else hole[0]
+
+    return re.sub(r"{(\w+)}", typed, endpoint.path)
