@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Model, Moment
 from devops_mcp.models.blobs import Attachment
 
 
@@ -43,6 +43,16 @@ class Context(Model):
     forked_at: int | None = None
     created_at: datetime
     updated_at: datetime
+
+
+class ContextDraft(Model):
+    """A context as its owner says it is. It is summed up once more than `compact_above` tokens wait; null: as the operator has set, 0: only
+    when asked. It ends by itself at `expires_at`."""
+
+    title: str = Field(min_length=1, max_length=200)
+    metadata: JsonObject = Field(default_factory=dict)
+    compact_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    expires_at: Moment | None = None
 
 
 class NewItem(Model):

@@ -67,6 +67,11 @@ class Catalogue:
         if len(self._entries) != len(entries):
             raise ValueError("two tools share a name")
 
+    @property
+    def tools(self) -> tuple[AnyTool, ...]:
+        """All, whoever may call them."""
+        return tuple(entry.tool for entry in self._entries.values())
+
     def visible(self, principal: Principal, systems: Systems) -> tuple[CatalogueEntry, ...]:
         """The tools of the suite and of `systems`, with the names of their integrations, that the principal may call."""
         return tuple(e for e in self._entries.values() if _allowed(e, principal, systems))

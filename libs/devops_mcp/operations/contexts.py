@@ -13,7 +13,7 @@ from devops_mcp.events.messages import EmbeddingRequested
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.blobs import MAX_ATTACHMENT, Attachment
-from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ItemKind, NewItem
 from devops_mcp.models.errors import Forbidden, NotFound, PayloadTooLarge
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
@@ -203,6 +203,17 @@ class ContextService:
             return counted
         blob_id = await self._blobs.keep(tenant_id, item.text.encode())
         return replace(counted, blob_id=blob_id, head=item.text[:HEAD])
+
+    async def replace(self, principal: Principal, context_id: UUID, draft: ContextDraft) -> Context:
+        """Say anew what is said of the context; its items stay. Raises `NotFound`."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await visible(tx, principal, context_id)
+            replaced = await tx.contexts.replace(context_id, draft)
+        if replaced is None:
+            raise NotFound(f"there is no context {context_id}")
+        await self._tell(replaced)
+        return replaced
 
     async def expire_at(self, principal: Principal, context_id: UUID, moment: datetime | None) -> Context:
         """Let a context end by itself, or with None never; it is not there from then on, and removed within the hour."""

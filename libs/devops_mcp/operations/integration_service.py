@@ -34,6 +34,7 @@ from devops_mcp.operations.reachable import require_reachable
 from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.outbound.addresses import Network
 from devops_mcp.repositories.database import Database
+from devops_mcp.resilience.afterwards import afterwards
 
 PAYLOAD = "integrations:payload"
 TEST_S = 10.0
@@ -162,7 +163,7 @@ class IntegrationService:
             await tx.integrations.add(row)
             about = {"after": _about(row, sealed)}
             await tx.audit.append([deed(principal, "integrations.create", _target(row.name), about)])
-        await self._watch.refresh()
+        await afterwards(self._watch.refresh)
         return self._view(principal, row)
 
     async def replace(self, principal: Principal, name: str, draft: IntegrationDraft) -> IntegrationView:
@@ -187,7 +188,7 @@ class IntegrationService:
                 await tx.personal_credentials.delete_all(name)
             changed = {"before": _about(before, kept), "after": _about(row, after)}
             await tx.audit.append([deed(principal, "integrations.update", _target(name), changed)])
-        await self._watch.refresh()
+        await afterwards(self._watch.refresh)
         return self._view(principal, row)
 
     async def delete(self, principal: Principal, name: str) -> None:
@@ -200,7 +201,7 @@ class IntegrationService:
             await tx.personal_credentials.delete_all(name)
             about = {"before": _about(before, self._if_opens(before))}
             await tx.audit.append([deed(principal, "integrations.delete", _target(name), about)])
-        await self._watch.refresh()
+        await afterwards(self._watch.refresh)
 
     async def add_webhook_secret(
         self, principal: Principal, name: str, secret: SecretStr | None, overlap: timedelta
@@ -225,14 +226,14 @@ class IntegrationService:
             await tx.integrations.replace(row)
             about: JsonObject = {"overlap_s": overlap.total_seconds(), "signers": len(kept)}
             await tx.audit.append([deed(principal, "integrations.rotate", _target(name), about)])
-        await self._watch.refresh()
+        await afterwards(self._watch.refresh)
         shown = made.get_secret_value() if secret is None else None
         return AddedWebhookSecret(secret=shown, webhook_path=path, webhook_secrets=len(kept))
 
     async def test(self, principal: Principal, name: str) -> ConnectionTest:
         """Ask the system whether it answers us, as whom calls of the principal would be made. Raises `NotFound`."""
         await permit(self._database, principal, f"integrations:write:{name}", _target(name))
-        await self._watch.refresh()
+        await afterwards(self._watch.refresh)
         integration = self._access.integrations.named(principal.tenant_id, name)
         started = self._monotonic()
         acted_as: str | None = None

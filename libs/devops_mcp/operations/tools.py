@@ -232,6 +232,12 @@ class ToolService:
                 f"{entry.tool.name} failed unexpectedly; the operator finds it in the log"
             ) from None
 
+    @property
+    def longest_s(self) -> float:
+        """How long a call of any tool may take."""
+        own = (tool.deadline.total_seconds() for tool in self._catalogue.tools if tool.deadline is not None)
+        return max(self._limits.deadline_s, *own, 0.0)
+
     def deadline_s(self, entry: CatalogueEntry) -> float:
         """How long a call of the tool may take, answers of people not counted."""
         own = entry.tool.deadline

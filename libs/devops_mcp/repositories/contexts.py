@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.blobs import Attachment
-from devops_mcp.models.contexts import Context, ContextItem, NewItem
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, NewItem
 from devops_mcp.models.errors import Conflict, NotFound
 
 
@@ -81,6 +81,24 @@ class Contexts:
                 """
                 ).format(columns=_CONTEXT),
                 (context_id,),
+            )
+            return await cursor.fetchone()
+
+    async def lock(self, context_id: UUID) -> None:
+        """Until the transaction ends nobody else changes this context, or appends to it."""
+        await self._connection.execute("SELECT FROM contexts WHERE id = %s FOR UPDATE", (context_id,))
+
+    async def replace(self, context_id: UUID, draft: ContextDraft) -> Context | None:
+        """Write what its owner says of it; None where there is none."""
+        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+            await cursor.execute(
+                sql.SQL(
+                    """
+                UPDATE contexts SET title = %s, metadata = %s, compact_above = %s, expires_at = %s, updated_at = now()
+                WHERE id = %s RETURNING {columns}
+                """
+                ).format(columns=_CONTEXT),
+                (draft.title, Jsonb(draft.metadata), draft.compact_above, draft.expires_at, context_id),
             )
             return await cursor.fetchone()
 

@@ -78,6 +78,12 @@ class WebhookEndpoints:
             {"id": endpoint_id, **_values(draft)},
         )
 
+    async def lock(self, endpoint_id: UUID) -> None:
+        """Until the transaction ends nobody else changes this endpoint."""
+        await self._connection.execute(
+            "SELECT FROM webhook_endpoints WHERE id = %s FOR UPDATE", (endpoint_id,)
+        )
+
     async def delete(self, endpoint_id: UUID) -> bool:
         cursor = await self._connection.execute("DELETE FROM webhook_endpoints WHERE id = %s", (endpoint_id,))
         return cursor.rowcount == 1

@@ -1,6 +1,7 @@
 """How an endpoint answers: who calls, what is asked, what the handler says to it, and in which form that goes out.
 
-What every route has alike is here, so that a route declares and does not do it: signed cursors, `fields=`, `ETag` and `If-None-Match`.
+What every route has alike is here, so that a route declares and does not do it: signed cursors, `fields=`, `ETag` with its conditions,
+and `Idempotency-Key`.
 """
 
 from collections.abc import AsyncIterator
@@ -15,46 +16,108 @@ from devops_mcp.models.errors import Forbidden
 from devops_mcp.models.principals import NOBODY, Principal
 from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
+from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.serving.authentication import principal_of
-from rest_api import etags, sparse
+from rest_api import etags, once, sparse
 from rest_api.cursors import Cursors, scope_of
 from rest_api.endpoint import LINES, AnyEndpoint, Call, NoBody
+from rest_api.once import Mark, Once, Said
 from rest_api.parameters import JSON, body_of, given_of, params_of
+from rest_api.versions import patched, require_match
+
+NO_STORE = {"cache-control": "no-store"}
+"""RFC 6749 §5.1, and for what is shown once."""
 
 
 class Answering:
     """One endpoint, served."""
 
-    def __init__(self, endpoint: AnyEndpoint, platform: Platform, cursors: Cursors) -> None:
+    def __init__(self, endpoint: AnyEndpoint, platform: Platform, cursors: Cursors, marked: Once) -> None:
         self._endpoint = endpoint
         self._platform = platform
         self._cursors = cursors
+        self._marked = marked
         self._authenticate = platform.authenticator.authenticate
         self._name = endpoint.handle.__name__
         self._route = f"{endpoint.method} {endpoint.path}"
         self._pages = endpoint.pages
         self._fields = endpoint.fields
+        self._reads_body = endpoint.body is not NoBody and endpoint.method != "PATCH"
 
     async def __call__(self, request: Request) -> Response:
-        principal = NOBODY if self._endpoint.open else await principal_of(request, self._authenticate)
+        endpoint = self._endpoint
+        principal = NOBODY if endpoint.open else await principal_of(request, self._authenticate)
         given = given_of(request)
         fields = self._chosen(given)
         scope = self._opened(given, principal) if self._pages else b""
-        params = params_of(self._endpoint.params, given)
-        body = NoBody() if self._endpoint.body is NoBody else await body_of(self._endpoint.body, request)
-        reply = await self._handled(request, Call(self._platform, principal, params, body))
+        params = params_of(endpoint.params, given)
+        body = await body_of(endpoint.body, request) if self._reads_body else NoBody()
+        call = Call(self._platform, principal, params, body)
+        if endpoint.method == "GET":
+            return await self._read(request, call, scope, fields)
+        if endpoint.takes_key and (header := request.headers.get(once.HEADER)) is not None:
+            return self._replied(await self._once(request, call, once.key_in(header)))
+        return self._replied(await self._said(request, call))
+
+    async def _read(
+        self, request: Request, call: Call[Any, Any], scope: bytes, fields: tuple[str, ...]
+    ) -> Response:
+        async with denials_recorded(self._platform, call.principal, self._name, request):
+            reply = await self._endpoint.handle(call)
         if isinstance(reply, AsyncIterator):
             return StreamingResponse(_lines(reply), self._endpoint.status, media_type=LINES)
-        if self._endpoint.status == 204:
-            return Response(status_code=204)
-        if self._pages:
-            reply = self._signed(reply, scope)
-        return self._shown(request, reply, fields)
+        return self._shown(request, self._signed(reply, scope) if self._pages else reply, fields)
 
-    async def _handled(self, request: Request, call: Call[Any, Any]) -> BaseModel | AsyncIterator[BaseModel]:
+    async def _once(self, request: Request, call: Call[Any, Any], key: str) -> Said:
+        """The answer to a marked request, or what it was answered before."""
+        said = [str(request.url.path), str(request.url.query), request.headers.get("content-type", "")]
+        content = "\n".join(said).encode() + b"\n\n" + await request.body()
+        mark = Mark(call.principal.tenant_id, CallKey(call.principal.id, self._route, key), content)
+        do = self._marked.leased if self._endpoint.leased else self._marked.with_its_effect
+        return await do(mark, lambda: self._said(request, call))
+
+    async def _said(self, request: Request, call: Call[Any, Any]) -> Said:
         async with denials_recorded(self._platform, call.principal, self._name, request):
-            reply: BaseModel | AsyncIterator[BaseModel] = await self._endpoint.handle(call)
-        return reply
+            reply = await self._changed(request, call)
+        if self._endpoint.status == 204:
+            return Said(204, b"")
+        return Said(self._endpoint.status, reply.model_dump_json().encode())
+
+    async def _changed(self, request: Request, call: Call[Any, Any]) -> Any:
+        """What the handler says; of a resource with versions, to what the caller has seen of it."""
+        endpoint, expected = self._endpoint, request.headers.get("if-match")
+        if endpoint.lock is None or (expected is None and endpoint.method != "PATCH"):
+            return await endpoint.handle(call)
+        async with self._platform.database.joining(call.principal.tenant_id) as tx:
+            await endpoint.lock(tx, call.params)
+            if expected is not None:
+                await require_match(endpoint, expected, call)
+            if endpoint.method == "PATCH":
+                call = await patched(endpoint, request, call)
+            return await endpoint.handle(call)
+
+    def _replied(self, said: Said) -> Response:
+        headers = dict(NO_STORE) if self._endpoint.open else {}
+        if said.replayed:
+            headers[once.REPLAYED] = "true"
+        if said.status == 204:
+            return Response(status_code=204, headers=headers)
+        if self._endpoint.lock is not None:
+            headers["etag"] = f'"{etags.version_of(said.body)}"'
+        return Response(said.body, said.status, headers, media_type=JSON)
+
+    def _shown(self, request: Request, reply: BaseModel, fields: tuple[str, ...]) -> Response:
+        # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
+        shown = reply.model_dump_json().encode()
+        tag = etags.version_of(shown)
+        if fields:
+            shown = sparse.part_of(self._endpoint.reply, reply, fields).encode()
+            tag = etags.part_version(tag, shown)
+        headers = {"etag": f'"{tag}"', "cache-control": "private, no-cache"}
+        known = request.headers.get("if-none-match")
+        if known is not None and etags.is_known(known, tag):
+            return Response(status_code=304, headers=headers)
+        return Response(shown, self._endpoint.status, headers, media_type=JSON)
 
     def _chosen(self, given: dict[str, str]) -> tuple[str, ...]:
         value = given.pop(sparse.FIELDS, None) if self._fields else None
@@ -67,30 +130,10 @@ class Answering:
             given["cursor"] = self._cursors.open(cursor, scope)
         return scope
 
-    def _signed(self, page: Any, scope: bytes) -> BaseModel:
+    def _signed(self, page: Any, scope: bytes) -> Any:
         if page.next_cursor is None:
-            whole: BaseModel = page
-            return whole
-        signed: BaseModel = page.model_copy(
-            update={"next_cursor": self._cursors.seal(page.next_cursor, scope)}
-        )
-        return signed
-
-    def _shown(self, request: Request, reply: BaseModel, fields: tuple[str, ...]) -> Response:
-        # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
-        whole = reply.model_dump_json().encode()
-        if self._endpoint.method != "GET":
-            headers = {"cache-control": "no-store"} if self._endpoint.open else None  # RFC 6749 §5.1
-            return Response(whole, self._endpoint.status, headers, media_type=JSON)
-        shown, tag = whole, etags.version_of(whole)
-        if fields:
-            shown = sparse.part_of(self._endpoint.reply, reply, fields).encode()
-            tag = etags.part_version(tag, shown)
-        headers = {"etag": f'"{tag}"', "cache-control": "private, no-cache"}
-        known = request.headers.get("if-none-match")
-        if known is not None and etags.is_known(known, tag):
-            return Response(status_code=304, headers=headers)
-        return Response(shown, self._endpoint.status, headers, media_type=JSON)
+            return page
+        return page.model_copy(update={"next_cursor": self._cursors.seal(page.next_cursor, scope)})
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from devops_mcp.models.base import Model
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.platform import Platform
+from devops_mcp.repositories.transaction import Transaction
 from rest_api.sparse import FIELDS, names_of
 
 LINES = "application/x-ndjson"
@@ -65,6 +66,17 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     """The handler answers an iterator, which is sent as JSON Lines; `reply` is what a line holds."""
     open: bool = False
     """It takes no credential, as what gives one; the call's principal is then nobody."""
+    leased: bool = False
+    """Of a POST: what it does is more than one transaction of the caller's tenant, so an `Idempotency-Key` is claimed before."""
+    lock: Callable[[Transaction, ParamsT], Awaitable[object]] | None = None
+    """Of a PUT: keeps others off the row until the transaction ends. What is on the path takes `If-Match` then, and PATCH."""
+    read: Callable[[Call[ParamsT, NoBody]], Awaitable[BaseModel]] | None = None
+    """What GET on the path answers: the table says it where there is a `lock`."""
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it takes an `Idempotency-Key`; that belongs to a principal, so nobody has one."""
+        return self.method == "POST" and not self.open
 
     @property
     def pages(self) -> bool:

@@ -12,8 +12,11 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from devops_mcp.models.base import Model
 from devops_mcp.serving.problems import MEDIA_TYPE
+from rest_api import once
 from rest_api.endpoint import LINES, AnyEndpoint, NoBody, Nothing
+from rest_api.parameters import JSON
 from rest_api.sparse import FIELDS
+from rest_api.versions import MERGE_PATCH
 
 _REF = "#/components/schemas/{model}"
 _ALWAYS = (400, 401, 403, 413, 414, 422, 503)
@@ -88,6 +91,8 @@ def _schemas(endpoints: Sequence[AnyEndpoint]) -> tuple[References, dict[str, An
     for endpoint in endpoints:
         if endpoint.fields:
             _add_part(references[endpoint.reply, "serialization"]["$ref"], definitions)
+        if endpoint.method == "PATCH":
+            _add_patch(references[endpoint.body, "validation"]["$ref"], definitions)
     return references, definitions  # type: ignore[return-value]
 
 
@@ -107,6 +112,23 @@ def _add_part(reference: str, definitions: dict[str, Any]) -> None:
     definitions[f"{name}Part"] = {**part, "title": f"{whole.get('title', name)}, in part"}
 
 
+def _add_patch(reference: str, definitions: dict[str, Any]) -> None:
+    """Describe a merge patch of a model: any of its members, null for those that can be taken away."""
+    name = reference.rpartition("/")[2]
+    whole = definitions[name]
+    required = set(whole.get("required", ()))
+    members = {
+        member: schema if member in required else {"anyOf": [schema, {"type": "null"}]}
+        for member, schema in whole["properties"].items()
+    }
+    definitions[f"{name}Patch"] = {
+        "title": f"{name}, patched",
+        "type": "object",
+        "properties": members,
+        "additionalProperties": False,
+    }
+
+
 def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
     description = cleandoc(endpoint.handle.__doc__ or "")
     operation: dict[str, Any] = {
@@ -121,7 +143,10 @@ def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
         operation["security"] = []
     if endpoint.body is not NoBody:
         schema = references[endpoint.body, "validation"]
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        content = {JSON: {"schema": schema}}
+        if endpoint.method == "PATCH":
+            content = {MERGE_PATCH: {"schema": {"$ref": f"{schema['$ref']}Patch"}}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -141,6 +166,11 @@ def _parameters(endpoint: AnyEndpoint) -> list[dict[str, Any]]:
         described.append(_fields(endpoint.fields))
     if _is_tagged(endpoint):
         described.append(_header("If-None-Match", "The `ETag` of an answer that the caller has."))
+    if endpoint.takes_key:
+        said = "Sent again with the same key within 24 hours, the request is done once and answered alike."
+        described.append(_header(once.HEADER, said, minLength=1, maxLength=200))
+    if endpoint.lock is not None:
+        described.append(_header("If-Match", "The `ETag` of the resource as the caller has seen it."))
     return described
 
 
@@ -175,9 +205,11 @@ def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
         success["content"] = {LINES if endpoint.lines else "application/json": {"schema": schema}}
     problem = {MEDIA_TYPE: {"schema": references[Problem, "serialization"]}}
     unread = () if endpoint.body is NoBody else (415,)
+    marked = (409,) if endpoint.takes_key else ()
+    versioned = () if endpoint.lock is None else (404, 409, 412)
     errors = {
         str(status): {"description": HTTPStatus(status).phrase, "content": problem}
-        for status in sorted({*_ALWAYS, *unread, *endpoint.errors})
+        for status in sorted({*_ALWAYS, *unread, *marked, *versioned, *endpoint.errors})
     }
     answers = {str(endpoint.status): success, **errors}
     if _is_tagged(endpoint):
@@ -186,3 +218,14 @@ def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
         }
         answers["304"] = {"description": "Not Modified"}
     return answers
+
+
+def _answer_headers(endpoint: AnyEndpoint) -> dict[str, Any]:
+    text = {"type": "string"}
+    headers: dict[str, Any] = {}
+    if _is_tagged(endpoint) or (endpoint.lock is not None and endpoint.status != 204):
+        headers["ETag"] = {"schema": text, "description": "The version of the resource."}
+    if endpoint.takes_key:
+        said = "`true` where this is the answer that the key was given before."
+        headers[once.REPLAYED] = {"schema": text, "description": said}
+    return headers

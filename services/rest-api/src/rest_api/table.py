@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import TypeAlias
 from uuid import UUID
 
@@ -14,6 +15,10 @@ from devops_mcp.operations.platform import Platform
 from rest_api.answering import Answering
 from rest_api.cursors import Cursors
 from rest_api.endpoint import AnyEndpoint
+from rest_api.once import Once
+
+_LEASES = 2
+"""A claim outlives the longest call of a tool so many times."""
 
 Serve: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -21,9 +26,10 @@ Serve: TypeAlias = Callable[[Request], Awaitable[Response]]
 def routes_of(endpoints: Iterable[AnyEndpoint], platform: Platform) -> list[Route]:
     """One route a path, so that what is said of a method that it lacks names all that it has."""
     cursors = Cursors(platform.keyring)
+    marked = Once(platform.database, platform.keyring, _LEASES * timedelta(seconds=platform.tools.longest_s))
     by_path: defaultdict[str, dict[str, Serve]] = defaultdict(dict)
     for endpoint in endpoints:
-        by_path[_pattern(endpoint)][endpoint.method] = Answering(endpoint, platform, cursors)
+        by_path[_pattern(endpoint)][endpoint.method] = Answering(endpoint, platform, cursors, marked)
     return [_route(pattern, serving) for pattern, serving in by_path.items()]
 
 

@@ -23,8 +23,9 @@ from rest_api.routes.tenants import TENANTS
 from rest_api.routes.tools import TOOLS
 from rest_api.routes.users import USERS
 from rest_api.routes.webhook_endpoints import WEBHOOK_ENDPOINTS
+from rest_api.versions import completed
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (
+_GIVEN: tuple[AnyEndpoint, ...] = (
     *CONTEXTS,
     *MEMORY,
     *DEAD_LETTERS,
@@ -48,3 +49,6 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *TENANTS,
     *AUDIT,
 )
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = completed(_GIVEN)
+"""All of them; beside a PUT of a resource with versions stands PATCH."""

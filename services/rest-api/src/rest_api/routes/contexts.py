@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from devops_mcp.models.base import JsonObject, Model
-from devops_mcp.models.contexts import Context, ContextItem, NewItem
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, NewItem
 from devops_mcp.models.pages import MAX_PAGE, Page
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
 
@@ -70,6 +70,11 @@ async def get_context(call: Call[OneContext, NoBody]) -> Context:
     return await call.platform.suite.contexts.get(call.principal, call.params.context_id)
 
 
+async def replace_context(call: Call[OneContext, ContextDraft]) -> Context:
+    """Say anew what a context is called, what is noted of it, when it is summed up and when it ends; its items stay."""
+    return await call.platform.suite.contexts.replace(call.principal, call.params.context_id, call.body)
+
+
 async def delete_context(call: Call[OneContext, NoBody]) -> Nothing:
     """Delete a context with its items and what was indexed of them."""
     await call.platform.suite.contexts.delete(call.principal, call.params.context_id)
@@ -95,6 +100,17 @@ CONTEXTS: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", "/api/v1/contexts", TAG, list_contexts, Page[Context], params=ContextPage),
     Endpoint(
         "GET", "/api/v1/contexts/{context_id}", TAG, get_context, Context, params=OneContext, errors=(404,)
+    ),
+    Endpoint(
+        "PUT",
+        "/api/v1/contexts/{context_id}",
+        TAG,
+        replace_context,
+        Context,
+        params=OneContext,
+        body=ContextDraft,
+        errors=(404,),
+        lock=lambda tx, params: tx.contexts.lock(params.context_id),
     ),
     Endpoint(
         "DELETE",

@@ -80,6 +80,7 @@ EMBEDDINGS: tuple[AnyEndpoint, ...] = (
         Vectors,
         body=NewVectors,
         errors=(404, 429, 502, 504),
+        leased=True,
     ),
     Endpoint("GET", "/api/v1/usage", TAG, get_usage, UsageReport, params=UsageWanted),
 )

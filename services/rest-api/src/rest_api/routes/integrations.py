@@ -137,6 +137,7 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         params=OneIntegration,
         body=IntegrationDraft,
         errors=(404, 409),
+        lock=lambda tx, params: tx.integrations.find(params.integration, for_update=True),
     ),
     Endpoint(
         "DELETE",
@@ -149,7 +150,14 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         errors=(404, 409),
     ),
     Endpoint(
-        "POST", f"{_ONE}/test", TAG, test_integration, ConnectionTest, params=OneIntegration, errors=(404,)
+        "POST",
+        f"{_ONE}/test",
+        TAG,
+        test_integration,
+        ConnectionTest,
+        params=OneIntegration,
+        errors=(404,),
+        leased=True,
     ),
     Endpoint(
         "POST",

@@ -57,7 +57,17 @@ ROLES: tuple[AnyEndpoint, ...] = (
     Endpoint("POST", _ALL, TAG, create_role, Role, body=NewRole, status=201, errors=(409,)),
     Endpoint("GET", _ALL, TAG, list_roles, Page[Role]),
     Endpoint("GET", _ONE, TAG, get_role, Role, params=OneRole, errors=(404,)),
-    Endpoint("PUT", _ONE, TAG, replace_role, Role, params=OneRole, body=RoleDraft, errors=(404, 409)),
+    Endpoint(
+        "PUT",
+        _ONE,
+        TAG,
+        replace_role,
+        Role,
+        params=OneRole,
+        body=RoleDraft,
+        errors=(404, 409),
+        lock=lambda tx, params: tx.roles.find(params.role),
+    ),
     Endpoint("DELETE", _ONE, TAG, delete_role, Nothing, params=OneRole, status=204, errors=(404, 409)),
     Endpoint("GET", "/api/v1/permissions", TAG, list_permissions, Page[Permission]),
 )

@@ -85,11 +85,24 @@ _OWN = f"{_ALL}/current"
 _ONE = f"{_ALL}/{{tenant_id}}"
 TENANTS: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", _OWN, TAG, get_own_tenant, Tenant),
-    Endpoint("PUT", _OWN, TAG, rename_own_tenant, Tenant, body=TenantDraft),
-    Endpoint("POST", _ALL, TAG, create_tenant, Tenant, body=NewTenant, status=201, errors=(409,)),
+    Endpoint(
+        "PUT", _OWN, TAG, rename_own_tenant, Tenant, body=TenantDraft, lock=lambda tx, _: tx.tenants.own()
+    ),
+    Endpoint(
+        "POST", _ALL, TAG, create_tenant, Tenant, body=NewTenant, status=201, errors=(409,), leased=True
+    ),
     Endpoint("GET", _ALL, TAG, list_tenants, Page[Tenant], params=TenantPage),
     Endpoint("GET", _ONE, TAG, get_tenant, Tenant, params=OneTenant, errors=(404,)),
-    Endpoint("POST", f"{_ONE}/suspend", TAG, suspend_tenant, Tenant, params=OneTenant, errors=(404, 409)),
+    Endpoint(
+        "POST",
+        f"{_ONE}/suspend",
+        TAG,
+        suspend_tenant,
+        Tenant,
+        params=OneTenant,
+        errors=(404, 409),
+        leased=True,
+    ),
     Endpoint(
         "POST",
         f"{_ONE}/erase",
@@ -100,6 +113,7 @@ TENANTS: tuple[AnyEndpoint, ...] = (
         body=ErasureOrder,
         status=202,
         errors=(404, 409),
+        leased=True,
     ),
     Endpoint(
         "GET",
@@ -110,5 +124,7 @@ TENANTS: tuple[AnyEndpoint, ...] = (
         params=OneTenant,
         errors=(404,),
     ),
-    Endpoint("POST", f"{_ONE}/resume", TAG, resume_tenant, Tenant, params=OneTenant, errors=(404, 409)),
+    Endpoint(
+        "POST", f"{_ONE}/resume", TAG, resume_tenant, Tenant, params=OneTenant, errors=(404, 409), leased=True
+    ),
 )

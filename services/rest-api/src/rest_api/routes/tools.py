@@ -99,5 +99,6 @@ TOOLS: tuple[AnyEndpoint, ...] = (
         params=OneTool,
         body=ToolArguments,
         errors=(404, 409, 429, 502, 504),
+        leased=True,
     ),
 )

@@ -72,7 +72,17 @@ USERS: tuple[AnyEndpoint, ...] = (
     Endpoint("POST", _ALL, TAG, create_user, User, body=NewUser, status=201, errors=(409,)),
     Endpoint("GET", _ALL, TAG, list_users, Page[User], params=UserPage),
     Endpoint("GET", _ONE, TAG, get_user, User, params=OneUser, errors=(404,)),
-    Endpoint("PUT", _ONE, TAG, replace_user, User, params=OneUser, body=UserDraft, errors=(404, 409)),
+    Endpoint(
+        "PUT",
+        _ONE,
+        TAG,
+        replace_user,
+        User,
+        params=OneUser,
+        body=UserDraft,
+        errors=(404, 409),
+        lock=lambda tx, params: tx.users.lock(params.user_id),
+    ),
     Endpoint("DELETE", _ONE, TAG, delete_user, Nothing, params=OneUser, status=204, errors=(404, 409)),
     Endpoint(
         "PUT",

@@ -123,6 +123,7 @@ WEBHOOK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         params=OneWebhookEndpoint,
         body=EndpointDraft,
         errors=(404,),
+        lock=lambda tx, params: tx.webhook_endpoints.lock(params.endpoint_id),
     ),
     Endpoint(
         "DELETE",

@@ -1,0 +1,92 @@
+"""Resources with versions: `If-Match` against lost updates, and PATCH (JSON Merge Patch, RFC 7396) wherever there is PUT.
+
+Both look at the resource and change it in one transaction that holds its row's lock, so that nothing comes in between.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel, JsonValue
+from pydantic_core import to_json
+from starlette.requests import Request
+
+from devops_mcp.models.errors import PreconditionFailed
+from devops_mcp.serving.strict_json import loads
+from rest_api import etags
+from rest_api.endpoint import AnyEndpoint, Call, NoBody
+from rest_api.parameters import require_media_type, require_object, validated
+
+MERGE_PATCH = "application/merge-patch+json"
+_CHANGES = ("PUT", "DELETE")
+
+
+def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
+    """The endpoints, those of a path with a `lock` knowing what there is to read, and PATCH beside each such PUT."""
+    given = tuple(endpoints)
+    reads = {one.path: one.handle for one in given if one.method == "GET"}
+    locks = {one.path: one.lock for one in given if one.lock is not None}
+    complete: list[AnyEndpoint] = []
+    for one in given:
+        if one.path in locks and one.method in _CHANGES:
+            one = replace(one, lock=locks[one.path], read=reads[one.path])
+        complete.append(one)
+        if one.method == "PUT" and one.lock is not None:
+            complete.append(_patch_beside(one))
+    return tuple(complete)
+
+
+async def patched(endpoint: AnyEndpoint, request: Request, call: Call[Any, Any]) -> Call[Any, Any]:
+    """The call with the whole that the patch makes of the resource as it is. Raises `InvalidInput` where that is not right."""
+    patch = await _patch_in(request)
+    assert endpoint.read is not None, "the table says it"
+    current: BaseModel = await endpoint.read(_reading(call))
+    members = set(endpoint.body.model_fields) & set(type(current).model_fields)
+    whole = to_json(merged(current.model_dump(mode="json", include=members), patch))
+    body = validated(lambda: endpoint.body.model_validate_json(whole, strict=True), "body.")
+    return replace(call, body=body)
+
+
+async def require_match(endpoint: AnyEndpoint, header: str, call: Call[Any, Any]) -> None:
+    """Raise `PreconditionFailed` unless the resource is as the caller has seen it."""
+    assert endpoint.read is not None, "the table says it"
+    current: BaseModel = await endpoint.read(_reading(call))
+    if not etags.matches(header, etags.version_of(current.model_dump_json().encode())):
+        raise PreconditionFailed("somebody has changed it since; read it again, and decide anew")
+
+
+def merged(target: JsonValue, patch: JsonValue) -> JsonValue:
+    """RFC 7396 §2: null takes a member away, an object is merged, anything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+async def _patch_in(request: Request) -> dict[str, JsonValue]:
+    require_media_type(request, MERGE_PATCH)
+    patch: Any = require_object(loads(await request.body()))
+    return patch  # type: ignore[no-any-return]
+
+
+def _patch_beside(put: AnyEndpoint) -> AnyEndpoint:
+    """PATCH hands the whole that comes out to PUT's handler."""
+
+    async def handle(call: Call[Any, Any]) -> Any:
+        return await put.handle(call)
+
+    handle.__name__ = f"patch_{put.handle.__name__.partition('_')[2]}"
+    handle.__doc__ = (
+        "Change some members, and leave the others as they are: a JSON Merge Patch (RFC 7396), null takes a member away.\n\n"
+        f"What comes out is checked as a whole, as `PUT` does: {put.handle.__doc__ or ''}"
+    )
+    return replace(put, method="PATCH", handle=handle)
+
+
+def _reading(call: Call[Any, Any]) -> Call[Any, NoBody]:
+    return replace(call, body=NoBody())
