@@ -1,13 +1,21 @@
 """What every route has alike: cursors that only we make, parts of answers, and answers that the caller has already."""
 
+import asyncio
+import json
+
+import psycopg
 import pytest
+from psycopg import sql
 
 from devops_mcp.models.ids import new_id
+from rest_api.routes import ENDPOINTS
+from rest_api.versions import merged
 from support.rest import a_caller
 from support.services import new_key, settings_for
 from support.tenants import add_tenant
 
 CONTEXTS = "/api/v1/contexts"
+MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 @pytest.fixture
@@ -68,3 +76,203 @@ async def test_what_the_caller_has_is_not_sent_again_until_it_changes(database, 
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert (part.status_code, changed.status_code) == (200, 200)
     assert len({answer.headers["etag"] for answer in (first, part, changed)}) == 3
+
+
+def marked(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key}
+
+
+async def test_a_marked_request_is_done_once_and_answered_alike(database, settings):
+    """H14, K01: also where the answer shows a secret, which is kept sealed."""
+    wanted = {"name": "deploy", "grants": ["search:read"]}
+    async with a_caller(database, settings) as rest:
+        first = await rest("POST", "/api/v1/api-keys", json=wanted, headers=marked("a"))
+        again = await rest("POST", "/api/v1/api-keys", json=wanted, headers=marked('"a"'))
+        other = await rest("POST", "/api/v1/api-keys", json={**wanted, "name": "x"}, headers=marked("a"))
+        elsewhere = await rest("POST", CONTEXTS, json={"title": "x"}, headers=marked("a"))
+        names = [key["name"] for key in (await rest("GET", "/api/v1/api-keys")).json()["items"]]
+        malformed = [
+            await rest("POST", CONTEXTS, json={"title": "x"}, headers=marked(key))
+            for key in ("", "x" * 201, "a b", '"')
+        ]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (
+        None,
+        "true",
+    )
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert elsewhere.status_code == 201
+    assert names.count("deploy") == 1
+    assert {answer.status_code for answer in malformed} == {400}
+    assert first.json()["key"] not in dump(database, "idempotent_calls")
+
+
+async def test_a_key_is_its_principals_own(database, settings):
+    """H14, T02"""
+    other = new_id()
+    add_tenant(database, other)
+    async with a_caller(database, settings) as rest:
+        first = await rest("POST", CONTEXTS, json={"title": "x"}, headers=marked("a"))
+        for changes in ({"id": new_id()}, {"tenant_id": other}):
+            key = await new_key(database.owner_url, **changes)
+            answer = await rest(
+                "POST", CONTEXTS, json={"title": "x"}, headers=marked("a") | {"X-API-Key": key}
+            )
+            assert (answer.status_code, "idempotency-replayed" in answer.headers) == (201, False)
+            assert answer.json()["id"] != first.json()["id"]
+
+
+async def test_parallel_requests_of_one_key_have_one_effect(database, settings):
+    """H14, I2: whoever comes while it is being answered is told to ask again."""
+    async with a_caller(database, settings) as rest:
+        sent = [rest("POST", CONTEXTS, json={"title": "x"}, headers=marked("a")) for _ in range(8)]
+        answers = await asyncio.gather(*sent)
+        last = await rest("POST", CONTEXTS, json={"title": "x"}, headers=marked("a"))
+        listed = (await rest("GET", CONTEXTS)).json()["items"]
+    waiting = [answer for answer in answers if answer.status_code == 409]
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert all(answer.json()["code"] == "request_in_progress" for answer in waiting)
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in waiting)
+    assert [context["id"] for context in listed] == [last.json()["id"]]
+
+
+async def test_what_was_refused_leaves_the_key_free_and_its_record_behind(database, settings):
+    """H14, L05"""
+    async with a_caller(database, settings, "contexts:*", "users:read") as rest:
+        missing = f"{CONTEXTS}/{new_id()}/items"
+        items = {"items": [{"text": "x"}]}
+        assert (await rest("POST", missing, json=items, headers=marked("a"))).status_code == 404
+        user = {"username": "x", "name": "x"}
+        assert (await rest("POST", "/api/v1/users", json=user, headers=marked("b"))).status_code == 403
+    with psycopg.connect(database.superuser_url) as connection:
+        assert connection.execute("SELECT count(*) FROM idempotent_calls").fetchone() == (0,)
+        query = "SELECT action, outcome FROM audit_log WHERE outcome = 'denied'"
+        assert connection.execute(query).fetchall() == [("users.write", "denied")]
+
+
+async def test_a_claim_whose_holder_died_is_taken_over_when_it_ends(database, settings):
+    """H14: a call of a tool has its effect elsewhere, so its key is claimed before."""
+    path = "/api/v1/tools/context_create/call"
+    call = {"arguments": {"title": "x"}}
+    async with a_caller(database, settings) as rest:
+        done = await rest("POST", path, json=call, headers=marked("a"))
+        unfinished = "UPDATE idempotent_calls SET answer = NULL, lease_until = now() + %s::interval"
+        execute(database, unfinished, "1 minute")
+        waiting = await rest("POST", path, json=call, headers=marked("a"))
+        execute(database, unfinished, "-1 second")
+        other = await rest("POST", path, json={"arguments": {"title": "y"}}, headers=marked("a"))
+        taken = await rest("POST", path, json=call, headers=marked("a"))
+        again = await rest("POST", path, json=call, headers=marked("a"))
+    assert (done.status_code, taken.status_code) == (200, 200)
+    assert (waiting.status_code, waiting.json()["code"]) == (409, "request_in_progress")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert again.json() == taken.json() != done.json()
+
+
+async def test_who_has_not_seen_the_last_change_changes_nothing(database, settings):
+    """I2: the version is compared under the row's lock."""
+    async with a_caller(database, settings) as rest:
+        path = f"{CONTEXTS}/{(await rest('POST', CONTEXTS, json={'title': 'x'})).json()['id']}"
+        seen = {"If-Match": (await rest("GET", f"{path}?fields=id")).headers["etag"]}
+        writers = [rest("PUT", path, json={"title": str(n)}, headers=seen) for n in range(6)]
+        answers = await asyncio.gather(*writers)
+        [won] = [answer for answer in answers if answer.status_code == 200]
+        now = await rest("GET", path)
+        stale = [
+            await rest("DELETE", path, headers=seen),
+            await patch(rest, path, {"title": "y"}, seen),
+            await rest("PUT", path, json={"title": "y"}, headers={"If-Match": f"W/{now.headers['etag']}"}),
+        ]
+        appended = await rest("POST", f"{path}/items", json={"items": [{"text": "more"}]})
+        behind = await patch(rest, path, {"title": "y"}, {"If-Match": now.headers["etag"]})
+        gone = await rest("DELETE", path, headers={"If-Match": "*"})
+        missing = await rest("DELETE", path, headers={"If-Match": "*"})
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412, 412]
+    assert now.json() == won.json()
+    assert now.headers["etag"] == won.headers["etag"]
+    assert {(answer.status_code, answer.json()["code"]) for answer in stale} == {(412, "precondition_failed")}
+    assert (appended.status_code, behind.status_code, gone.status_code, missing.status_code) == (
+        201,
+        412,
+        204,
+        404,
+    )
+
+
+async def patch(rest, path: str, change: object, headers: dict[str, str] | None = None):
+    return await rest("PATCH", path, content=json.dumps(change), headers=MERGE | (headers or {}))
+
+
+async def test_a_patch_changes_what_it_names_and_is_judged_as_a_whole(database, settings):
+    """H05"""
+    async with a_caller(database, settings) as rest:
+        made = {"title": "x", "metadata": {"a": {"b": 1, "c": [1]}, "d": 1}, "compact_above": 5}
+        path = f"{CONTEXTS}/{(await rest('POST', CONTEXTS, json=made)).json()['id']}"
+        changed = await patch(
+            rest, path, {"metadata": {"a": {"b": None, "c": [2], "e": {}}}, "compact_above": None}
+        )
+        nothing = await patch(rest, path, {})
+        refused = [
+            await patch(rest, path, {"title": None}),
+            await patch(rest, path, {"title": 5}),
+            await patch(rest, path, {"item_count": 5}),
+            await patch(rest, path, ["title"]),
+            await rest("PATCH", path, json={"title": "y"}),
+            await rest("PATCH", path, content=b'{"title":"y","title":"z"}', headers=MERGE),
+        ]
+        after = (await rest("GET", path)).json()
+    assert changed.json()["metadata"] == {"a": {"c": [2], "e": {}}, "d": 1}
+    assert (changed.json()["title"], changed.json()["compact_above"]) == ("x", None)
+    assert nothing.status_code == 200
+    assert [answer.status_code for answer in refused] == [422, 422, 422, 422, 415, 400]
+    assert {key: after[key] for key in made} == {key: changed.json()[key] for key in made}
+
+
+async def test_patches_that_meet_both_stay(database, settings):
+    async with a_caller(database, settings) as rest:
+        path = f"{CONTEXTS}/{(await rest('POST', CONTEXTS, json={'title': 'x'})).json()['id']}"
+        changes = [patch(rest, path, {"metadata": {str(n): n}}) for n in range(8)]
+        assert {answer.status_code for answer in await asyncio.gather(*changes)} == {200}
+        assert (await rest("GET", path)).json()["metadata"] == {str(n): n for n in range(8)}
+
+
+def test_whatever_is_replaced_has_versions():
+    """A PUT beside a GET is of a resource; without a lock two who write at once would undo each other's change."""
+    readable = {one.path for one in ENDPOINTS if one.method == "GET"}
+    without = [
+        one.path for one in ENDPOINTS if one.method == "PUT" and one.path in readable and one.lock is None
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("target", "change", "expected"),
+    [
+        # RFC 7396, appendix A; a patch that is no object is refused before.
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_merging_is_what_the_rfc_says(target, change, expected):
+    assert merged(target, change) == expected
+
+
+def dump(database, table: str) -> str:
+    with psycopg.connect(database.superuser_url) as connection:
+        query = sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table))
+        return "\n".join(row[0] for row in connection.execute(query).fetchall())
+
+
+def execute(database, statement: str, *values: object) -> None:
+    with psycopg.connect(database.superuser_url) as connection:
+        connection.execute(statement, values)

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from devops_mcp.models.errors import Forbidden
 from devops_mcp.models.principals import NOBODY, Principal
+from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
 from devops_mcp.repositories.idempotency import CallKey
@@ -88,6 +89,7 @@ class Answering:
         endpoint, expected = self._endpoint, request.headers.get("if-match")
         if endpoint.lock is None or (expected is None and endpoint.method != "PATCH"):
             return await endpoint.handle(call)
+        require(call.principal, endpoint.needs.format_map(dict(call.params)))
         async with self._platform.database.joining(call.principal.tenant_id) as tx:
             await endpoint.lock(tx, call.params)
             if expected is not None:

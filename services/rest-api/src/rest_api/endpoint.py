@@ -70,6 +70,8 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     """Of a POST: what it does is more than one transaction of the caller's tenant, so an `Idempotency-Key` is claimed before."""
     lock: Callable[[Transaction, ParamsT], Awaitable[object]] | None = None
     """Of a PUT: keeps others off the row until the transaction ends. What is on the path takes `If-Match` then, and PATCH."""
+    needs: str = ""
+    """Goes with `lock`: the permission that is looked for before the row is, `{}` being parameters."""
     read: Callable[[Call[ParamsT, NoBody]], Awaitable[BaseModel]] | None = None
     """What GET on the path answers: the table says it where there is a `lock`."""
 

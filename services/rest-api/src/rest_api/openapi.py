@@ -117,9 +117,13 @@ def _add_patch(reference: str, definitions: dict[str, Any]) -> None:
     name = reference.rpartition("/")[2]
     whole = definitions[name]
     required = set(whole.get("required", ()))
+    given = {
+        member: {key: part for key, part in schema.items() if key != "default"}
+        for member, schema in whole["properties"].items()
+    }
     members = {
         member: schema if member in required else {"anyOf": [schema, {"type": "null"}]}
-        for member, schema in whole["properties"].items()
+        for member, schema in given.items()
     }
     definitions[f"{name}Patch"] = {
         "title": f"{name}, patched",

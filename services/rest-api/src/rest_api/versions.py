@@ -5,6 +5,7 @@ Both look at the resource and change it in one transaction that holds its row's 
 
 from collections.abc import Iterable
 from dataclasses import replace
+from inspect import cleandoc
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -24,12 +25,13 @@ _CHANGES = ("PUT", "DELETE")
 def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
     """The endpoints, those of a path with a `lock` knowing what there is to read, and PATCH beside each such PUT."""
     given = tuple(endpoints)
-    reads = {one.path: one.handle for one in given if one.method == "GET"}
+    reads: dict[str, Any] = {one.path: one.handle for one in given if one.method == "GET"}
     locks = {one.path: one.lock for one in given if one.lock is not None}
+    needs = {one.path: one.needs for one in given if one.lock is not None}
     complete: list[AnyEndpoint] = []
     for one in given:
         if one.path in locks and one.method in _CHANGES:
-            one = replace(one, lock=locks[one.path], read=reads[one.path])
+            one = replace(one, lock=locks[one.path], needs=needs[one.path], read=reads[one.path])
         complete.append(one)
         if one.method == "PUT" and one.lock is not None:
             complete.append(_patch_beside(one))
@@ -80,10 +82,12 @@ def _patch_beside(put: AnyEndpoint) -> AnyEndpoint:
     async def handle(call: Call[Any, Any]) -> Any:
         return await put.handle(call)
 
-    handle.__name__ = f"patch_{put.handle.__name__.partition('_')[2]}"
+    noun = put.handle.__name__.partition("_")[2]
+    handle.__name__ = f"patch_{noun}"
     handle.__doc__ = (
-        "Change some members, and leave the others as they are: a JSON Merge Patch (RFC 7396), null takes a member away.\n\n"
-        f"What comes out is checked as a whole, as `PUT` does: {put.handle.__doc__ or ''}"
+        f"Change some members of the {noun.replace('_', ' ')}, and leave the others: a JSON Merge Patch (RFC 7396).\n\n"
+        "Null takes a member away. "
+        f"What comes out is what `PUT` is given: {cleandoc(put.handle.__doc__ or '')}"
     )
     return replace(put, method="PATCH", handle=handle)
 

@@ -111,6 +111,7 @@ CONTEXTS: tuple[AnyEndpoint, ...] = (
         body=ContextDraft,
         errors=(404,),
         lock=lambda tx, params: tx.contexts.lock(params.context_id),
+        needs="contexts:write",
     ),
     Endpoint(
         "DELETE",

@@ -138,6 +138,7 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         body=IntegrationDraft,
         errors=(404, 409),
         lock=lambda tx, params: tx.integrations.find(params.integration, for_update=True),
+        needs="integrations:write:{integration}",
     ),
     Endpoint(
         "DELETE",

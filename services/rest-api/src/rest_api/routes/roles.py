@@ -67,6 +67,7 @@ ROLES: tuple[AnyEndpoint, ...] = (
         body=RoleDraft,
         errors=(404, 409),
         lock=lambda tx, params: tx.roles.find(params.role),
+        needs="roles:write",
     ),
     Endpoint("DELETE", _ONE, TAG, delete_role, Nothing, params=OneRole, status=204, errors=(404, 409)),
     Endpoint("GET", "/api/v1/permissions", TAG, list_permissions, Page[Permission]),

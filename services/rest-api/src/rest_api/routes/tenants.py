@@ -86,7 +86,14 @@ _ONE = f"{_ALL}/{{tenant_id}}"
 TENANTS: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", _OWN, TAG, get_own_tenant, Tenant),
     Endpoint(
-        "PUT", _OWN, TAG, rename_own_tenant, Tenant, body=TenantDraft, lock=lambda tx, _: tx.tenants.own()
+        "PUT",
+        _OWN,
+        TAG,
+        rename_own_tenant,
+        Tenant,
+        body=TenantDraft,
+        lock=lambda tx, _: tx.tenants.own(),
+        needs="tenant:write",
     ),
     Endpoint(
         "POST", _ALL, TAG, create_tenant, Tenant, body=NewTenant, status=201, errors=(409,), leased=True

@@ -82,6 +82,7 @@ USERS: tuple[AnyEndpoint, ...] = (
         body=UserDraft,
         errors=(404, 409),
         lock=lambda tx, params: tx.users.lock(params.user_id),
+        needs="users:write",
     ),
     Endpoint("DELETE", _ONE, TAG, delete_user, Nothing, params=OneUser, status=204, errors=(404, 409)),
     Endpoint(

@@ -124,6 +124,7 @@ WEBHOOK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         body=EndpointDraft,
         errors=(404,),
         lock=lambda tx, params: tx.webhook_endpoints.lock(params.endpoint_id),
+        needs="webhooks:write",
     ),
     Endpoint(
         "DELETE",
