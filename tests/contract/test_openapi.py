@@ -36,7 +36,7 @@ expected-statuses = ["4xx"]
 include-tag = "sessions"
 
 [operations.checks.positive_data_acceptance]
-expected-statuses = ["2xx", 400, 401, 403, 404, 422, 429]
+expected-statuses = ["2xx", 304, 400, 401, 403, 404, 422, 429]
 """
 EXAMPLES = 8
 """Made up for each operation, besides those that cover each keyword of its schemas."""

@@ -43,7 +43,7 @@ async def patched(endpoint: AnyEndpoint, request: Request, call: Call[Any, Any])
     patch = await _patch_in(request)
     assert endpoint.read is not None, "the table says it"
     current: BaseModel = await endpoint.read(_reading(call))
-    members = set(endpoint.body.model_fields) & set(type(current).model_fields)
+    members = _readable(endpoint.body) & set(type(current).model_fields)
     whole = to_json(merged(current.model_dump(mode="json", include=members), patch))
     body = validated(lambda: endpoint.body.model_validate_json(whole, strict=True), "body.")
     return replace(call, body=body)
@@ -90,6 +90,14 @@ def _patch_beside(put: AnyEndpoint) -> AnyEndpoint:
         f"What comes out is what `PUT` is given: {cleandoc(put.handle.__doc__ or '')}"
     )
     return replace(put, method="PATCH", handle=handle)
+
+
+def _readable(model: type[BaseModel]) -> set[str]:
+    """The members that are shown as they are given; of what is `writeOnly`, PUT says what leaving it out means."""
+    extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
+    return {
+        name for name, extra in extras.items() if not (isinstance(extra, dict) and extra.get("writeOnly"))
+    }
 
 
 def _reading(call: Call[Any, Any]) -> Call[Any, NoBody]:

@@ -1,0 +1,116 @@
+"""Transactions that are parts of one."""
+
+import asyncio
+from datetime import timedelta
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from devops_mcp.auth.keyring import Keyring
+from devops_mcp.models.base import utc_now
+from devops_mcp.models.errors import Conflict, Unavailable
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.repositories.database import open_database
+from devops_mcp.repositories.idempotency import CallKey
+from devops_mcp.resilience.afterwards import afterwards
+from rest_api.once import Mark, Once, Said
+
+OWNER = new_id()
+MARK = Mark(DEFAULT_TENANT_ID, CallKey(OWNER, "POST /x", "key"), b"a request")
+
+
+@pytest.fixture
+async def db(database):
+    async with open_database(database.app_url, pool_size=3, application="test") as opened:
+        yield opened
+
+
+async def create(db, title: str, error: Exception | None = None) -> None:
+    async with db.transaction(DEFAULT_TENANT_ID) as tx:
+        await tx.contexts.create(new_id(), OWNER, title, {})
+        if error is not None:
+            raise error
+
+
+async def create_joining(db, title: str, error: Exception, *, apart: str | None = None) -> None:
+    async with db.joining(DEFAULT_TENANT_ID):
+        await create(db, title)
+        if apart is not None:
+            await asyncio.create_task(create(db, apart))
+        raise error
+
+
+def titles(database) -> set[str]:
+    with psycopg.connect(database.superuser_url) as connection:
+        return {row[0] for row in connection.execute("SELECT title FROM contexts").fetchall()}
+
+
+async def test_parts_commit_together_and_are_told_of_afterwards(db, database):
+    told: list[str] = []
+
+    async def tell() -> None:
+        told.append(f"there are {sorted(titles(database))}")
+
+    async with db.joining(DEFAULT_TENANT_ID):
+        await create(db, "a")
+        await afterwards(tell)
+        with pytest.raises(ValueError, match="undone"):
+            await create(db, "undone", ValueError("undone"))
+        await create(db, "b")
+        assert (titles(database), told) == (set(), [])
+    assert told == ["there are ['a', 'b']"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(Conflict("no"), {"a"}), (Unavailable("later"), set()), (ValueError("bug"), set())]
+)
+async def test_what_is_kept_depends_on_how_it_ends(db, database, error, kept):
+    """I2"""
+    with pytest.raises(type(error)):
+        await create_joining(db, "a", error)
+    assert titles(database) == kept
+
+
+async def test_tasks_that_are_started_within_are_no_parts(db, database):
+    with pytest.raises(ValueError, match="bug"):
+        await create_joining(db, "mine", ValueError("bug"), apart="its own")
+    assert titles(database) == {"its own"}
+
+
+async def test_who_is_killed_before_the_commit_has_done_nothing_and_the_key_is_free(db, database):
+    """H14, I2: the lock, the effect and the answer end with the connection."""
+    once = Once(db, Keyring([SecretStr("a master key for the tests")]), timedelta(minutes=1))
+
+    async def killed() -> Said:
+        await create(db, "lost")
+        with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+            )
+        return Said(201, b"never sent")
+
+    async def done() -> Said:
+        await create(db, "done")
+        return Said(201, b"done")
+
+    with pytest.raises(Unavailable):
+        await once.with_its_effect(MARK, killed)
+    assert titles(database) == set()
+    assert await once.with_its_effect(MARK, done) == Said(201, b"done")
+    assert await once.with_its_effect(MARK, done) == Said(201, b"done", replayed=True)
+    assert titles(database) == {"done"}
+
+
+async def test_a_key_is_known_while_master_keys_are_exchanged(db):
+    """K03"""
+
+    async def done() -> Said:
+        return Said(201, b"done")
+
+    def with_keys(*keys: str) -> Once:
+        return Once(db, Keyring([SecretStr(key) for key in keys]), timedelta(minutes=1), now=utc_now)
+
+    await with_keys("the first master key").with_its_effect(MARK, done)
+    exchanged = with_keys("the second master key", "the first master key")
+    assert (await exchanged.with_its_effect(MARK, done)).replayed
