@@ -96,6 +96,10 @@ system-programs:
 bench: $(INSTALLED) $(NODE_INSTALLED) ## Measure, each figure beside its bare limit (BENCH=intake,search for some)
 	@$(BIN)/python -m benchmarks
 
+.PHONY: soak
+soak: $(INSTALLED) ## Kill, stop and cut off everything under load, and count what is left (SOAK_MINUTES=20, SOAK_SEED=...)
+	@$(BIN)/python tests/faults/soak.py
+
 .PHONY: check
 check: $(INSTALLED) lock-fresh ## Format, lint, types, import contracts, lock file
 	@$(BIN)/ruff format --check --quiet .

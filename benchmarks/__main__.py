@@ -7,13 +7,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import consuming, index, memory, parts, protocol, quality
+from benchmarks import consuming, draining, index, memory, parts, protocol, quality
 from benchmarks.measure import Row, table
 from benchmarks.world import World, running_suite, world  # first: it makes tests/support importable
 
 ON_REQUEST = {"quality": quality.part, "index": index.part}
 """Long, or in need of Debian's packages: only where they are named."""
-WITHOUT_MODEL = {"intake": parts.intake, "worker": consuming.worker}
+WITHOUT_MODEL = {"intake": parts.intake, "worker": consuming.worker, "drain": draining.drain}
 WITH_MODEL = {
     "tools": parts.tools,
     "protocol": protocol.protocol,

@@ -34,7 +34,6 @@ from worker.relay import OutboxRelay
 
 HANDLERS = (1, 8, 64)
 EVENTS = 3_000
-DRAINED = 100_000
 ROUNDS = 3
 AHEAD = 2
 """As in the worker itself."""
@@ -42,7 +41,10 @@ EVENTS_SPEC: QueueSpec = next(spec for spec in QUEUES if spec.name is QueueName.
 
 
 @dataclass(frozen=True)
-class _Bench:
+class Bench:
+    """Queues of its own, named by `prefix`, over the suite's database."""
+
+    prefix: str
     database: Database
     queue: SqsQueue
     relay: OutboxRelay
@@ -106,14 +108,14 @@ async def worker(world: World) -> list[Row]:
     for pid in paused:
         os.kill(pid, signal.SIGSTOP)
     try:
-        async with _opened(world) as bench:
+        async with opened(world) as bench:
             return [await _beside_bare(bench, handlers) for handlers in HANDLERS]
     finally:
         for pid in paused:
             os.kill(pid, signal.SIGCONT)
 
 
-async def _beside_bare(bench: _Bench, handlers: int) -> Row:
+async def _beside_bare(bench: Bench, handlers: int) -> Row:
     ours, bare = Series(), Series()
     await bench.fill(200)
     await bench.consume(200, handlers)  # warm
@@ -130,7 +132,7 @@ async def _beside_bare(bench: _Bench, handlers: int) -> Row:
 
 
 @asynccontextmanager
-async def _opened(world: World) -> AsyncIterator[_Bench]:
+async def opened(world: World) -> AsyncIterator[Bench]:
     addresses, prefix = world.suite.addresses, f"bench-{uuid4().hex[:8]}-"
     await create_queues(addresses["sqs"], prefix=prefix, specs=QUEUES)
     async with (
@@ -139,7 +141,7 @@ async def _opened(world: World) -> AsyncIterator[_Bench]:
         open_queues(endpoint_url=addresses["sqs"], region="us-east-1", prefix=prefix) as queues,
     ):
         relay = OutboxRelay(database, queues, Metrics())
-        yield _Bench(database, queues[QueueName.EVENTS], relay, Notices(redis, Metrics()))
+        yield Bench(prefix, database, queues[QueueName.EVENTS], relay, Notices(redis, Metrics()))
 
 
 def _as_the_worker(world: World) -> str:

@@ -7,13 +7,16 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
-from pydantic import SecretStr
-from starlette.responses import PlainTextResponse
+from pydantic import JsonValue, SecretStr
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.sealing import SecretSeal
@@ -24,14 +27,18 @@ from devops_mcp.embedded.redis import RedisServer
 from devops_mcp.embedded.roles import OWNER, REST, WORK
 from devops_mcp.embedded.servers import Servers, prepare_database, sqs_program
 from devops_mcp.embedded.state import load_secrets
+from devops_mcp.events.messages import TaskReady
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.events.sqs import SqsQueue, open_queues
-from devops_mcp.models.ids import new_id
+from devops_mcp.models.base import utc_now
+from devops_mcp.models.errors import DeadlineExceeded, Unavailable
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.models.tasks import NewTask
 from devops_mcp.models.webhooks import EndpointDraft, EventFilter
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
-from devops_mcp.repositories.database import open_database
+from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.migrate import migrate
 from faults import invariants
 from faults.invariants import Counts
@@ -42,7 +49,10 @@ from faults.queue_faults import QueueFaults
 from faults.quick_queues import quick_queues
 from support.servers import LOOPBACK as PRIVATE
 from support.servers import Answers, serve
+from support.services import new_key
 
+_QUIET = 3
+"""So often in a row all must be found at rest: audit records and what they publish come a moment after the call."""
 MASTER_KEY = "a master key for the fault suite, and nothing else"
 
 
@@ -88,6 +98,65 @@ class Server:
         os.kill(self._child.pid, number)
 
 
+class TaskMaker:
+    """Submits tasks as mcp-server does: row and message in one transaction."""
+
+    def __init__(self, database: Database, owner_id: UUID) -> None:
+        self._database = database
+        self._owner_id = owner_id
+        self.submitted: set[UUID] = set()
+
+    async def submit(self) -> None:
+        """A call that takes its time. Whoever asks is answered after the commit."""
+        id_ = new_id()
+        arguments: dict[str, JsonValue] = {"target": "slow", "query": f'up{{task="{id_}"}}'}
+        task = NewTask(
+            id=id_,
+            owner_id=self._owner_id,
+            tool="prometheus_query",
+            arguments=arguments,
+            expires_at=utc_now() + timedelta(hours=1),
+        )
+        async with self._database.transaction(DEFAULT_TENANT_ID) as tx:
+            await tx.tasks.add(task)
+            message = TaskReady(id=new_id(), tenant_id=DEFAULT_TENANT_ID, task_id=id_)
+            await tx.outbox.add(QueueName.TASKS_NORMAL, message)
+        self.submitted.add(id_)
+
+    @asynccontextmanager
+    async def submitting(self, every_s: float) -> AsyncIterator[None]:
+        """Submit while the block runs; what the database did not take was not submitted."""
+
+        async def keep() -> None:
+            while True:
+                with suppress(Unavailable, DeadlineExceeded):
+                    await self.submit()
+                await asyncio.sleep(every_s)
+
+        going = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            going.cancel()
+            with suppress(asyncio.CancelledError):
+                await going
+
+
+class SlowSystem:
+    """Prometheus, as far as a query goes: each takes its time."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.asked = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/api/v1/query":
+            self.asked += 1
+            await asyncio.sleep(self._chance.uniform(0.1, 2.0))
+        found = {"status": "success", "data": {"resultType": "vector", "result": []}}
+        await JSONResponse(found)(scope, receive, send)
+
+
 @dataclass
 class Bench:
     """Everything that a scenario may break, and what tells whether it was mended."""
@@ -105,8 +174,9 @@ class Bench:
     queues: Mapping[QueueName, SqsQueue]
     administration_url: str
     receiver: Answers
+    slow: SlowSystem
+    tasks: TaskMaker
     dead_on_purpose: int = 0
-    recoveries: dict[str, float] = field(default_factory=dict)
 
     def network(self, service: Service) -> Network:
         return self.networks[service.name]
@@ -132,21 +202,20 @@ class Bench:
 
     async def settled(self, within_s: float) -> tuple[float, str]:
         """Wait until all is at rest (I10); the seconds it took, and what was last."""
-        begun, last = time.monotonic(), ""
+        begun, last, quiet = time.monotonic(), "", 0
         with self.connection() as connection:
-            while left := {
-                **invariants.waiting(connection),
-                **await invariants.waiting_in_queues(self.queues),
-            }:
-                last = str(left)
-                if time.monotonic() - begun > within_s:
-                    break
-                await asyncio.sleep(0.1)
+            while quiet < _QUIET and time.monotonic() - begun < within_s:
+                left = {
+                    **invariants.waiting(connection),
+                    **await invariants.waiting_in_queues(self.queues),
+                }
+                last, quiet = str(left) if left else last, 0 if left else quiet + 1
+                await asyncio.sleep(0.15)
         return time.monotonic() - begun, last
 
     def check(self) -> Counts:
         with self.connection() as connection:
-            return invariants.check(connection, self.load.history, self.dead_on_purpose)
+            return invariants.check(connection, self.load.history, self.dead_on_purpose, self.tasks.submitted)
 
 
 async def until(holds: Callable[[], Awaitable[bool] | bool], within_s: float = 60.0) -> None:
@@ -169,9 +238,11 @@ async def a_bench(state: Path, seed: int, *, quick: bool) -> AsyncIterator[Bench
         servers, programs = await _servers(stack, state, ports)
         await create_queues(servers.sqs_url, prefix="fault-", specs=quick_queues(QUEUES) if quick else QUEUES)
         await migrate(servers.database_url(OWNER))
-        receiver = Answers(PlainTextResponse("heard"))
+        receiver, slow = Answers(PlainTextResponse("heard")), SlowSystem(chance)
         told_at = await stack.enter_async_context(serve(receiver))
+        slow_url = await stack.enter_async_context(serve(slow))
         await _tenants(servers, told_at)
+        owner_id = await _owner(servers)
         faults = QueueFaults(servers.sqs_url, chance)
         stack.push_async_callback(faults.close)
         faults_url = await stack.enter_async_context(serve(faults))
@@ -185,7 +256,7 @@ async def a_bench(state: Path, seed: int, *, quick: bool) -> AsyncIterator[Bench
             for name in ("rest", "one", "two")
         }
         services = {
-            name: _service(zygote, name, ports[name], servers, network, state)
+            name: _service(zygote, name, ports[name], servers, network, state, slow_url)
             for name, network in networks.items()
         }
         await asyncio.gather(*(service.start() for service in services.values()))
@@ -193,6 +264,9 @@ async def a_bench(state: Path, seed: int, *, quick: bool) -> AsyncIterator[Bench
             stack.push_async_callback(service.kill)
         queues = await stack.enter_async_context(
             open_queues(endpoint_url=servers.sqs_url, region="us-east-1", prefix="fault-")
+        )
+        direct = await stack.enter_async_context(
+            open_database(servers.database_url(REST), pool_size=2, application="submitting")
         )
         yield Bench(
             chance=chance,
@@ -208,6 +282,8 @@ async def a_bench(state: Path, seed: int, *, quick: bool) -> AsyncIterator[Bench
             queues=queues,
             administration_url=servers.database_url(postgres.SUPERUSER),
             receiver=receiver,
+            slow=slow,
+            tasks=TaskMaker(direct, owner_id),
         )
 
 
@@ -256,12 +332,21 @@ async def _tenants(servers: Servers, told_at: str) -> None:
             await service.create(owner, EndpointDraft(name="told", url=told_at, filter=wanted))
 
 
+async def _owner(servers: Servers) -> UUID:
+    """Whose the tasks are: an agent with a key."""
+    await new_key(servers.database_url(OWNER))
+    with psycopg.connect(servers.database_url(postgres.SUPERUSER)) as connection:
+        row = connection.execute("SELECT id FROM api_keys").fetchone()
+    assert row is not None
+    return UUID(str(row[0]))
+
+
 def _service(
-    zygote: Zygote, name: str, port: int, servers: Servers, network: Network, state: Path
+    zygote: Zygote, name: str, port: int, servers: Servers, network: Network, state: Path, slow_url: str
 ) -> Service:
     section, module, role = ("REST", "rest_api", REST) if name == "rest" else ("WORKER", "worker", WORK)
     direct = servers.database_url(role)
-    integrations = [
+    integrations: list[dict[str, object]] = [
         {
             "name": sender.integration,
             "system": "standard",
@@ -270,6 +355,7 @@ def _service(
         }
         for sender in SENDERS
     ]
+    integrations.append({"name": "slow", "system": "prometheus", "options": {"base_url": slow_url}})
     settings = {
         "DATABASE_URL": direct.replace(f":{servers.postgres_port}/", f":{network.postgres.port}/"),
         "REDIS_URL": f"redis://:{servers.secrets.redis}@{LOOPBACK}:{network.redis.port}/0",

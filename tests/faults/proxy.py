@@ -101,6 +101,8 @@ class FaultProxy:
         self.port = 0
         self.latency_s = 0.0
         self.refusing = False
+        self.refused = 0
+        self._refusals = 0
         self.cut_answers = 0
         """So many of the next answers break off in their middle."""
         self._flowing = asyncio.Event()
@@ -129,6 +131,11 @@ class FaultProxy:
             link.trap = None
             link.released.set()
 
+    def refuse(self, count: int) -> None:
+        """Break every connection, and turn away the next `count`."""
+        self._refusals = count
+        self.reset_all()
+
     def forget(self) -> None:
         """Nothing more comes through on the connections there are, and nobody is told: new ones are well."""
         for link in self._links:
@@ -155,7 +162,9 @@ class FaultProxy:
 
     async def _serve(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         await self._flowing.wait()
-        if self.refusing:
+        if self.refusing or self._refusals:
+            self._refusals = max(0, self._refusals - 1)
+            self.refused += 1
             return
         far_reader, far = await asyncio.open_connection(LOOPBACK, self.upstream_port)
         link = _Link(near, far)

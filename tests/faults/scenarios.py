@@ -27,9 +27,9 @@ class Scenario:
     name: str
     cases: str
     act: Act
-    rest_within_s: float = 60.0
-    short: bool = True
-    """Whether it is part of the short form."""
+    rest_within_s: float = 120.0
+    takes_minutes: float = 0.0
+    """It is part of runs that last as long; 0: of the short form too."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,50 @@ async def worker_paused(bench: Bench) -> None:
         bench.network(sleeper).heal()
 
 
+async def postgres_flapping(bench: Bench) -> None:
+    """P02, I7: connections break every third of a second for longer than a message's attempts would last."""
+    for _ in range(30):
+        for network in bench.networks.values():
+            network.postgres.reset_all()
+        await asyncio.sleep(0.3)
+
+
+async def connections_forgotten(bench: Bench) -> None:
+    """P02: a firewall forgets every connection to the database, so that none is ever closed."""
+    for network in bench.networks.values():
+        network.postgres.forget()
+    await bench.load.send(3)
+    await asyncio.sleep(1.0)
+
+
+async def started_without_servers(bench: Bench) -> None:
+    """R01, P01: the services start with nothing that they need, and go on once it is there."""
+    services = (bench.rest, *bench.workers)
+    for service in services:
+        await service.kill()
+        for proxy in bench.network(service).all:
+            proxy.refusing = True
+    for service in services:
+        await service.start()
+    await asyncio.sleep(0.5)
+    for service in services:
+        bench.network(service).heal()
+
+
+async def worker_paused_for_long(bench: Bench) -> None:
+    """D07: longer than the server lets a transaction lie and a message stay invisible."""
+    sleeper = bench.workers[0]
+    trap = bench.network(sleeper).sqs.trap(b"AmazonSQS.SendMessageBatch", Hold.BEFORE)
+    async with asyncio.timeout(SPRUNG_WITHIN_S):
+        await trap.sprung.wait()
+    sleeper.send(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(40)
+    finally:
+        sleeper.send(signal.SIGCONT)
+        bench.network(sleeper).heal()
+
+
 SCENARIOS: Sequence[Scenario] = (
     Scenario("rest-api killed at its commit", "D03, I1, I2", rest_api_killed),
     Scenario("relay killed at its moments", "D01", relay_killed),
@@ -240,4 +284,14 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario("a handler hangs", "X01", handler_hangs),
     Scenario("poison", "D12", poison),
     Scenario("worker paused", "D07", worker_paused),
+    Scenario("started without servers", "R01, P01", started_without_servers),
+    Scenario("connections forgotten", "P02", connections_forgotten, takes_minutes=1),
+    Scenario("postgres flapping", "P02, I7", postgres_flapping, takes_minutes=1),
+    Scenario("worker paused for long", "D07", worker_paused_for_long, takes_minutes=4),
+    Scenario(
+        "everything swallowed for long", "P02", swallowed(20.0, "postgres", "redis", "sqs"), takes_minutes=4
+    ),
+    Scenario("redis stopped for a minute", "R01", stopped("redis", 60), takes_minutes=15),
+    Scenario("queue stopped for a minute", "D09", stopped("queue", 60), takes_minutes=15),
+    Scenario("postgres stopped for a minute", "P01", stopped("postgres", 60), takes_minutes=15),
 )

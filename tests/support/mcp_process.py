@@ -19,10 +19,6 @@ class McpProcess(WorkerProcess):
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def send(self, number: signal.Signals) -> None:
         """Send a signal without waiting for an end."""
         self._process.send_signal(number)

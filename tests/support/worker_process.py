@@ -24,6 +24,10 @@ class WorkerProcess:
         assert process.stderr is not None
         self._reading = asyncio.create_task(self._read(process.stderr))
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def ready(self) -> None:
         async with asyncio.timeout(_READY_WITHIN_S):
             while not await answers_ok(self.port, "/health/ready"):

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import structlog
@@ -21,6 +21,9 @@ from devops_mcp.operations.rule_plans import DESTRUCTIVE
 from devops_mcp.operations.tasks import settle_origin, tell_of_task
 from devops_mcp.operations.tools import ToolService
 from devops_mcp.repositories.database import Database
+from devops_mcp.resilience.backoff import Backoff
+
+T = TypeVar("T")
 
 LEASE = timedelta(seconds=15)
 """Shorter than what is left of a message's visibility timeout when its worker dies: who is given it next must find the task free."""
@@ -28,6 +31,9 @@ HEARTBEAT_S = 2.0
 """Also how soon a running task learns that it was cancelled."""
 MAX_ATTEMPTS = 5
 _REPORT_EVERY_S = 0.5
+PATIENCE_S = 60.0
+"""So long an outcome waits for a database that is away; then the task is begun anew."""
+_AGAIN = Backoff(first_s=0.4, cap_s=2.0)
 log = structlog.get_logger()
 
 
@@ -127,7 +133,7 @@ class TaskRunner:
                 await tx.tasks.ask(task.id, task.attempt, needed.questions)
             await tell_of_task(self._changes, task)
         except Unavailable:
-            await self._release(task)
+            await self._insist(lambda: self._release(task))
             raise
         except Internal as error:
             await self._end(task, TaskStatus.FAILED, _failure(error))
@@ -166,13 +172,30 @@ class TaskRunner:
                 return
 
     async def _end(self, task: Task, status: TaskStatus, result: TaskResult) -> None:
+        ended = await self._insist(lambda: self._write_end(task, status, result))
+        await tell_of_task(self._changes, ended)
+        if ended is None:
+            log.warning("lost lease", task_id=str(task.id), attempt=task.attempt)
+
+    async def _write_end(self, task: Task, status: TaskStatus, result: TaskResult) -> Task | None:
         async with self._database.transaction(task.tenant_id) as tx:
             ended = await tx.tasks.end(task.id, task.attempt, status, result)
             if ended is not None:
                 await settle_origin(tx, ended)
-        await tell_of_task(self._changes, ended)
-        if ended is None:
-            log.warning("lost lease", task_id=str(task.id), attempt=task.attempt)
+        return ended
+
+    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write through an outage: what the tool has done would else be done again, or wait until the lease is over."""
+        begun, failures = self._monotonic(), 0
+        while True:
+            try:
+                return await write()
+            except Unavailable as error:
+                if self._monotonic() - begun > PATIENCE_S:
+                    raise
+                failures += 1
+                log.warning("task waits for the database", reason=error.message)
+                await asyncio.sleep(_AGAIN.delay_s(failures))
 
     async def _release(self, task: Task) -> None:
         async with self._database.transaction(task.tenant_id) as tx:
