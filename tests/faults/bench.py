@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -125,10 +126,10 @@ class TaskMaker:
 
     @asynccontextmanager
     async def submitting(self, every_s: float) -> AsyncIterator[None]:
-        """Submit while the block runs; what the database did not take was not submitted."""
+        """Submit while the block runs; what the database did not take was not submitted. Not at all with `math.inf`."""
 
         async def keep() -> None:
-            while True:
+            while not math.isinf(every_s):
                 with suppress(Unavailable, DeadlineExceeded):
                     await self.submit()
                 await asyncio.sleep(every_s)

@@ -1,6 +1,7 @@
 """The faults, as a list: what is done while webhooks arrive. After each, everything comes to rest and `invariants` are counted."""
 
 import asyncio
+import math
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -43,9 +44,11 @@ class Report:
     counts: Counts
 
 
-async def play(bench: Bench, scenario: Scenario, rate: float = RATE) -> Report:
+async def play(
+    bench: Bench, scenario: Scenario, rate: float = RATE, task_every_s: float = math.inf
+) -> Report:
     """Do what the scenario says under load, let everything come to rest, and count."""
-    async with bench.load.sending(rate):
+    async with bench.load.sending(rate), bench.tasks.submitting(task_every_s):
         await scenario.act(bench)
         await bench.heal()
     recovered, last = await bench.settled(scenario.rest_within_s)

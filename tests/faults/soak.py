@@ -56,8 +56,7 @@ async def soak(minutes: float, seed: int) -> list[Report]:
             turns: list[Scenario] = []
             while time.monotonic() < deadline:
                 turns = turns or _round(bench, minutes)
-                async with bench.tasks.submitting(TASK_EVERY_S):
-                    report = await play(bench, turns.pop(), RATE)
+                report = await play(bench, turns.pop(), RATE, TASK_EVERY_S)
                 reports.append(report)
                 _say(report)
             print(f"\nanswers to senders: {dict(bench.load.history.answers())}")
