@@ -14,8 +14,10 @@ from devops_mcp.models.event_paths import Missing, SingularPath, value_at
 from devops_mcp.models.tasks import TaskPriority, TaskStatus
 from devops_mcp.models.webhooks import EventFilter, Glob
 
-MAX_RULES = 200
+MAX_RULES = 100
 """Of one tenant."""
+MAX_LIKE = 1_000
+"""Characters of a field that a pattern is held against: every event of a tenant pays for its rules."""
 MAX_DEPTH = 5
 """How many rules may lead to one another's events."""
 Text: TypeAlias = Annotated[str, Field(max_length=1_000)]
@@ -23,7 +25,9 @@ Scalar: TypeAlias = Text | StrictBool | StrictInt | StrictFloat | None
 
 
 class Operator(StrEnum):
-    """How a field is compared. `contains` looks for a part of a text or an item of a list; `like` for a pattern with `*` and `?`.
+    """How a field is compared. `contains` looks for a part of a text or an item of a list.
+
+    `like` holds the beginning of a text, `MAX_LIKE` characters at most, against a pattern with `*` and `?`.
 
     `not_equals` holds as well where there is no such field; each other one only where there is.
     """
@@ -74,7 +78,7 @@ class FieldTest(Model):
             case Operator.CONTAINS:
                 return _contains(found, self.value)
             case Operator.LIKE:
-                return isinstance(found, str) and fnmatchcase(found, str(self.value))
+                return isinstance(found, str) and fnmatchcase(found[:MAX_LIKE], str(self.value))
             case Operator.AT_LEAST:
                 return _is_number(found) and found >= self.value  # type: ignore[operator]
             case Operator.AT_MOST:
@@ -89,7 +93,7 @@ class Match(EventFilter):
     """Which events are meant: those of these types, systems, integrations and subjects, of which each of `fields` holds."""
 
     systems: tuple[Glob, ...] = Field(default=(), max_length=50)
-    fields: tuple[FieldTest, ...] = Field(default=(), max_length=20)
+    fields: tuple[FieldTest, ...] = Field(default=(), max_length=10)
 
     def admits_type(self, type_: str) -> bool:
         """Whether events of the type may be meant."""

@@ -42,6 +42,7 @@ class Metrics:
             "polls", "Looks into systems that are polled", "system", "poller", "outcome"
         )
         self._polled_events = self._counter("polled_events", "Events that polls found", "system", "poller")
+        self._rule_runs = self._counter("rule_runs", "What rules made of events that they mean", "outcome")
         self._tool_calls = self._counter("tool_calls", "Tool calls", "tool", "outcome")
         self._tool_seconds = self._histogram("tool_call_seconds", "Time of a tool call", "tool")
         self._queue_messages = self._counter("queue_messages", "Queue messages handled", "queue", "outcome")
@@ -79,6 +80,8 @@ class Metrics:
         of = self._bound("system", system), self._bound("poller", poller)
         self._polls.labels(*of, self._bound("outcome", outcome)).inc()
         self._polled_events.labels(*of).inc(events)
+    def rule_runs(self, outcome: str, count: int) -> None:
+        self._rule_runs.labels(self._bound("outcome", outcome)).inc(count)
 
     def tool_call(self, tool: str, outcome: str, seconds: float) -> None:
         children = self._tools.get((tool, outcome))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,6 +17,7 @@ from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.rules import MAX_DEPTH, NotificationAction, Rule, RunOutcome, ToolAction, WebhookAction
 from devops_mcp.models.tasks import NewTask, TaskOrigin
+from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.deeds import deed_of_ours
 from devops_mcp.operations.rule_book import RuleBook, means
 from devops_mcp.operations.rule_plans import Plan, RulePlanner, document_of
@@ -27,6 +29,8 @@ from devops_mcp.repositories.transaction import Transaction
 
 log = structlog.get_logger()
 Traces: TypeAlias = Mapping[UUID, str | None]
+MAX_AT_ONCE = 500
+"""What the rules of a tenant start by the events that are processed together: others wait for this worker too."""
 OWNER_GONE = "its owner may no longer act: revoked, suspended, expired or gone"
 
 
@@ -64,9 +68,17 @@ class Occasion:
 class RuleEngine:
     """Starts what the rules of a tenant want to be started. `book` remembers them."""
 
-    def __init__(self, tools: ToolService, book: RuleBook | None = None, *, now: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        tools: ToolService,
+        book: RuleBook | None = None,
+        metrics: Metrics | None = None,
+        *,
+        now: Clock = utc_now,
+    ) -> None:
         self._planner = RulePlanner(tools)
         self._book = book or RuleBook()
+        self._metrics = metrics
         self._now = now
 
     async def react(self, tx: Transaction, events: Sequence[Event], traces: Traces) -> None:
@@ -87,7 +99,11 @@ class RuleEngine:
         occasions = await self._planned(tx, fresh)
         await _hold_back(tx, occasions)
         await self._start(tx, [one for one in occasions if one.goes], traces)
-        await tx.rule_runs.add([_run(one) for one in occasions])
+        runs = [_run(one) for one in occasions]
+        await tx.rule_runs.add(runs)
+        if self._metrics is not None:
+            for outcome, count in Counter(run.outcome for run in runs).items():
+                self._metrics.rule_runs(outcome, count)
 
     async def _planned(self, tx: Transaction, fresh: Sequence[tuple[Rule, Event]]) -> list[Occasion]:
         owners = {
@@ -97,12 +113,20 @@ class RuleEngine:
         for rule in {rule.id: rule for rule, _ in fresh}.values():
             if owners[rule.owner_id] is None:
                 await _stop(tx, rule)
+        if len(fresh) > MAX_AT_ONCE:
+            log.warning("too much started at once", tenant_id=str(tx.tenant_id), count=len(fresh))
         documents = {
             id_: document_of(event) for id_, event in {event.id: event for _, event in fresh}.items()
         }
         return [
-            Occasion(rule, event, self._plan(rule, event, documents[event.id], owners[rule.owner_id]))
-            for rule, event in fresh
+            Occasion(
+                rule,
+                event,
+                self._plan(rule, event, documents[event.id], owners[rule.owner_id])
+                if position < MAX_AT_ONCE
+                else Plan(rule.action, f"more than {MAX_AT_ONCE} actions would have started at once"),
+            )
+            for position, (rule, event) in enumerate(fresh)
         ]
 
     def _plan(self, rule: Rule, event: Event, document: JsonObject, owner: Principal | None) -> Plan:

@@ -28,7 +28,8 @@ WRITE = "rules:write"
 DESTRUCTIVE = "rules:destructive"
 MAX_ARGUMENTS = 20_000
 """Bytes of a rule's arguments, before anything is filled in."""
-MAX_FILLED = 200_000
+MAX_FILLED = 65_536
+"""Bytes of the arguments of a call."""
 _MAX_TITLE, _MAX_TEXT = 300, 10_000
 _WHERE = "body.action"
 

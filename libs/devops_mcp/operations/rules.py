@@ -3,15 +3,16 @@
 from uuid import UUID
 
 from devops_mcp.cache.changes import Changes
-from devops_mcp.models.base import JsonObject
+from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
+from devops_mcp.models.permissions import covers
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.rules import MAX_RULES, Rule, RuleDraft, RuleRun, RunOutcome, WebhookAction
 from devops_mcp.operations import event_log
 from devops_mcp.operations.contexts import require
-from devops_mcp.operations.deeds import deed, permit
+from devops_mcp.operations.deeds import deed, denial, permit
 from devops_mcp.operations.rule_book import RULES_URI
 from devops_mcp.operations.rule_plans import DESTRUCTIVE, WRITE, RulePlanner
 from devops_mcp.repositories.database import Database
@@ -23,10 +24,18 @@ READ = "rules:read"
 class RuleService:
     """The rules of the principal's tenant. Whoever writes or enables one becomes its owner: it acts with that principal's rights."""
 
-    def __init__(self, database: Database, planner: RulePlanner, changes: Changes | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        planner: RulePlanner,
+        changes: Changes | None = None,
+        *,
+        now: Clock = utc_now,
+    ) -> None:
         self._database = database
         self._planner = planner
         self._changes = changes
+        self._now = now
 
     async def create(self, principal: Principal, draft: RuleDraft) -> Rule:
         """Raises `InvalidInput` for what could never be done, `Forbidden` for what the principal may not do unattended, `Conflict`."""
@@ -124,9 +133,20 @@ class RuleService:
         """Whoever lets events start something must be allowed to read them, and to do what they start."""
         await permit(self._database, principal, WRITE, _target(rule_id))
         await permit(self._database, principal, event_log.READ, _target(rule_id))
+        await self._require_whole(principal, rule_id)
         self._planner.check(principal, draft)
         if self._planner.loses(principal, draft.action):
             await permit(self._database, principal, DESTRUCTIVE, _target(rule_id))
+
+    async def _require_whole(self, principal: Principal, rule_id: UUID) -> None:
+        """Raise `Forbidden` for a credential that may do less than whom it stands for, whose rights the rule would have."""
+        async with self._database.transaction(principal.tenant_id) as tx:
+            owner = await tx.principals.find(principal.id, self._now())
+        if owner is None or _is_narrowed(principal, owner):
+            why = (
+                "is narrowed to less than a rule of its own would have; use another credential to write rules"
+            )
+            raise await denial(self._database, principal, "rules.write", _target(rule_id), why)
 
     async def _tell(self, tenant_id: UUID) -> None:
         if self._changes is not None:
@@ -137,6 +157,12 @@ def existing(rule: Rule | None, rule_id: UUID) -> Rule:
     if rule is None:
         raise NotFound(f"there is no rule {rule_id}")
     return rule
+
+
+def _is_narrowed(principal: Principal, whole: Principal) -> bool:
+    """Whether there is a limit that the whole principal has not, and that keeps it from anything."""
+    limits = set(principal.limits) - set(whole.limits)
+    return not all(covers(limit, grant) for limit in limits for grant in whole.grants)
 
 
 async def _require_endpoint(tx: Transaction, draft: RuleDraft) -> None:

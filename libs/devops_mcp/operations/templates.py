@@ -10,20 +10,25 @@ from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.event_paths import Missing, is_path, value_at
 
 _OPENING = "{{"
+MAX_PLACES = 50
+"""Of one template: each may be filled with as much as an event holds."""
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 
 
 def check(template: JsonValue, where: str) -> bool:
     """Raise `InvalidInput` for what looks like a placeholder and is none; whether there are any."""
-    found = False
+    found = 0
     for place, text, is_name in _texts(template, where):
         rest = text if is_name else _PLACEHOLDER.sub("", text)
         paths = [] if is_name else [path.strip() for path in _PLACEHOLDER.findall(text)]
         if _OPENING in rest or not all(map(is_path, paths)):
             problem = "holds '{{' that begins no placeholder such as {{ $.subject }}"
             raise InvalidInput(f"{place}: {problem}", (Violation(place, problem),))
-        found = found or bool(paths)
-    return found
+        found += len(paths)
+    if found > MAX_PLACES:
+        problem = f"holds more than {MAX_PLACES} placeholders"
+        raise InvalidInput(f"{where}: {problem}", (Violation(where, problem),))
+    return found > 0
 
 
 def fill(template: JsonObject, document: Mapping[str, JsonValue]) -> JsonObject:

@@ -504,6 +504,25 @@ async def test_what_could_never_be_done_is_refused_when_it_is_written(bench):
         assert [violation.where for violation in refused.value.violations] == [f"body.action.{where}"]
 
 
+async def test_a_narrowed_credential_writes_no_rule_that_could_do_more(bench):
+    """A18: a rule has all the rights of its owner."""
+    owner = await bench.key()
+    wide = owner.model_copy(update={"limits": (("*",),)})
+    narrow = owner.model_copy(update={"limits": (("rules:*", "events:read"),)})
+    unknown = owner.model_copy(update={"id": new_id()})
+    for credential in (narrow, unknown):
+        with pytest.raises(Forbidden, match="narrowed"):
+            await bench.rule(credential, TELL)
+    assert (await bench.rule(wide, TELL)).owner_id == owner.id
+
+
+async def test_what_starts_at_once_is_bounded(bench, monkeypatch):
+    monkeypatch.setattr("devops_mcp.operations.rule_engine.MAX_AT_ONCE", 2)
+    rule = await bench.rule(await bench.key(), TELL)
+    await bench.happen(1, 2, 3)
+    assert sorted(await bench.outcomes(rule)) == ["done", "done", "failed"]
+
+
 async def test_a_tenant_has_a_bounded_number_of_rules(bench, monkeypatch):
     monkeypatch.setattr("devops_mcp.operations.rules.MAX_RULES", 1)
     owner = await bench.key()

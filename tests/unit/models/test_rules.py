@@ -163,7 +163,7 @@ def test_the_example_of_the_document_is_a_rule():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"match": {"fields": [{"path": "$.x"}] * 21}},
+        {"match": {"fields": [{"path": "$.x"}] * 11}},
         {"match": {"subjects": ["x"] * 51}},
         {"match": {"subjects": ["x" * 201]}},
         {"action": {"kind": "shell", "command": "id"}},

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devops_mcp.models.errors import InvalidInput
-from devops_mcp.operations.templates import check, fill, fill_text
+from devops_mcp.operations.templates import MAX_PLACES, check, fill, fill_text
 
 EVENT = {
     "subject": "acme/shop",
@@ -51,6 +51,7 @@ def test_what_the_event_lacks_or_no_text_can_hold_is_said(template):
         *({"a": "{{"}, {"a": "{{ $.x"}, {"a": "{{ x }}"}, {"a": "{{ $..x }}"}, {"a": "{{ $.x | upper }}"}),
         *({"a": "{{}}"}, {"{{ $.x }}": 1}, {"a": ["x", {"b": "{{ $ }}"}]}),
         {"a": "{{ $" + ".x" * 300 + " }}"},
+        {"a": ["{{ $.x }}"] * (MAX_PLACES + 1)},
     ],
 )
 def test_what_looks_like_a_place_and_is_none_is_refused(template):

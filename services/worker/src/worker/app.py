@@ -80,7 +80,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         sender = WebhookSender(database, poster, seal, metrics)
         summariser = await stack.enter_async_context(_open_summariser(settings, platform))
         book = await stack.enter_async_context(RuleBook(platform.changes).running())
-        rules = RuleEngine(platform.tools, book)
+        rules = RuleEngine(platform.tools, book, metrics)
         handlers = _handlers(platform, Notices(platform.redis, metrics), sender, summariser, rules)
         consumers = [
             Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
