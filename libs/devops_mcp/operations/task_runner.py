@@ -13,7 +13,7 @@ import structlog
 from devops_mcp.cache.changes import Changes
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.conversation import Answer, InputRequired, Level, Question
-from devops_mcp.models.errors import Internal, PlatformError, Unanswerable, Unavailable
+from devops_mcp.models.errors import Conflict, Internal, PlatformError, Unanswerable, Unavailable
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskResult, TaskStatus
 from devops_mcp.operations.requester import Requester
@@ -138,7 +138,7 @@ class TaskRunner:
         except Internal as error:
             await self._end(task, TaskStatus.FAILED, _failure(error))
         except PlatformError as error:
-            await self._end(task, TaskStatus.COMPLETED, _failure(error))
+            await self._end(task, TaskStatus.COMPLETED, _failure(_broken_off(task, error) or error))
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 await asyncio.shield(self._release(task))  # the worker stops: another one goes on
@@ -205,6 +205,15 @@ class TaskRunner:
 def _confirmed(task: Task, principal: Principal) -> bool:
     """Whether what the call loses was confirmed: when it was accepted, or for good by a rule's owner, who must still be allowed to."""
     return task.origin is None or (task.origin.destructive and principal.may(DESTRUCTIVE))
+
+
+def _broken_off(task: Task, error: PlatformError) -> Conflict | None:
+    """What to say where an earlier attempt of ours marked the call with its key, and never came back."""
+    if task.attempt == 1 or not isinstance(error, Conflict) or error.retry_after_s is None:
+        return None
+    return Conflict(
+        "the worker was lost during the call: it is not known whether it was made, and it is not made again"
+    )
 
 
 def _failure(error: PlatformError) -> TaskResult:
