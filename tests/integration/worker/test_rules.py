@@ -17,6 +17,7 @@ import pytest
 
 from devops_mcp.cache.notices import Gap, Notice, Notices
 from devops_mcp.cache.redis import open_redis
+from devops_mcp.config import Settings
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.observability.metrics import Metrics
@@ -24,6 +25,7 @@ from support.github_webhooks import deliver, failed_run
 from support.rest import Rest
 from support.services import new_key, running_rest, settings_for
 from support.worker_process import a_worker
+from worker.app import open_app as open_worker
 
 SECRET = "a webhook secret for tests"
 MASTER_KEY = "a master key for the tests, and nothing else"
@@ -38,8 +40,9 @@ class Bench:
 
     rest: Rest
     worker: dict[str, str]
+    settings: Settings
     folder: Path
-    database: Any
+    database: psycopg.Connection
 
     async def rule(self, name: str, action: dict[str, Any]) -> str:
         draft = {"name": name, "match": MATCH, "action": action, "limit": {"runs": 1_000, "per_s": 60}}
@@ -72,11 +75,10 @@ class Bench:
         """Until so many runs have, of all rules together."""
         async with asyncio.timeout(120):
             while self.count("rule_runs WHERE outcome <> 'started'") < count:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
 
     def count(self, of: str) -> int:
-        with psycopg.connect(self.database.superuser_url) as connection:
-            row = connection.execute(f"SELECT count(*) FROM {of}").fetchone()  # type: ignore[arg-type]
+        row = self.database.execute(f"SELECT count(*) FROM {of}").fetchone()  # type: ignore[arg-type]
         return row[0] if row else 0
 
 
@@ -103,11 +105,14 @@ async def bench(database, redis_url, queues, tmp_path) -> AsyncIterator[Bench]:
         "INTEGRATIONS": json.dumps(integrations),
     }
     key = await new_key(database.owner_url)
+    own = {"sqs_endpoint_url": queues.endpoint_url, "queue_prefix": prefix, "embedding_provider": "lexical"}
+    settings = settings_for(database.worker_url, redis_url, integrations, **own)
     async with (
         running_rest(settings_for(database.app_url, redis_url, integrations)) as url,
         httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}, timeout=20) as http,
     ):
-        yield Bench(Rest(http), worker, tmp_path, database)
+        with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+            yield Bench(Rest(http), worker, settings, tmp_path, connection)
 
 
 @pytest.mark.timeout(240)
@@ -139,7 +144,7 @@ async def test_from_a_webhook_by_a_rule_to_a_result_once_though_the_worker_is_ki
                 await asyncio.sleep(0.02)
         await worker.end(signal.SIGKILL)
         await failing
-    async with a_worker(bench.worker):
+    async with open_worker(bench.settings, Metrics(), asyncio.Event()):
         await bench.until_ended(60)
     ended = {rule: await bench.runs(rule) for rule in (makes, tells)}
     for runs in ended.values():
