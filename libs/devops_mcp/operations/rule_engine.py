@@ -29,7 +29,7 @@ from devops_mcp.repositories.transaction import Transaction
 
 log = structlog.get_logger()
 Traces: TypeAlias = Mapping[UUID, str | None]
-MAX_AT_ONCE = 500
+MAX_AT_ONCE = 2_000
 """What the rules of a tenant start by the events that are processed together: others wait for this worker too."""
 OWNER_GONE = "its owner may no longer act: revoked, suspended, expired or gone"
 

@@ -76,7 +76,7 @@ class RuleService:
         return after
 
     async def delete(self, principal: Principal, rule_id: UUID) -> None:
-        """Remove it with what is known of its runs; what it has started goes on. Raises `NotFound`."""
+        """Remove it; its runs are not shown any longer, and what it has started goes on. Raises `NotFound`."""
         await permit(self._database, principal, WRITE, _target(rule_id))
         async with self._database.transaction(principal.tenant_id) as tx:
             before = existing(await tx.rules.lock(rule_id), rule_id)

@@ -103,7 +103,7 @@ class Rules:
         )
 
     async def delete(self, rule_id: UUID) -> bool:
-        """With its runs."""
+        """Its runs stay until upkeep removes them."""
         cursor = await self._connection.execute("DELETE FROM rules WHERE id = %s", (rule_id,))
         return cursor.rowcount == 1
 

@@ -61,7 +61,7 @@ async def replace_rule(call: Call[OneRule, RuleDraft]) -> Rule:
 
 
 async def delete_rule(call: Call[OneRule, NoBody]) -> Nothing:
-    """Delete a rule with the list of its runs. What it has started goes on."""
+    """Delete a rule; its runs are not shown any longer. What it has started goes on."""
     await call.platform.rules.delete(call.principal, call.params.rule_id)
     return Nothing()
 
