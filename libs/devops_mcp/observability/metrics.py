@@ -80,6 +80,7 @@ class Metrics:
         of = self._bound("system", system), self._bound("poller", poller)
         self._polls.labels(*of, self._bound("outcome", outcome)).inc()
         self._polled_events.labels(*of).inc(events)
+
     def rule_runs(self, outcome: str, count: int) -> None:
         self._rule_runs.labels(self._bound("outcome", outcome)).inc(count)
 
