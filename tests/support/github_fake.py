@@ -127,6 +127,7 @@ class GitHubFake:
         self.deployments: list[dict[str, Any]] = _example("/deployments")
         self.check_runs: list[dict[str, Any]] = _example("/commits/{ref}/check-runs")["check_runs"]
         self.statuses: list[dict[str, Any]] = _example("/commits/{ref}/status")["statuses"]
+        self.events: list[dict[str, Any]] = _example("/events")
         self.next_answer: Answer | None = None
         """Given instead of the next request's own answer."""
         self.remaining = 4_000
@@ -142,6 +143,7 @@ class GitHubFake:
             ("GET", "/user", self._documented("/user")),
             ("GET", "/search/code", self._documented("/search/code")),
             ("GET", "/search/commits", self._documented("/search/commits")),
+            ("GET", f"{R}/events", self._list_events),
             ("GET", f"{R}/actions/workflows", self._documented(f"{R}/actions/workflows")),
             ("GET", f"{R}/actions/runs", self._list_runs),
             ("GET", R + "/actions/workflows/{workflow_id}/runs", self._list_runs),
@@ -233,6 +235,10 @@ class GitHubFake:
         wanted = request.query_params.get("status")
         runs = [run for run in self.runs.values() if wanted in (None, run["status"], run["conclusion"])]
         return _page(request, runs, "workflow_runs")
+
+    async def _list_events(self, request: Request) -> Answer:
+        answer = _page(request, self.events)
+        return Answer(200, answer.body, answer.headers | {"x-poll-interval": "90"})
 
     async def _run(self, request: Request) -> Answer:
         run = self.runs.get(int(request.path_params["run_id"]))

@@ -21,7 +21,11 @@ _URI = "urn:github"
 def description() -> dict[str, Any]:
     """The description of api.github.com, with `nullable` as JSON Schema says it."""
     path = package("@octokit/openapi") / "generated" / "api.github.com.json"
-    return _json_schema(orjson.loads(path.read_bytes()))
+    found: dict[str, Any] = _json_schema(orjson.loads(path.read_bytes()))
+    # The payload of a `PublicEvent` has no members, so that every other one is one of these too: its own examples fit no `oneOf`.
+    event = found["components"]["schemas"]["event"]["properties"]
+    event["payload"] = {"anyOf": event["payload"]["oneOf"]}
+    return found
 
 
 def validate_answer(method: str, template: str, status: int, body: Any) -> None:

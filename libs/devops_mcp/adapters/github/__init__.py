@@ -1,4 +1,7 @@
-"""GitHub: REST API 2022-11-28, https://docs.github.com/rest, and webhooks, https://docs.github.com/webhooks"""
+"""GitHub: REST API 2022-11-28, https://docs.github.com/rest, and webhooks, https://docs.github.com/webhooks
+
+Where webhooks cannot reach us, the pollers `workflow_runs` and `events` look instead.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,6 +9,7 @@ from contextlib import asynccontextmanager
 from devops_mcp.adapters.base import Adapter, Outside
 from devops_mcp.adapters.github.client import GitHub
 from devops_mcp.adapters.github.config import GitHubSettings
+from devops_mcp.adapters.github.pollers import POLLERS
 from devops_mcp.adapters.github.tools import TOOLS
 from devops_mcp.adapters.github.webhooks import WEBHOOKS
 
@@ -34,4 +38,5 @@ ADAPTER = Adapter(
     ping=ping,
     tools=TOOLS,
     webhooks=WEBHOOKS,
+    pollers=POLLERS,
 )

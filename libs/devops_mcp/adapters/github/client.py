@@ -77,6 +77,16 @@ class GitHub:
             raise InvalidInput("argument 'repo' is missing, and this integration has no default_repo")
         return chosen
 
+    def polled_repos(self) -> tuple[str, ...]:
+        """The repositories that pollers look into; raises `InvalidInput` when there are none."""
+        return self._settings.polled_repos or (self.repo_name(None),)
+
+    async def changed(self, path: str, params: Mapping[str, Any], etag: str | None) -> Reply:
+        """The answer to a GET, of status 304 where nothing changed since the one with this ETag; that costs no quota."""
+        headers = {"accept": JSON} | ({"if-none-match": etag} if etag else {})
+        reply = await self._request("GET", path, params=params, headers=headers, ok=_GET_OK)
+        return await self._follow(reply, JSON) if reply.status in _MOVED else reply
+
     async def get(self, path: str, params: Mapping[str, Any] | None = None, accept: str = JSON) -> Reply:
         """The answer to a GET; from memory where GitHub says that nothing changed. A renamed repository is followed."""
         key = cache_key(path, params or {}, accept)

@@ -1,5 +1,7 @@
 """Settings of a GitHub integration."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 REPO_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,38}/[A-Za-z0-9._-]{1,100}$"
@@ -15,6 +17,8 @@ class GitHubSettings(BaseModel):
     token: SecretStr | None = None
     default_repo: str | None = Field(default=None, pattern=REPO_PATTERN)
     """Taken where a tool is called without `repo`."""
+    polled_repos: tuple[Annotated[str, Field(pattern=REPO_PATTERN)], ...] = Field(default=(), max_length=20)
+    """Those that pollers look into; none: `default_repo`."""
     api_version: str = Field(default="2022-11-28", pattern=r"^\d{4}-\d{2}-\d{2}$")
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     log_timeout_s: float = Field(default=30.0, gt=0, le=300)

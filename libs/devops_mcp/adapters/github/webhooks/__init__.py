@@ -57,8 +57,12 @@ def parse(delivery: Delivery, origin: Origin) -> tuple[Event, ...]:
     check_form(event, body)
     if event == "ping":
         return ()
-    payload = Payload(event, body, origin, delivery)
-    return (_TRANSLATIONS.get(event, activity)(payload),)
+    return (event_of(Payload(event, body, origin, delivery)),)
+
+
+def event_of(payload: Payload) -> Event:
+    """The event that a payload tells of; raises `InvalidInput` for one that lacks what its kind must have."""
+    return _TRANSLATIONS.get(payload.event, activity)(payload)
 
 
 WEBHOOKS = WebhookSource(
