@@ -34,7 +34,7 @@ SEED = {
         "repos": [{"owner": OWNER, "name": "shop", "description": "Sells things", "auto_init": True}],
     },
 }
-START_WITHIN_S = 20.0
+START_WITHIN_S = 60.0
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from support.systems import debian_program, free_port
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 90.0
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SHOP = f"""\
 # HELP shop_orders Orders taken.

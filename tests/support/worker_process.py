@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from devops_mcp.embedded.ports import LOOPBACK, choose_ports
 from devops_mcp.embedded.probes import answers_ok
 
-_READY_WITHIN_S = 30.0
+_READY_WITHIN_S = 120.0
 
 
 class WorkerProcess:

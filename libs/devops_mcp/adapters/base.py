@@ -187,6 +187,8 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
     relays: bool = False
     """The tool hands the call on to another one, which is what is timed, audited and shown."""
     converses: bool = field(init=False, default=False)
+    description: str = field(init=False, default="")
+    """The docstring of `run`."""
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or len(self.name) > MAX_NAME:
@@ -202,10 +204,7 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
         if self.effect is Effect.DESTRUCTIVE and not issubclass(self.params, DestructiveParams):
             raise ValueError(f"tool {self.name} loses something: its params must be DestructiveParams")
         object.__setattr__(self, "converses", len(signature(self.run).parameters) == 3)
-
-    @property
-    def description(self) -> str:
-        return cleandoc(self.run.__doc__ or "")
+        object.__setattr__(self, "description", cleandoc(self.run.__doc__))
 
     async def call(self, client: ClientT, params: ParamsT, conversation: Conversation) -> ResultT:
         """Run it, whichever of the two forms it has."""

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
@@ -22,6 +23,14 @@ REMEMBERED_S = 3.0
 REMEMBERED_KEYS = 10_000
 
 _HINT = "send 'Authorization: Bearer <access token or API key>' or 'X-API-Key: <API key>'"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential by its digest, and the way to whom it belongs. It never shows what it is."""
+
+    digest: bytes = field(repr=False)
+    find: Callable[[], Awaitable[Principal]] = field(repr=False)
 
 
 class Authenticator:
@@ -50,39 +59,44 @@ class Authenticator:
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """The caller; `headers` has lower-case names. Raises `Unauthenticated`, or `Unavailable` when keys cannot be looked up."""
-        credential = _credential(headers, basic=self._basic is not None)
-        if isinstance(credential, str):
-            return await self.principal_of(credential)
-        return await self._of_password(*credential)
+        return await self.whose(self.credential(headers))
 
     async def principal_of(self, key: str) -> Principal:
         """The owner of an API key or access token; raises as `authenticate` does."""
-        return await self._known(hash_secret(key), lambda: self._look_up(key))
+        return await self.whose(self._of_key(key))
 
-    async def _of_password(self, username: str, password: str) -> Principal:
-        basic = self._basic
-        assert basic is not None
-        digest = hmac.digest(self._memory_key, f"{username}\0{password}".encode("utf-8", "replace"), "sha256")
-        return await self._known(digest, lambda: basic(username, SecretStr(password)))
+    def credential(self, headers: Mapping[str, str]) -> Credential:
+        """What a caller shows, read once for all that it asks over one connection; raises `Unauthenticated`."""
+        found = _credential(headers, basic=self._basic is not None)
+        return self._of_key(found) if isinstance(found, str) else self._of_password(*found)
 
-    async def _known(self, digest: bytes, find: Callable[[], Awaitable[Principal]]) -> Principal:
-        """Whom the credential with this digest belongs to. However many ask for it at once, it is looked up once."""
-        known = self._remembered.get(digest)
+    async def whose(self, credential: Credential) -> Principal:
+        """Whom it belongs to now; raises as `authenticate` does. However many ask for it at once, it is looked up once."""
+        known = self._remembered.get(credential.digest)
         if known is not None and self._monotonic() < known[0]:
             return known[1]
-        finding = self._looked_up.get(digest)
+        finding = self._looked_up.get(credential.digest)
         if finding is None:
-            finding = self._looked_up[digest] = asyncio.create_task(self._find(digest, find))
+            finding = self._looked_up[credential.digest] = asyncio.create_task(self._find(credential))
             finding.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(finding)
 
-    async def _find(self, digest: bytes, find: Callable[[], Awaitable[Principal]]) -> Principal:
+    def _of_key(self, key: str) -> Credential:
+        return Credential(hash_secret(key), lambda: self._look_up(key))
+
+    def _of_password(self, username: str, password: str) -> Credential:
+        basic = self._basic
+        assert basic is not None
+        digest = hmac.digest(self._memory_key, f"{username}\0{password}".encode("utf-8", "replace"), "sha256")
+        return Credential(digest, lambda: basic(username, SecretStr(password)))
+
+    async def _find(self, credential: Credential) -> Principal:
         try:
-            principal = await find()
-            self._remember(digest, principal)
+            principal = await credential.find()
+            self._remember(credential.digest, principal)
             return principal
         finally:
-            del self._looked_up[digest]
+            del self._looked_up[credential.digest]
 
     async def _look_up(self, key: str) -> Principal:
         if self._bearer is not None and looks_like_jwt(key):

@@ -12,7 +12,7 @@ from devops_mcp.operations.catalogue import CatalogueEntry
 
 def validate(entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> Params:
     """The arguments as the tool's params; raises `InvalidInput` that names each fault."""
-    if fault := _unstorable(dict(arguments), "arguments"):
+    if not _is_storable(dict(arguments)) and (fault := _unstorable(dict(arguments), "arguments")):
         raise InvalidInput(f"{fault.where}: {fault.problem}", (fault,))
     try:
         params: Params = entry.tool.params.model_validate(arguments)
@@ -23,6 +23,17 @@ def validate(entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> Param
         )
         raise InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations) from None
     return params
+
+
+def _is_storable(value: JsonValue) -> bool:
+    """Whether `_unstorable` finds nothing: nearly always, and so asked first, without a name for each part."""
+    if isinstance(value, str):
+        return "\0" not in value
+    if isinstance(value, dict):
+        return all(map(_is_storable, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_storable, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _unstorable(value: JsonValue, where: str) -> Violation | None:

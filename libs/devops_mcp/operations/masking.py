@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from pydantic import JsonValue
 
@@ -31,6 +32,7 @@ def masked(arguments: Mapping[str, JsonValue]) -> JsonObject:
     }
 
 
+@lru_cache(maxsize=10_000)
 def is_secret(name: str) -> bool:
     """Whether a value of this name is one to hide."""
     lowered = name.lower().replace("-", "_")

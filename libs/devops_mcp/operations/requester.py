@@ -1,7 +1,7 @@
 """Who asks for a tool, through which door, and how it can be talked to: what a transport knows of a call besides its arguments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
@@ -60,6 +60,9 @@ class NobodyToAsk:
         """The one answer is waited for."""
 
 
+NOBODY = NobodyToAsk()
+
+
 @dataclass(frozen=True, slots=True)
 class Requester:
     """The caller of a tool.
@@ -70,7 +73,7 @@ class Requester:
 
     principal: Principal
     view: View = WHOLE
-    conversation: Conversation = field(default_factory=NobodyToAsk)
+    conversation: Conversation = NOBODY
     idempotency_key: str | None = None
     context_id: UUID | None = None
     confirmed: bool = False

@@ -167,6 +167,12 @@ class ToolService:
         Every call that names a tool is audited; one that is handed on to another tool is that one's.
         """
         entry = await self._admitted(requester, name, listed=listed)
+        return await self.call_found(requester, entry, arguments)
+
+    async def call_found(
+        self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
+    ) -> ToolOutcome:
+        """As `call`, of a tool that `get` has just found for the requester."""
         if entry.tool.relays:
             relayed = await entry.tool.call(
                 self.desk_of(requester), validate(entry, arguments), requester.conversation
@@ -217,8 +223,9 @@ class ToolService:
         deadline_s = self.deadline_s(entry)
         try:
             async with asyncio.timeout(deadline_s) as deadline:
-                conversation = PacedConversation(call.requester.conversation, deadline)
-                call.requester = call.requester.talking(conversation)
+                if entry.tool.converses:
+                    conversation = PacedConversation(call.requester.conversation, deadline)
+                    call.requester = call.requester.talking(conversation)
                 return await self._checked(call, arguments)
         except TimeoutError:
             raise DeadlineExceeded(f"{entry.tool.name} took longer than {deadline_s:g} s") from None

@@ -10,11 +10,11 @@ from mcp_types import INVALID_PARAMS
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from devops_mcp.auth.authenticator import Authenticator
+from devops_mcp.auth.authenticator import Authenticator, Credential
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import Unauthenticated
 from devops_mcp.models.principals import Principal
-from devops_mcp.operations.requester import FRONT_DOOR, NobodyToAsk, Requester, View
+from devops_mcp.operations.requester import FRONT_DOOR, NOBODY, Requester, View
 
 SCOPE_KEY = "devops_mcp.caller"
 UNAUTHENTICATED = -32001
@@ -39,11 +39,15 @@ class Caller:
         self.known: Principal | None = None
         """Who it was the last time it was asked."""
         self._before: Principal | None = None
+        self._credential: Credential | None = None
 
     async def principal(self) -> Principal:
         """The caller; raises `Unauthenticated`."""
         self.known = None
-        self.known = await self._authenticator.authenticate(self._headers)
+        credential = self._credential
+        if credential is None:
+            credential = self._credential = self._authenticator.credential(self._headers)
+        self.known = await self._authenticator.whose(credential)
         self._before = self._before or self.known
         return self.known
 
@@ -88,7 +92,7 @@ async def requester_of(
     return Requester(
         principal,
         view_of(scope, principal),
-        conversation or NobodyToAsk(),
+        conversation or NOBODY,
         idempotency_key=_idempotency_key(ctx, scope),
         context_id=_context_id(ctx, scope),
     )

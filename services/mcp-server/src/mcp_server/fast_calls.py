@@ -105,7 +105,7 @@ class FastCalls:
         carrier = {TRACEPARENT: meta[TRACEPARENT]} if TRACEPARENT in meta else {}
         with continued(carrier, f"{METHOD} {entry.tool.name}"):
             try:
-                outcome = await self._tools.call(requester, entry.tool.name, params.get("arguments") or {})
+                outcome = await self._tools.call_found(requester, entry, params.get("arguments") or {})
             except PlatformError as error:
                 return self._written(request_id, _failure(error))
         if outcome.blocks:
