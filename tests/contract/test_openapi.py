@@ -44,7 +44,7 @@ EXAMPLES = 8
 
 @pytest.fixture
 def settings(database, redis_url):
-    return settings_for(database.app_url, redis_url)
+    return settings_for(database.app_url, redis_url, requests_per_s=0)
 
 
 @pytest.mark.timeout(300)

@@ -5,6 +5,7 @@ itself; together the replicas never allow more than the limit, and a lot that is
 process keeps the limit by itself.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,17 +23,18 @@ _PREFIX = "devops-mcp:rate:"
 _SPEND_WITHIN_S = 1.0
 _KNOWN = 10_000
 _PAUSE_S = 1.0
-# KEYS: the caller. ARGV: seconds a permit, permits at once, permits wanted. Answers the permits given and, where none, the seconds to wait.
+# KEYS: the caller. ARGV: seconds a permit, permits at once, permits wanted. Answers the permits given and, where none, the seconds to wait;
+# and how many there are left.
 _TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local interval, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local due = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
 local given = math.min(math.floor((now + burst * interval - due) / interval + 0.000001), wanted)
-if given < 1 then return {0, tostring(due + interval - burst * interval - now)} end
+if given < 1 then return {0, tostring(due + interval - burst * interval - now), 0} end
 due = due + given * interval
 redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', math.ceil((due - now) * 1000) + 1000)
-return {given, '0'}
+return {given, '0', math.floor((now + burst * interval - due) / interval + 0.000001)}
 """
 
 
@@ -42,6 +44,8 @@ class Rate:
 
     per_s: float
     burst: int
+    name: str = "calls"
+    """What callers are told it is."""
 
     @property
     def lot(self) -> int:
@@ -49,10 +53,24 @@ class Rate:
         return max(1, min(int(self.per_s / 10), self.burst // 10))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a caller stands: `left` of the rate's burst, as far as this process knows."""
+
+    rate: Rate
+    left: int
+
+    @property
+    def full_s(self) -> int:
+        """Seconds until all of the burst is there again."""
+        return math.ceil((self.rate.burst - self.left) / self.rate.per_s)
+
+
 @dataclass(slots=True)
 class _Lot:
     permits: int
     until: float
+    left: int
 
 
 class RateLimiter:
@@ -66,44 +84,57 @@ class RateLimiter:
         self._due: OrderedDict[str, float] = OrderedDict()
         self._alone_until = 0.0
 
-    async def take(self, caller: str) -> None:
+    async def take(self, caller: str) -> Standing:
         """Spend one permit; raises `RateLimited` that says when there will be one."""
         lot = self._lots.get(caller)
         if lot is not None and lot.permits > 0 and self._monotonic() < lot.until:
             lot.permits -= 1
-            return
-        given, wait_s = await self._ask(caller)
+            return Standing(self._rate, lot.permits + lot.left)
+        given, wait_s, left = await self._ask(caller)
         if given < 1:
-            raise RateLimited(
-                f"more than {self._rate.per_s:g} calls a second; wait a moment",
+            error = RateLimited(
+                f"more than {self._rate.per_s:g} {self._rate.name} a second; wait a moment",
                 retry_after_s=max(round(wait_s, 2), 0.01),
             )
-        self._lots[caller] = _Lot(given - 1, self._monotonic() + _SPEND_WITHIN_S)
+            error.headers = rate_headers(Standing(self._rate, 0))
+            raise error
+        self._lots[caller] = _Lot(given - 1, self._monotonic() + _SPEND_WITHIN_S, left)
         self._lots.move_to_end(caller)
         if len(self._lots) > _KNOWN:
             self._lots.popitem(last=False)
+        return Standing(self._rate, given - 1 + left)
 
-    async def _ask(self, caller: str) -> tuple[int, float]:
+    async def _ask(self, caller: str) -> tuple[int, float, int]:
         if self._monotonic() < self._alone_until:
             return self._alone(caller)
         arguments = [1 / self._rate.per_s, self._rate.burst, self._rate.lot]
         try:
-            given, wait_s = await self._take(keys=[_PREFIX + caller], args=arguments)
+            given, wait_s, left = await self._take(keys=[_PREFIX + caller], args=arguments)
         except (RedisError, OSError) as error:
             self._alone_until = self._monotonic() + _PAUSE_S
             log.warning("rate limit kept without Redis", error=type(error).__name__)
             return self._alone(caller)
-        return int(given), float(wait_s)
+        return int(given), float(wait_s), int(left)
 
-    def _alone(self, caller: str) -> tuple[int, float]:
+    def _alone(self, caller: str) -> tuple[int, float, int]:
         """The same limit, of this process only."""
         now, interval = self._monotonic(), 1 / self._rate.per_s
         due = max(self._due.get(caller, 0.0), now) + interval
         wait_s = due - self._rate.burst * interval - now
         if wait_s > 0:
-            return 0, wait_s
+            return 0, wait_s, 0
         self._due[caller] = due
         self._due.move_to_end(caller)
         if len(self._due) > _KNOWN:
             self._due.popitem(last=False)
-        return 1, 0.0
+        return 1, 0.0, math.floor(-wait_s / interval + 0.000001)
+
+
+def rate_headers(standing: Standing) -> dict[str, str]:
+    """What callers are told of it (draft-ietf-httpapi-ratelimit-headers-10)."""
+    rate = standing.rate
+    window_s = math.ceil(rate.burst / rate.per_s)
+    return {
+        "ratelimit-policy": f'"{rate.name}";q={rate.burst};w={window_s}',
+        "ratelimit": f'"{rate.name}";r={standing.left};t={standing.full_s}',
+    }

@@ -258,6 +258,10 @@ class Settings(BaseSettings):
     audit_retention_days: int = Field(default=1_095, ge=181, le=36_500)
     result_lifetime: timedelta = timedelta(hours=24)
     tool_deadline_s: float = Field(default=30.0, gt=0, le=600)
+    requests_per_s: float = Field(default=200.0, ge=0, le=1_000_000)
+    """How many requests to rest-api one caller may make, over all replicas; 0: as many as it likes."""
+    requests_burst: int = Field(default=2_000, ge=1, le=1_000_000)
+    """How many of them at once, after a pause."""
     tool_calls_per_s: float = Field(default=50.0, ge=0, le=100_000)
     """How many calls of tools one caller may make, over all replicas; 0: as many as it likes."""
     tool_calls_burst: int = Field(default=500, ge=1, le=1_000_000)

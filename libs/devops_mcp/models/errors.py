@@ -111,6 +111,8 @@ class Conflict(PlatformError):
 class RateLimited(PlatformError):
     code = "rate_limited"
     retryable = True
+    headers: Mapping[str, str] = {}
+    """How the caller stands, as HTTP says it."""
 
 
 class DeadlineExceeded(PlatformError):

@@ -103,6 +103,7 @@ class Platform:
     rules: RuleService
     rule_dry_runs: RuleDryRuns
     private_networks: tuple[Network, ...]
+    request_rates: RateLimiter | None
     embedding: OpenedModels
     embeddings: EmbeddingService
     prompts: PromptService
@@ -241,6 +242,7 @@ async def open_platform(
             rules=RuleService(database, RulePlanner(tools), changes),
             rule_dry_runs=RuleDryRuns(database, RulePlanner(tools)),
             private_networks=private_networks,
+            request_rates=_request_rates(settings, redis),
             embedding=embedding,
             embeddings=EmbeddingService(database, embedding.models),
             prompts=prompts,
@@ -279,6 +281,12 @@ def _networks(settings: Settings) -> tuple[Network, ...]:
         return parse_networks(settings.private_networks)
     except ValueError as error:
         raise ConfigurationError(f"private_networks: {error}") from None
+
+
+def _request_rates(settings: Settings, redis: Redis) -> RateLimiter | None:
+    if settings.requests_per_s == 0:
+        return None
+    return RateLimiter(redis, Rate(settings.requests_per_s, settings.requests_burst, "requests"))
 
 
 def _rates(settings: Settings, redis: Redis) -> RateLimiter | None:

@@ -7,10 +7,13 @@ from devops_mcp.serving.hosts import HostPolicy
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _HEADERS = (
-    "authorization, content-type, accept, last-event-id, idempotency-key, x-request-id, traceparent, "
+    "authorization, x-api-key, content-type, accept, last-event-id, idempotency-key, if-match, if-none-match, x-request-id, traceparent, "
     "mcp-session-id, mcp-protocol-version, mcp-method, mcp-name"
 )
-_EXPOSED = b"x-request-id, retry-after, www-authenticate, mcp-session-id, mcp-protocol-version"
+_EXPOSED = (
+    b"x-request-id, retry-after, www-authenticate, etag, idempotency-replayed, ratelimit, ratelimit-policy, server-timing, "
+    b"content-disposition, mcp-session-id, mcp-protocol-version"
+)
 _MAX_AGE_S = "600"
 
 

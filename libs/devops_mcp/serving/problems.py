@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.errors import PlatformError, RateLimited
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -91,6 +91,8 @@ def of_error(error: PlatformError, request_id: str | None = None) -> Response:
     )
     if error.retry_after_s is not None:
         response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, RateLimited):
+        response.headers.update(error.headers)
     if status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response

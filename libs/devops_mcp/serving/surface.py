@@ -5,7 +5,7 @@ One layer, because each costs a coroutine and a closure a request; the parts liv
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -40,6 +40,12 @@ _WANTED = frozenset(
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _CHALLENGE = b"www-authenticate"
 _UNMATCHED = "unmatched"
+_EXTRA = "extra_headers"
+
+
+def add_headers(scope: Scope, headers: Mapping[str, str]) -> None:
+    """Have the answer to this request carry the headers, whatever it will be."""
+    scope["state"][_EXTRA] += [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 class Surface:
@@ -71,8 +77,9 @@ class Surface:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = _Head(scope)
         request_id = _identify(scope, head)
-        answer = _Answer(send, self._extra_headers(head, request_id), partial(self._denied, scope))
+        extra = scope["state"][_EXTRA] = self._extra_headers(head, request_id)
         started = time.perf_counter()
+        answer = _Answer(send, extra, partial(self._denied, scope), started)
         attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
         with continued(head.carrier(), scope["method"], SpanKind.SERVER, attributes) as span:
             try:
@@ -200,18 +207,22 @@ class _Head:
 class _Answer:
     """Sends the application's answer with our headers, and remembers its status."""
 
-    __slots__ = ("_denied", "_extra", "_send", "status")
+    __slots__ = ("_denied", "_extra", "_send", "_started", "status")
 
-    def __init__(self, send: Send, extra: Headers, denied: Callable[[Headers], Headers]) -> None:
+    def __init__(
+        self, send: Send, extra: Headers, denied: Callable[[Headers], Headers], started: float
+    ) -> None:
         self._send = send
         self._extra = extra
+        self._started = started
         self._denied = denied
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own = [*message.get("headers", ()), *self._extra]
+            took_ms = (time.perf_counter() - self._started) * 1_000
+            own = [*message.get("headers", ()), *self._extra, (b"server-timing", b"total;dur=%.1f" % took_ms)]
             message = {**message, "headers": self._denied(own) if self.status == 401 else own}
         await self._send(message)
 

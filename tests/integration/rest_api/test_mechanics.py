@@ -276,3 +276,55 @@ def dump(database, table: str) -> str:
 def execute(database, statement: str, *values: object) -> None:
     with psycopg.connect(database.superuser_url) as connection:
         connection.execute(statement, values)
+
+
+async def test_a_caller_is_told_how_it_stands_when_it_is_served_and_when_it_is_not(database, redis_url):
+    settings = settings_for(database.app_url, redis_url, requests_per_s=0.01, requests_burst=3)
+    async with a_caller(database, settings) as rest:
+        answers = [
+            await rest("GET", path) for path in (CONTEXTS, f"{CONTEXTS}/{new_id()}", CONTEXTS, CONTEXTS)
+        ]
+        stranger = {"X-API-Key": await new_key(database.owner_url)}
+        other = await rest("GET", CONTEXTS, headers=stranger)
+    assert [answer.status_code for answer in answers] == [200, 404, 200, 429]
+    assert [answer.headers["ratelimit-policy"] for answer in answers] == ['"requests";q=3;w=300'] * 4
+    left = [answer.headers["ratelimit"].split(";")[:2] for answer in answers]
+    assert left == [['"requests"', f"r={number}"] for number in (2, 1, 0, 0)]
+    assert int(answers[3].headers["retry-after"]) > 0
+    assert other.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [("gzip", "gzip"), ("gzip, zstd;q=0.9", "gzip"), ("br, zstd", "zstd"), ("identity, *;q=0", None)],
+)
+async def test_large_answers_are_sent_in_an_encoding_that_the_caller_takes(
+    database, settings, accepted, coding
+):
+    async with a_caller(database, settings) as rest:
+        large = {"title": "x", "metadata": {"text": "word " * 500}}
+        path = f"{CONTEXTS}/{(await rest('POST', CONTEXTS, json=large)).json()['id']}"
+        takes = {"Accept-Encoding": accepted}
+        answer = await rest("GET", path, headers=takes)
+        known = await rest("GET", path, headers=takes | {"If-None-Match": answer.headers["etag"]})
+        changed = await rest("PUT", path, json=large, headers={"If-Match": answer.headers["etag"]})
+        small = await rest("GET", f"{path}?fields=title", headers=takes)
+        secret = {"name": "x" * 200, "grants": [f"search:{n:0100d}" for n in range(20)]}
+        key = await rest("POST", "/api/v1/api-keys", json=secret, headers=takes)
+        document = await rest("GET", "/openapi.json", headers=takes)
+    assert answer.headers.get("content-encoding") == document.headers.get("content-encoding") == coding
+    assert answer.json()["metadata"] == large["metadata"]
+    assert answer.headers["vary"].lower() == "accept-encoding"
+    assert (int(answer.headers["content-length"]) < 1_000) is (coding is not None)
+    assert (known.status_code, changed.status_code) == (304, 200)
+    assert "content-encoding" not in [*small.headers, *key.headers]
+    assert key.headers["cache-control"] == "no-store"
+
+
+async def test_every_answer_says_which_request_it_is_to_and_how_long_it_took(database, settings):
+    async with a_caller(database, settings) as rest:
+        own = await rest("GET", "/nothing", headers={"X-Request-Id": "my-request.1"})
+        bad = await rest("GET", CONTEXTS, headers={"X-Request-Id": "not one; of ours"})
+    assert (own.headers["x-request-id"], own.json()["request_id"]) == ("my-request.1", "my-request.1")
+    assert bad.headers["x-request-id"] != "not one; of ours"
+    assert all(answer.headers["server-timing"].startswith("total;dur=") for answer in (own, bad))

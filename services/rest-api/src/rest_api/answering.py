@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from devops_mcp.cache.rates import rate_headers
 from devops_mcp.models.errors import Forbidden
 from devops_mcp.models.principals import NOBODY, Principal
 from devops_mcp.operations.contexts import require
@@ -19,7 +20,8 @@ from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
 from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.serving.authentication import principal_of
-from rest_api import etags, once, sparse
+from devops_mcp.serving.surface import add_headers
+from rest_api import encodings, etags, once, sparse
 from rest_api.cursors import Cursors, scope_of
 from rest_api.endpoint import LINES, AnyEndpoint, Call, NoBody
 from rest_api.once import Mark, Once, Said
@@ -38,16 +40,25 @@ class Answering:
         self._platform = platform
         self._cursors = cursors
         self._marked = marked
+        self._rates = platform.request_rates
         self._authenticate = platform.authenticator.authenticate
         self._name = endpoint.handle.__name__
         self._route = f"{endpoint.method} {endpoint.path}"
         self._pages = endpoint.pages
         self._fields = endpoint.fields
+        self._hides = endpoint.open or endpoint.secret
         self._reads_body = endpoint.body is not NoBody and endpoint.method != "PATCH"
 
     async def __call__(self, request: Request) -> Response:
+        if self._endpoint.open:
+            return await self._answer(request, NOBODY)
+        principal = await principal_of(request, self._authenticate)
+        if self._rates is not None:
+            add_headers(request.scope, rate_headers(await self._rates.take(f"rest:{principal.id}")))
+        return await self._answer(request, principal)
+
+    async def _answer(self, request: Request, principal: Principal) -> Response:
         endpoint = self._endpoint
-        principal = NOBODY if endpoint.open else await principal_of(request, self._authenticate)
         given = given_of(request)
         fields = self._chosen(given)
         scope = self._opened(given, principal) if self._pages else b""
@@ -57,8 +68,8 @@ class Answering:
         if endpoint.method == "GET":
             return await self._read(request, call, scope, fields)
         if endpoint.takes_key and (header := request.headers.get(once.HEADER)) is not None:
-            return self._replied(await self._once(request, call, once.key_in(header)))
-        return self._replied(await self._said(request, call))
+            return await self._replied(request, await self._once(request, call, once.key_in(header)))
+        return await self._replied(request, await self._said(request, call))
 
     async def _read(
         self, request: Request, call: Call[Any, Any], scope: bytes, fields: tuple[str, ...]
@@ -67,7 +78,7 @@ class Answering:
             reply = await self._endpoint.handle(call)
         if isinstance(reply, AsyncIterator):
             return StreamingResponse(_lines(reply), self._endpoint.status, media_type=LINES)
-        return self._shown(request, self._signed(reply, scope) if self._pages else reply, fields)
+        return await self._shown(request, self._signed(reply, scope) if self._pages else reply, fields)
 
     async def _once(self, request: Request, call: Call[Any, Any], key: str) -> Said:
         """The answer to a marked request, or what it was answered before."""
@@ -98,28 +109,42 @@ class Answering:
                 call = await patched(endpoint, request, call)
             return await endpoint.handle(call)
 
-    def _replied(self, said: Said) -> Response:
-        headers = dict(NO_STORE) if self._endpoint.open else {}
+    async def _replied(self, request: Request, said: Said) -> Response:
+        headers = dict(NO_STORE) if self._hides else {}
         if said.replayed:
             headers[once.REPLAYED] = "true"
         if said.status == 204:
             return Response(status_code=204, headers=headers)
-        if self._endpoint.lock is not None:
-            headers["etag"] = f'"{etags.version_of(said.body)}"'
-        return Response(said.body, said.status, headers, media_type=JSON)
+        tag = etags.version_of(said.body) if self._endpoint.lock is not None else ""
+        return await self._sent(request, said, headers, tag)
 
-    def _shown(self, request: Request, reply: BaseModel, fields: tuple[str, ...]) -> Response:
+    async def _shown(self, request: Request, reply: BaseModel, fields: tuple[str, ...]) -> Response:
         # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
         shown = reply.model_dump_json().encode()
         tag = etags.version_of(shown)
         if fields:
             shown = sparse.part_of(self._endpoint.reply, reply, fields).encode()
             tag = etags.part_version(tag, shown)
-        headers = {"etag": f'"{tag}"', "cache-control": "private, no-cache"}
+        headers = {"cache-control": "private, no-cache"}
         known = request.headers.get("if-none-match")
         if known is not None and etags.is_known(known, tag):
-            return Response(status_code=304, headers=headers)
-        return Response(shown, self._endpoint.status, headers, media_type=JSON)
+            return Response(
+                status_code=304, headers={**headers, "etag": f'"{tag}"', "vary": "accept-encoding"}
+            )
+        return await self._sent(request, Said(self._endpoint.status, shown), headers, tag)
+
+    async def _sent(self, request: Request, said: Said, headers: dict[str, str], tag: str) -> Response:
+        """In the encoding that suits both; each has a tag of its own."""
+        body, coding = said.body, None
+        if not self._hides:
+            headers["vary"] = "accept-encoding"
+            coding = encodings.negotiated(request.headers.get("accept-encoding", ""), len(body))
+        if coding is not None:
+            body = await encodings.encoded(coding, body)
+            headers["content-encoding"] = coding
+        if tag:
+            headers["etag"] = f'"{tag}"' if coding is None else f'"{tag}-{coding}"'
+        return Response(body, said.status, headers, media_type=JSON)
 
     def _chosen(self, given: dict[str, str]) -> tuple[str, ...]:
         value = given.pop(sparse.FIELDS, None) if self._fields else None

@@ -8,7 +8,7 @@ from typing import Any, cast
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -20,6 +20,7 @@ from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.problems import exception_handlers
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
+from rest_api import encodings, etags
 from rest_api.content import content_routes
 from rest_api.docs import page
 from rest_api.oauth import oauth_routes
@@ -51,12 +52,25 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
 def documentation_routes() -> list[Route]:
     """`/openapi.json` and `/docs`, made once."""
     described = document(ENDPOINTS)
-    encoded, readable = orjson.dumps(described), page(described)
+    return [
+        _document("/openapi.json", orjson.dumps(described), "application/json"),
+        _document("/docs", page(described).encode(), "text/html"),
+    ]
 
-    async def openapi(request: Request) -> Response:
-        return Response(encoded, media_type="application/json")
 
-    async def docs(request: Request) -> Response:
-        return HTMLResponse(readable)
+def _document(path: str, content: bytes, media_type: str) -> Route:
+    """Tagged, and encoded once for each coding that somebody asks for."""
+    tag = etags.version_of(content)
+    bodies: dict[str | None, bytes] = {None: content}
 
-    return [Route("/openapi.json", openapi), Route("/docs", docs)]
+    async def show(request: Request) -> Response:
+        coding = encodings.negotiated(request.headers.get("accept-encoding", ""), len(content))
+        headers = {"vary": "accept-encoding", "etag": f'"{tag}"' if coding is None else f'"{tag}-{coding}"'}
+        if etags.is_known(request.headers.get("if-none-match", ""), tag):
+            return Response(status_code=304, headers=headers)
+        if coding is not None:
+            headers["content-encoding"] = coding
+            bodies[coding] = bodies.get(coding) or await encodings.encoded(coding, content)
+        return Response(bodies[coding], headers=headers, media_type=media_type)
+
+    return Route(path, show)

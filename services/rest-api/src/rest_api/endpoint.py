@@ -66,6 +66,8 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     """The handler answers an iterator, which is sent as JSON Lines; `reply` is what a line holds."""
     open: bool = False
     """It takes no credential, as what gives one; the call's principal is then nobody."""
+    secret: bool = False
+    """What it answers is shown this once: it is neither stored by caches nor compressed."""
     leased: bool = False
     """Of a POST: what it does is more than one transaction of the caller's tenant, so an `Idempotency-Key` is claimed before."""
     lock: Callable[[Transaction, ParamsT], Awaitable[object]] | None = None

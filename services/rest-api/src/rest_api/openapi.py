@@ -19,7 +19,7 @@ from rest_api.sparse import FIELDS
 from rest_api.versions import MERGE_PATCH
 
 _REF = "#/components/schemas/{model}"
-_ALWAYS = (400, 401, 403, 413, 414, 422, 503)
+_ALWAYS = (400, 401, 403, 413, 414, 422, 429, 503)
 _CURSOR = {
     "type": "string",
     "maxLength": 1_000,

@@ -61,7 +61,17 @@ async def revoke_api_key(call: Call[OneApiKey, NoBody]) -> Nothing:
 _ALL = "/api/v1/api-keys"
 _ONE = f"{_ALL}/{{key_id}}"
 API_KEYS: tuple[AnyEndpoint, ...] = (
-    Endpoint("POST", _ALL, TAG, create_api_key, ApiKeyWithSecret, body=NewApiKey, status=201, errors=(409,)),
+    Endpoint(
+        "POST",
+        _ALL,
+        TAG,
+        create_api_key,
+        ApiKeyWithSecret,
+        body=NewApiKey,
+        status=201,
+        errors=(409,),
+        secret=True,
+    ),
     Endpoint("GET", _ALL, TAG, list_api_keys, Page[ApiKeyView], params=ApiKeyPage),
     Endpoint("GET", _ONE, TAG, get_api_key, ApiKeyView, params=OneApiKey, errors=(404,)),
     Endpoint(
@@ -72,6 +82,7 @@ API_KEYS: tuple[AnyEndpoint, ...] = (
         ApiKeyWithSecret,
         params=OneApiKey,
         body=KeyRotation,
+        secret=True,
         errors=(404, 409),
     ),
     Endpoint("DELETE", _ONE, TAG, revoke_api_key, Nothing, params=OneApiKey, status=204, errors=(404,)),

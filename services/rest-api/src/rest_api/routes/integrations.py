@@ -168,6 +168,7 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         AddedWebhookSecret,
         params=OneIntegration,
         body=NewWebhookSecret,
+        secret=True,
         errors=(404, 409),
     ),
     Endpoint("GET", _OWN, TAG, list_own_credentials, Page[OwnCredential]),

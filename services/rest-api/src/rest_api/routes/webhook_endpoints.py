@@ -107,6 +107,7 @@ WEBHOOK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         create_webhook_endpoint,
         EndpointWithSecret,
         body=EndpointDraft,
+        secret=True,
         status=201,
         errors=(409,),
     ),
@@ -144,6 +145,7 @@ WEBHOOK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         EndpointWithSecret,
         params=OneWebhookEndpoint,
         body=SecretRotation,
+        secret=True,
         errors=(404,),
     ),
     Endpoint(
