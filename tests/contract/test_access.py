@@ -160,6 +160,8 @@ MATRIX: Mapping[str, str] = {
     f"GET {TENANTS}/current": "tenant:read",
     f"PUT {TENANTS}/current": "tenant:write",
     f"PATCH {TENANTS}/current": "tenant:read + tenant:write",
+    f"GET {TENANTS}/current/retention": "tenant:read",
+    f"PUT {TENANTS}/current/retention": "tenant:write",
     f"POST {TENANTS}": "platform:write",
     f"GET {TENANTS}": "platform:read",
     f"GET {TENANTS}/{{tenant_id}}": "platform:read",

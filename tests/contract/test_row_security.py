@@ -28,6 +28,7 @@ DEFINER_FUNCTIONS = {
     "few_passages",
     "begin_audit_after",
     "drop_months",
+    "forget_events",
 }
 """What runs with the owner's rights, each for a reason given in its migration."""
 WITHOUT_TENANT = {"schema_migrations"}

@@ -84,6 +84,23 @@ class TenantStatus(StrEnum):
     SUSPENDED = "suspended"
 
 
+class RetentionWanted(Model):
+    """Days for which a tenant's events, with what is made searchable of them, and its contexts are kept.
+
+    None: as long as the installation keeps them. A context whose creator says when it ends, ends then.
+    """
+
+    event_days: int | None = Field(default=None, ge=31, le=36_500)
+    context_days: int | None = Field(default=None, ge=1, le=36_500)
+
+
+class Retention(RetentionWanted):
+    """`events_kept_days` and `contexts_kept_days` are what is in effect; None: until they are deleted."""
+
+    events_kept_days: int
+    contexts_kept_days: int | None
+
+
 class Tenant(Model):
     """`slug` stands for the tenant in a login, as in `acme/alice`; a tenant without one is named by its id."""
 

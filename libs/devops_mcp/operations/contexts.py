@@ -83,10 +83,16 @@ class ContextService:
         """A new context of the principal's; it is summed up above so many tokens, or as the operator has set for all."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            ends = expires_at or (None if self._lifetime is None else utc_now() + self._lifetime)
+            ends = expires_at or await self._end(tx)
             return await tx.contexts.create(
                 new_id(), principal.id, title, metadata or {}, compact_above, ends
             )
+
+    async def _end(self, tx: Transaction) -> datetime | None:
+        """When a context ends whose creator says nothing of it: as the tenant wants, else as the installation does."""
+        days = (await tx.tenants.retention()).context_days
+        lifetime = self._lifetime if days is None else timedelta(days=days)
+        return None if lifetime is None else utc_now() + lifetime
 
     async def get(self, principal: Principal, context_id: UUID) -> Context:
         """Raises `NotFound` when there is none, or it is another's."""

@@ -54,6 +54,7 @@ from devops_mcp.operations.pollers import PollerService
 from devops_mcp.operations.prompts import PromptService
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
+from devops_mcp.operations.retention import RetentionService
 from devops_mcp.operations.rule_dry_runs import RuleDryRuns
 from devops_mcp.operations.rule_plans import RulePlanner
 from devops_mcp.operations.rules import RuleService
@@ -100,6 +101,7 @@ class Platform:
     event_replays: ReplayService
     pollers: PollerService
     webhook_endpoints: WebhookEndpointService
+    retention: RetentionService
     rules: RuleService
     rule_dry_runs: RuleDryRuns
     private_networks: tuple[Network, ...]
@@ -239,6 +241,11 @@ async def open_platform(
             event_replays=ReplayService(database),
             pollers=PollerService(database, integrations),
             webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
+            retention=RetentionService(
+                database,
+                event_days=settings.event_retention_days,
+                context_lifetime=settings.context_lifetime,
+            ),
             rules=RuleService(database, RulePlanner(tools), changes),
             rule_dry_runs=RuleDryRuns(database, RulePlanner(tools)),
             private_networks=private_networks,

@@ -159,6 +159,12 @@ class Events:
             },
         )
 
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Remove up to `limit` events that came before, a month ago or earlier; how many. Only the worker's role may."""
+        cursor = await self._connection.execute("SELECT forget_events(%s, %s)", (before, limit))
+        row = await cursor.fetchone()
+        return 0 if row is None else int(row[0])
+
     async def forget_keys(self, before: datetime, limit: int) -> int:
         """Forget up to `limit` keys of deliveries that came before; one that is delivered again is then new. How many."""
         cursor = await self._connection.execute(

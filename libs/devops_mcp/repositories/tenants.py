@@ -6,7 +6,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
-from devops_mcp.models.accounts import Tenant
+from devops_mcp.models.accounts import RetentionWanted, Tenant
 from devops_mcp.models.errors import Conflict
 
 
@@ -35,6 +35,22 @@ class Tenants:
         await self._connection.execute(
             "INSERT INTO tenants (tenant_id, name, slug, created_at) VALUES (%s, %s, %s, %s)",
             (tenant.id, tenant.name, tenant.slug, tenant.created_at),
+        )
+
+    async def retention(self) -> RetentionWanted:
+        """What the transaction's tenant has said of how long it wants what to be kept."""
+        async with self._connection.cursor(row_factory=class_row(RetentionWanted)) as cursor:
+            await cursor.execute("SELECT event_days, context_days FROM tenant_retention")
+            return await cursor.fetchone() or RetentionWanted()
+
+    async def put_retention(self, wanted: RetentionWanted) -> None:
+        await self._connection.execute(
+            """
+            INSERT INTO tenant_retention (event_days, context_days) VALUES (%s, %s)
+            ON CONFLICT (tenant_id) DO UPDATE SET
+                event_days = excluded.event_days, context_days = excluded.context_days, updated_at = now()
+            """,
+            (wanted.event_days, wanted.context_days),
         )
 
     async def rename(self, name: str) -> None:

@@ -25,7 +25,8 @@ from devops_mcp.operations.events import EventProcessor
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.events import Acceptance
 from devops_mcp.repositories.idempotency import CallKey
-from worker.upkeep import CALLS_KEPT, DEAD_LETTERS_KEPT, KEYS_KEPT, REMEMBERED, Upkeep
+from support.tenants import add_tenant
+from worker.upkeep import CALLS_KEPT, DEAD_LETTERS_KEPT, KEYS_KEPT, REMEMBERED, Retention, Upkeep
 
 KEYS = Keyring([SecretStr("a master key for the tests, and nothing else")])
 ANOTHER = UUID("00000000-0000-7000-8000-000000000002")
@@ -178,6 +179,29 @@ async def test_months_that_are_older_than_they_are_kept_go_with_what_was_made_of
     assert events == passages == [(young.id,)]
     assert records == (1,)
     assert (verified.intact, verified.records) == (True, 1)
+
+
+async def test_a_tenant_that_wants_its_events_kept_less_long_loses_the_older_ones_and_nobody_else(database):
+    add_tenant(database, ANOTHER)
+    of_both = [
+        an_event(moment).model_copy(update={"tenant_id": tenant_id, "id": id_at(moment)})
+        for tenant_id in (DEFAULT_TENANT_ID, ANOTHER)
+        for moment in (OLD, utc_now())
+    ]
+    for_ever = Retention(events=timedelta(days=36_500), audit=timedelta(days=36_500))
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        an_old_month(connection)
+        connection.execute("INSERT INTO tenant_retention (tenant_id, event_days) VALUES (%s, 31)", (ANOTHER,))
+        async with open_database(database.worker_url, pool_size=3, application="test") as opened:
+            for event in of_both:
+                async with opened.transaction(event.tenant_id) as tx:
+                    await tx.events.accept(Acceptance.of([event], [f"id:{event.id}"], b"{}"))
+            await Upkeep(opened, KEYS, retention=for_ever).drop_history()
+            async with opened.transaction(ANOTHER) as tx:
+                with pytest.raises(psycopg.errors.RaiseException, match="kept for"):
+                    await tx.events.forget(utc_now(), 10)
+        left = connection.execute("SELECT tenant_id, id FROM events ORDER BY tenant_id, id").fetchall()
+    assert left == [(event.tenant_id, event.id) for event in of_both if event is not of_both[2]]
 
 
 async def test_keys_of_deliveries_and_calls_are_forgotten_in_time(database):

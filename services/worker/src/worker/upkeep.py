@@ -100,20 +100,32 @@ class Upkeep:
             log.info("partitions created", count=made)
 
     async def drop_history(self) -> None:
-        """Drop the months of events and of audit records that are older than they are kept."""
+        """Drop the months of events and of audit records that are older than they are kept, and what tenants want kept less long."""
         events, audit = (
             _month_of(self._now() - self._retention.events),
             _month_of(self._now() - self._retention.audit),
         )
-        first = first_id_at(events)
         for tenant_id in await self._database.tenant_ids():
-            await self._in_chunks(tenant_id, lambda tx: tx.passages.forget_events(first, _CHUNK))
+            await self._forget_events(tenant_id, events)
             async with self._database.transaction(tenant_id) as tx:
                 await tx.audit.begin_after(audit)
         dropped = await self._database.drop_months("events", events)
         dropped += await self._database.drop_months("audit_log", audit)
         if dropped:
             log.info("months dropped", partitions=dropped)
+
+    async def _forget_events(self, tenant_id: UUID, of_all: datetime) -> None:
+        """Remove what was made searchable of events that are about to go, and those events that go for this tenant alone."""
+        async with self._database.transaction(tenant_id) as tx:
+            days = (await tx.tenants.retention()).event_days
+        own = None if days is None else self._now() - timedelta(days=days)
+        bound = of_all if own is None else max(own, of_all)
+        first = first_id_at(bound)
+        await self._in_chunks(tenant_id, lambda tx: tx.passages.forget_events(first, _CHUNK))
+        if own is not None:
+            forgotten = await self._in_chunks(tenant_id, lambda tx: tx.events.forget(bound, _CHUNK))
+            if forgotten:
+                log.info("events forgotten", count=forgotten, tenant_id=str(tenant_id))
 
     async def _in_chunks(self, tenant_id: UUID, remove: Callable[[Transaction], Awaitable[int]]) -> int:
         """Remove some, a transaction each, until there are no more; how many."""

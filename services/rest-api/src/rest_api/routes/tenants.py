@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.accounts import Erasure, Tenant
+from devops_mcp.models.accounts import Erasure, Retention, RetentionWanted, Tenant
 from devops_mcp.models.base import Model
 from devops_mcp.models.pages import MAX_PAGE, Page
 from devops_mcp.operations.tenants import NewTenant, TenantDraft
@@ -38,6 +38,19 @@ async def get_own_tenant(call: Call[NoParams, NoBody]) -> Tenant:
 async def rename_own_tenant(call: Call[NoParams, TenantDraft]) -> Tenant:
     """Give the caller's tenant another name."""
     return await call.platform.accounts.tenants.rename(call.principal, call.body)
+
+
+async def get_own_retention(call: Call[NoParams, NoBody]) -> Retention:
+    """Get how long events and contexts of the caller's tenant are kept."""
+    return await call.platform.retention.get(call.principal)
+
+
+async def put_own_retention(call: Call[NoParams, RetentionWanted]) -> Retention:
+    """Say how long events and contexts of the caller's tenant are kept.
+
+    Events that are older go within hours; contexts get their end when they are created, so those that there are keep theirs.
+    """
+    return await call.platform.retention.put(call.principal, call.body)
 
 
 async def create_tenant(call: Call[NoParams, NewTenant]) -> Tenant:
@@ -95,6 +108,8 @@ TENANTS: tuple[AnyEndpoint, ...] = (
         lock=lambda tx, _: tx.tenants.own(),
         needs="tenant:write",
     ),
+    Endpoint("GET", f"{_OWN}/retention", TAG, get_own_retention, Retention),
+    Endpoint("PUT", f"{_OWN}/retention", TAG, put_own_retention, Retention, body=RetentionWanted),
     Endpoint(
         "POST", _ALL, TAG, create_tenant, Tenant, body=NewTenant, status=201, errors=(409,), leased=True
     ),
