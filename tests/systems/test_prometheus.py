@@ -7,11 +7,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from devops_mcp.adapters.base import Outside
+from devops_mcp.adapters.base import Origin, Outside, Poll
 from devops_mcp.adapters.prometheus import ADAPTER
 from devops_mcp.adapters.prometheus.client import Prometheus
 from devops_mcp.adapters.prometheus.config import PrometheusSettings
+from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import UpstreamRejected
+from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from support.json_shapes import shape_of
 from support.prometheus_calls import call
 from support.prometheus_fake import PrometheusFake
@@ -240,6 +242,17 @@ async def test_without_the_admin_api_it_says_which_flag_is_missing(closed, dry_r
     async with ADAPTER.connect(PrometheusSettings(base_url=closed.url), outside) as client:
         with pytest.raises(UpstreamRejected, match=r"--web\.enable-admin-api"):
             await call(client, "snapshot", dry_run=dry_run)
+
+
+async def test_its_alerts_are_polled(real, client):
+    [poller] = ADAPTER.pollers
+    first = await poller.fetch(client, Poll(Origin(DEFAULT_TENANT_ID, "real"), {}, utc_now()))
+    second = await poller.fetch(client, Poll(Origin(DEFAULT_TENANT_ID, "real"), first.cursor, utc_now()))
+
+    assert [(one.event.type, one.event.subject, one.event.summary) for one in first.found] == [
+        ("alert.fired", "AlwaysFiring", "always")
+    ]
+    assert second.found == []
 
 
 # Our small Prometheus, held to the real one's shapes.

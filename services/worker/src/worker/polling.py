@@ -1,6 +1,7 @@
 """The loops that poll: one for each poller of each integration, in every worker; the database lets one of them look at a time."""
 
 import asyncio
+from collections import defaultdict
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,8 +14,8 @@ from worker.stopping import unless_stopped
 
 log = structlog.get_logger()
 
-AT_ONCE = 8
-"""Looks under way in one worker."""
+AT_ONCE, OF_ONE_TENANT = 32, 4
+"""Looks under way in one worker: systems that hang take no room from other tenants' systems."""
 REVIEW_S = 1.0
 """How soon a loop begins or ends after its integration has come, changed or gone."""
 
@@ -35,6 +36,9 @@ class Pollings:
         self._runner = runner
         self._integrations = integrations
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._rooms: defaultdict[UUID, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(OF_ONE_TENANT)
+        )
         self._loops: dict[_Name, asyncio.Task[None]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,7 +68,7 @@ class Pollings:
     async def _turn(self, integration: Integration, polling: Polling) -> float:
         """Look if it is our turn; the seconds until the next one."""
         try:
-            async with self._room:
+            async with self._rooms[integration.tenant_id], self._room:
                 look = await self._runner.claim(integration, polling)
                 return await self._look(look) if isinstance(look, Look) else look
         except PlatformError as error:
