@@ -145,6 +145,9 @@ MATRIX: Mapping[str, str] = {
     f"PATCH {USERS}/{{user_id}}": "users:read + users:write",
     f"DELETE {USERS}/{{user_id}}": "users:write",
     f"PUT {USERS}/{{user_id}}/password": "users:write",
+    f"GET {USERS}/{{user_id}}/identities": "users:read",
+    f"POST {USERS}/{{user_id}}/identities": "users:write",
+    f"DELETE {USERS}/{{user_id}}/identities/{{identity_id}}": "users:write",
     f"POST {ROLES}": "roles:write",
     f"GET {ROLES}": "roles:read",
     f"GET {ROLES}/{{role}}": "roles:read",
@@ -429,6 +432,8 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
     context = (await made(CONTEXTS, {"title": CANARY}))["id"]
     await made(f"{CONTEXTS}/{context}/items", {"items": [{"text": CANARY}]})
     user = (await made(USERS, {"username": CANARY, "name": CANARY}))["id"]
+    identity = {"issuer": "https://id.example.com", "subject": CANARY}
+    identity = await made(f"{USERS}/{user}/identities", identity)
     key = (await made(KEYS, {"name": CANARY}))["id"]
     await made(ROLES, {"name": CANARY, "grants": ["search:read"]})
     await made(USERS, {"username": "sleeper", "name": "sleeper", "password": PASSWORD})
@@ -472,6 +477,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         "context_id": context,
         "position": "1",
         "user_id": user,
+        "identity_id": identity["id"],
         "key_id": key,
         "role": CANARY,
         "session_id": signed_in.json()["session_id"],

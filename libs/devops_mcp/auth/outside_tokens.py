@@ -2,18 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
 import jwt
+import orjson
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from devops_mcp.auth.access_tokens import LEEWAY, header_of, refused
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import PlatformError, Unavailable, UpstreamInvalid
+from devops_mcp.outbound.documents import DocumentReader
 
 log = structlog.get_logger()
 
@@ -23,6 +25,8 @@ ALGORITHMS = frozenset({"RS256", "PS256", "ES256", "ES384", "EdDSA"})
 KEYS_BELIEVED = timedelta(hours=1)
 KEYS_KEPT = timedelta(hours=24)
 """How long they are believed while the provider does not answer."""
+MAX_DOCUMENT = 262_144
+"""Bytes of what a provider says of itself, and of its keys."""
 LOOK_AGAIN = timedelta(seconds=30)
 """How soon the keys are asked for again, whatever names of keys strangers make up."""
 MIN_RSA_BITS = 2_048
@@ -30,8 +34,6 @@ MAX_SUBJECT = 255
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
 _ID_TOKEN_ONLY = frozenset({"nonce", "at_hash", "c_hash"})
 """Claims of ID tokens, which say to a client who signed in, and to nobody what the client may."""
-
-Fetch = Callable[[str], Awaitable[JsonObject]]
 
 
 class Provider(Protocol):
@@ -57,9 +59,11 @@ class OutsideIdentity:
 class ProviderKeys:
     """The published keys of one issuer: found by discovery, asked for anew each hour, and for the sake of a new name."""
 
-    def __init__(self, issuer: str, fetch: Fetch, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, issuer: str, documents: DocumentReader, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.issuer = issuer
-        self._fetch = fetch
+        self._documents = documents
         self._monotonic = monotonic
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at: float | None = None
@@ -93,15 +97,25 @@ class ProviderKeys:
             log.warning("identity provider not read", issuer=self.issuer, error=error.message)
 
     async def _published(self) -> dict[str, jwt.PyJWK]:
-        described = await self._fetch(self.issuer.rstrip("/") + DISCOVERY)
+        described = await self._read(self.issuer.rstrip("/") + DISCOVERY)
         address = described.get("jwks_uri")
         if described.get("issuer") != self.issuer:
             raise UpstreamInvalid(f"{self.issuer} calls itself {str(described.get('issuer'))[:200]!r}")
         if not isinstance(address, str) or not address.startswith(self.issuer.partition("://")[0] + "://"):
             raise UpstreamInvalid(f"{self.issuer} does not say where its keys are")
-        listed = (await self._fetch(address)).get("keys")
+        listed = (await self._read(address)).get("keys")
         keys = [_usable(one) for one in listed] if isinstance(listed, list) else []
         return {key.key_id: key for key in keys if key is not None and key.key_id is not None}
+
+    async def _read(self, address: str) -> JsonObject:
+        document = await self._documents.read(address)
+        try:
+            said = orjson.loads(document.body)
+        except orjson.JSONDecodeError:
+            said = None
+        if not isinstance(said, dict):
+            raise UpstreamInvalid(f"{address} is no JSON object")
+        return said
 
 
 class OutsideTokens:
@@ -110,13 +124,13 @@ class OutsideTokens:
     def __init__(
         self,
         providers: Sequence[Provider],
-        fetch: Fetch,
+        documents: DocumentReader,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._providers = providers
         issuers = {provider.issuer for provider in providers}
-        self._keys = {issuer: ProviderKeys(issuer, fetch, monotonic=monotonic) for issuer in issuers}
+        self._keys = {issuer: ProviderKeys(issuer, documents, monotonic=monotonic) for issuer in issuers}
 
     def knows(self, issuer: str) -> bool:
         return issuer in self._keys

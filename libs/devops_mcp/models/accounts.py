@@ -70,6 +70,20 @@ class UserCredentials(Account):
     password_hash: str | None
 
 
+class IdentityName(Model):
+    """Who somebody is at an outside identity provider: the claims `iss` and `sub` of its tokens."""
+
+    issuer: str = Field(min_length=1, max_length=300)
+    subject: str = Field(min_length=1, max_length=255)
+
+
+class LinkedIdentity(IdentityName):
+    """An identity that a user signs in by."""
+
+    id: UUID
+    created_at: datetime
+
+
 class Role(Model):
     """A set of grants under a name. The built-in ones are the same in every tenant."""
 

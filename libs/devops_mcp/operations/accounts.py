@@ -13,6 +13,7 @@ from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.attempts import Attempts
 from devops_mcp.operations.api_keys import ApiKeyService
 from devops_mcp.operations.erasure import ErasureService
+from devops_mcp.operations.identity_links import IdentityLinkService
 from devops_mcp.operations.login import LoginService
 from devops_mcp.operations.roles import RoleService
 from devops_mcp.operations.session_list import SessionService
@@ -33,6 +34,7 @@ class Accounts:
     login: LoginService
     sessions: TokenSessions
     session_list: SessionService
+    identity_links: IdentityLinkService
     signing_keys: SigningKeyService
 
 
@@ -41,10 +43,11 @@ def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: st
     """All of them, over one set of threads for passwords, which end with the block. `issuer` is the address that access tokens name."""
     passwords = Passwords()
     attempts = Attempts(redis)
+    users = UserService(database, passwords)
     signing_keys = SigningKeyService(database, SecretSeal(keyring))
     try:
         yield Accounts(
-            users=UserService(database, passwords),
+            users=users,
             roles=RoleService(database),
             api_keys=ApiKeyService(database),
             tenants=TenantService(database, passwords),
@@ -52,6 +55,7 @@ def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: st
             login=LoginService(database, passwords, attempts),
             sessions=TokenSessions(database, AccessTokens(issuer, signing_keys), keyring, attempts),
             session_list=SessionService(database),
+            identity_links=IdentityLinkService(database, users),
             signing_keys=signing_keys,
         )
     finally:

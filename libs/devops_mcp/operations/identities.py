@@ -12,10 +12,11 @@ import structlog
 
 from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens, issuer_of
 from devops_mcp.config import IdentityProviderSettings
-from devops_mcp.models.accounts import UserCredentials, UserStatus
+from devops_mcp.models.accounts import LinkedIdentity, UserCredentials, UserStatus
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Conflict, Unauthenticated
+from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import NOBODY, Principal
 from devops_mcp.operations.deeds import deed, deed_in
 from devops_mcp.operations.sessions import TokenSessions
@@ -94,7 +95,8 @@ class IdentityService:
             if user_id is None and provider.create_users:
                 user_id = await self._create(tx, provider, identity, email)
             if user_id is not None:
-                await tx.identities.add(issuer, subject, user_id)
+                linked = LinkedIdentity(id=new_id(), issuer=issuer, subject=subject, created_at=self._now())
+                await tx.identities.add(linked, user_id)
                 user = await tx.identities.user(issuer, subject)
             await tx.audit.append([_record(provider.tenant_id, user, issuer, subject)])
         return user

@@ -16,7 +16,7 @@ from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.auth.outside_tokens import OutsideTokens
+from devops_mcp.auth.outside_tokens import MAX_DOCUMENT, OutsideTokens
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
 from devops_mcp.cache.rates import Rate, RateLimiter
@@ -69,7 +69,7 @@ from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.operations.windows import WindowService
 from devops_mcp.outbound.addresses import Network, parse_networks
-from devops_mcp.outbound.fetching import open_fetcher
+from devops_mcp.outbound.documents import open_document_reader
 from devops_mcp.repositories.database import Database, open_database
 
 REST, MCP = "rest-api", "mcp-server"
@@ -209,8 +209,10 @@ async def open_platform(
         )
         addresses = {REST: settings.rest.url, MCP: settings.mcp.url}
         prompts = PromptService(adapters, SUITE_PROMPTS, access, tools, deadline_s=settings.tool_deadline_s)
-        fetcher = await stack.enter_async_context(open_fetcher(private_networks))
-        outside_tokens = OutsideTokens(settings.identity_providers, fetcher.get)
+        documents = await stack.enter_async_context(
+            open_document_reader(private_networks, max_bytes=MAX_DOCUMENT)
+        )
+        outside_tokens = OutsideTokens(settings.identity_providers, documents)
         identities = IdentityService(database, outside_tokens, settings.identity_providers)
         bearer = BearerTokens(accounts.sessions, identities, addresses.get(application, ""))
         yield Platform(

@@ -31,8 +31,9 @@ class Document:
 class DocumentReader:
     """Open with `open_document_reader`."""
 
-    def __init__(self, client: httpx2.AsyncClient, deadline_s: float) -> None:
+    def __init__(self, client: httpx2.AsyncClient, deadline_s: float, max_bytes: int = MAX_BYTES) -> None:
         self._client = client
+        self._max_bytes = max_bytes
         self._deadline_s = deadline_s
 
     async def read(self, url: str) -> Document:
@@ -42,7 +43,9 @@ class DocumentReader:
                 asyncio.timeout(self._deadline_s),
                 self._client.stream("GET", url, headers={"accept": "application/json"}) as answer,
             ):
-                return Document(await _body(answer), _max_age(answer.headers.get("cache-control", "")))
+                return Document(
+                    await _body(answer, self._max_bytes), _max_age(answer.headers.get("cache-control", ""))
+                )
         except AddressRefused as error:
             raise UpstreamUnavailable(error.message) from None
         except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -51,17 +54,17 @@ class DocumentReader:
 
 @asynccontextmanager
 async def open_document_reader(
-    private_networks: tuple[Network, ...], *, deadline_s: float = DEADLINE_S
+    private_networks: tuple[Network, ...], *, deadline_s: float = DEADLINE_S, max_bytes: int = MAX_BYTES
 ) -> AsyncIterator[DocumentReader]:
     """A reader that may reach public addresses, and the networks that the operator has opened."""
     async with guarded_client(
         "", private_networks=private_networks, timeout_s=deadline_s, max_connections=MAX_CONNECTIONS
     ) as client:
         client.cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-        yield DocumentReader(client, deadline_s)
+        yield DocumentReader(client, deadline_s, max_bytes)
 
 
-async def _body(answer: httpx2.Response) -> bytes:
+async def _body(answer: httpx2.Response, max_bytes: int) -> bytes:
     if answer.status_code != 200:
         raise UpstreamUnavailable(f"it was answered {answer.status_code}")
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -70,8 +73,8 @@ async def _body(answer: httpx2.Response) -> bytes:
     body = b""
     async for chunk in answer.aiter_bytes():
         body += chunk
-        if len(body) > MAX_BYTES:
-            raise UpstreamInvalid(f"it is larger than {MAX_BYTES} bytes")
+        if len(body) > max_bytes:
+            raise UpstreamInvalid(f"it is larger than {max_bytes} bytes")
     return body
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
-from devops_mcp.models.accounts import UserCredentials
+from devops_mcp.models.accounts import LinkedIdentity, UserCredentials
 
 
 class Identities:
@@ -50,11 +50,29 @@ class Identities:
             (f"devops_mcp.identities {issuer} {subject}",),
         )
 
-    async def add(self, issuer: str, subject: str, user_id: UUID) -> None:
+    async def add(self, identity: LinkedIdentity, user_id: UUID) -> None:
         await self._connection.execute(
-            "INSERT INTO identities (issuer, subject, user_id) VALUES (%s, %s, %s)",
-            (issuer, subject, user_id),
+            "INSERT INTO identities (id, issuer, subject, user_id, created_at) VALUES (%s, %s, %s, %s, %s)",
+            (identity.id, identity.issuer, identity.subject, user_id, identity.created_at),
         )
+
+    async def of_user(self, user_id: UUID) -> list[LinkedIdentity]:
+        """The oldest first."""
+        async with self._connection.cursor(row_factory=class_row(LinkedIdentity)) as cursor:
+            await cursor.execute(
+                "SELECT id, issuer, subject, created_at FROM identities WHERE user_id = %s ORDER BY created_at, id",
+                (user_id,),
+            )
+            return await cursor.fetchall()
+
+    async def remove(self, identity_id: UUID, user_id: UUID) -> LinkedIdentity | None:
+        """The one that is removed; None when it is not the user's."""
+        async with self._connection.cursor(row_factory=class_row(LinkedIdentity)) as cursor:
+            await cursor.execute(
+                "DELETE FROM identities WHERE id = %s AND user_id = %s RETURNING id, issuer, subject, created_at",
+                (identity_id, user_id),
+            )
+            return await cursor.fetchone()
 
     async def username_is_taken(self, username: str) -> bool:
         cursor = await self._connection.execute(

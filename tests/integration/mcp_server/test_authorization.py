@@ -1,15 +1,19 @@
 """How OAuth clients find their way: challenges, protected-resource metadata, and what a token lacks (RFC 9728, cases A09, S01)."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import httpx2
 import pytest
 import websockets
 
+from devops_mcp.auth import access_tokens
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.permissions import require_grants
+from devops_mcp.models.sessions import TokenPair
 from devops_mcp.operations.users import NewUser, new_user
 from devops_mcp.repositories.database import open_database
 from support.handshake import HandshakeClient
@@ -33,6 +37,17 @@ async def served(settings) -> AsyncIterator[tuple[str, httpx2.AsyncClient]]:
 def said_in(challenge: str) -> dict[str, str]:
     assert challenge.startswith("Bearer ")
     return dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+
+
+async def begun(database, *scopes: str) -> TokenPair:
+    """A session of a developer, for this service."""
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        user = new_user(NewUser(username="alice", name="Alice", roles=("developer",)), Wall().time)
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            await tx.users.add(user, None)
+            alice = (await tx.users.credentials(user_id=user.id)).principal()
+        sessions = Replica(opened, Wall(), issuer=REST_URL).sessions
+        return await sessions.begin(alice, client_id="c", audience=MCP_URL, scopes=scopes)
 
 
 async def test_who_has_no_token_is_told_where_to_get_one(settings):
@@ -79,15 +94,22 @@ async def test_the_metadata_is_there_for_the_service_and_its_addresses_only(sett
             assert (await http.get(METADATA + path)).status_code == 404
 
 
+async def test_an_open_websocket_ends_with_its_access_token(database, settings, monkeypatch):
+    """S01"""
+    pair = await begun(database, "*")
+    headers = {"Authorization": f"Bearer {pair.access_token}"}
+    async with served(settings) as (base, _):
+        address = base.replace("http", "ws") + "/ws"
+        async with websockets.connect(address, additional_headers=headers, subprotocols=["mcp"]) as socket:
+            monkeypatch.setattr(access_tokens, "LEEWAY", timedelta(hours=-1))  # so that it is over now
+            async with asyncio.timeout(40):
+                await socket.wait_closed()
+            assert socket.close_code == 4401
+
+
 async def test_a_token_that_is_too_narrow_is_told_which_scopes_the_call_takes(database, settings):
     """The user may; where the user may not, another token would not help, and the tool is as absent (O09)."""
-    async with open_database(database.app_url, pool_size=2, application="test") as opened:
-        user = new_user(NewUser(username="alice", name="Alice", roles=("developer",)), Wall().time)
-        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
-            await tx.users.add(user, None)
-            alice = (await tx.users.credentials(user_id=user.id)).principal()
-        sessions = Replica(opened, Wall(), issuer=REST_URL).sessions
-        pair = await sessions.begin(alice, client_id="c", audience=MCP_URL, scopes=["tools:read:context_*"])
+    pair = await begun(database, "tools:read:context_*")
     async with served(settings) as (base, http):
         await tried(http, base, pair.access_token, await new_key(database.owner_url, "tools:read:context_*"))
 

@@ -16,12 +16,12 @@ from devops_mcp.models.errors import Unauthenticated, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.operations.identities import IdentityService
 from devops_mcp.operations.users import NewUser, new_user
-from devops_mcp.outbound.fetching import open_fetcher
+from devops_mcp.outbound.documents import open_document_reader
 from devops_mcp.repositories.database import open_database
 from support.identity_provider import AUDIENCE, IdentityProvider, an_identity_provider
 from support.rest import Rest
 from support.servers import LOOPBACK
-from support.services import running_mcp, running_rest, settings_for
+from support.services import new_key, running_mcp, running_rest, settings_for
 from support.tokens import Wall
 
 
@@ -35,8 +35,8 @@ class Front:
     @asynccontextmanager
     async def serving(self, **options):
         configured = IdentityProviderSettings(issuer=self.provider.issuer, audiences=(AUDIENCE,), **options)
-        async with open_fetcher(self.networks, deadline_s=5) as fetcher:
-            tokens = OutsideTokens((configured,), fetcher.get, monotonic=self.wall.monotonic)
+        async with open_document_reader(self.networks) as documents:
+            tokens = OutsideTokens((configured,), documents, monotonic=self.wall.monotonic)
             self.service = IdentityService(
                 self.opened, tokens, (configured,), now=self.wall, monotonic=self.wall.monotonic
             )
@@ -243,6 +243,47 @@ async def test_a_provider_of_another_name_or_place_is_not_believed(database_of):
             with pytest.raises(Unavailable):
                 await guarded.who(provider.token("ann"))
         assert provider.asked == 0
+
+
+async def test_who_manages_users_links_an_identity_and_takes_it_away(database, redis_url):
+    """L05"""
+    async with an_identity_provider() as provider:
+        configured = {"issuer": provider.issuer, "audiences": [AUDIENCE]}
+        settings = settings_for(
+            database.app_url, redis_url, identity_providers=[configured], environment="development"
+        )
+        async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+
+            async def by(credential: str, method: str, path: str, json=None) -> httpx2.Response:
+                headers = {"Authorization": f"Bearer {credential}"}
+                return await Rest(http)(method, path, headers=headers, json=json)
+
+            root = await new_key(database.owner_url)
+            roles = {"ann": "developer", "bob": "viewer", "chief": "admin"}
+            users = {
+                name: (
+                    await by(root, "POST", "/api/v1/users", {"username": name, "name": name, "roles": [role]})
+                ).json()["id"]
+                for name, role in roles.items()
+            }
+            at = {name: f"/api/v1/users/{user}/identities" for name, user in users.items()}
+            identity = {"issuer": provider.issuer, "subject": "s1"}
+            linked = await by(root, "POST", at["ann"], identity)
+            assert linked.status_code == 201
+            assert (await by(root, "POST", at["bob"], identity)).status_code == 409
+            assert [one["subject"] for one in (await by(root, "GET", at["ann"])).json()["items"]] == ["s1"]
+            token = provider.token("s1")
+            assert (await by(token, "GET", "/api/v1/me")).json()["id"] == users["ann"]
+
+            lesser = await new_key(database.owner_url, "users:*", "search:read")
+            refused = await by(lesser, "POST", at["chief"], identity | {"subject": "thief"})
+            assert refused.status_code == 403, "who links an admin may do what an admin may"
+            one = f"{at['ann']}/{linked.json()['id']}"
+            assert (await by(root, "DELETE", one.replace(users["ann"], users["bob"]))).status_code == 404
+            assert (await by(root, "DELETE", one)).status_code == 204
+            async with asyncio.timeout(40):
+                while (await by(token, "GET", "/api/v1/me")).status_code != 401:
+                    await asyncio.sleep(0.1)
 
 
 async def test_both_services_take_its_tokens(database, redis_url):

@@ -9,6 +9,7 @@ from rest_api.routes.embeddings import EMBEDDINGS
 from rest_api.routes.event_replays import EVENT_REPLAYS
 from rest_api.routes.events import EVENTS
 from rest_api.routes.facts import FACTS
+from rest_api.routes.identities import IDENTITIES
 from rest_api.routes.integrations import INTEGRATIONS
 from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
@@ -44,6 +45,7 @@ _GIVEN: tuple[AnyEndpoint, ...] = (
     *ME,
     *SESSIONS,
     *USERS,
+    *IDENTITIES,
     *ROLES,
     *API_KEYS,
     *TENANTS,
