@@ -75,7 +75,7 @@ def _round(bench: Bench, minutes: float) -> list[Scenario]:
 
 
 def _say(report: Report) -> None:
-    print(f"{report.scenario:<42} {report.recovered_s:6.1f} s to rest", flush=True)
+    print(f"{report.scenario:<42} {report.recovered_s:6.1f} s to rest, last {report.last[:100]}", flush=True)
     for complaint in report.counts.broken[:10]:
         print(f"  BROKEN {complaint}", flush=True)
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 from uuid import UUID
 
@@ -100,9 +100,13 @@ class TaskRunner:
 
         Raises what makes another attempt worth while; the task is then free to be taken again.
         """
-        async with self._database.transaction(tenant_id) as tx:
-            task = await tx.tasks.claim(task_id, self._now() + LEASE)
-            principal = await tx.principals.find(task.owner_id, self._now()) if task else None
+        lease_until = self._now() + LEASE
+        try:
+            task, principal = await self._claim(tenant_id, task_id, lease_until)
+        except Unavailable:
+            # It may be ours all the same, and its message, which comes back before the lease is over, would find it taken.
+            await self._insist(lambda: self._disclaim(tenant_id, task_id, lease_until))
+            raise
         if task is None:
             return False
         if task.attempt > MAX_ATTEMPTS:
@@ -113,6 +117,17 @@ class TaskRunner:
         else:
             await self._attempt(task, principal)
         return True
+
+    async def _claim(
+        self, tenant_id: UUID, task_id: UUID, lease_until: datetime
+    ) -> tuple[Task | None, Principal | None]:
+        async with self._database.transaction(tenant_id) as tx:
+            task = await tx.tasks.claim(task_id, lease_until)
+            return task, await tx.principals.find(task.owner_id, self._now()) if task else None
+
+    async def _disclaim(self, tenant_id: UUID, task_id: UUID, lease_until: datetime) -> None:
+        async with self._database.transaction(tenant_id) as tx:
+            await tx.tasks.disclaim(task_id, lease_until)
 
     async def _attempt(self, task: Task, principal: Principal) -> None:
         requester = Requester(

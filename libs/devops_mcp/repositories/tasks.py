@@ -86,6 +86,13 @@ class Tasks:
             {"id": task_id, "lease": lease_until},
         )
 
+    async def disclaim(self, task_id: UUID, lease_until: datetime) -> None:
+        """Undo a claim of which nobody knows whether it was made: by the lease that it would have, to the microsecond."""
+        await self._connection.execute(
+            "UPDATE tasks SET lease_until = NULL, attempt = attempt - 1 WHERE id = %s AND lease_until = %s AND status = 'working'",
+            (task_id, lease_until),
+        )
+
     async def renew(self, task_id: UUID, attempt: int, lease_until: datetime) -> bool:
         """Hold the task on; False when it is no longer this attempt's, or was cancelled."""
         cursor = await self._connection.execute(
