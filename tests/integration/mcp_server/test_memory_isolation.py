@@ -40,6 +40,7 @@ class Somebody:
     http: httpx2.AsyncClient
     mcp: Any
     context_id: str = ""
+    event_ids: tuple[str, ...] = ()
 
     @property
     def canary(self) -> str:
@@ -107,6 +108,8 @@ async def over_rest(asking: Somebody, target: Somebody, query: str) -> list[str]
         await get("/api/v1/contexts", params={"limit": 100}),
         await get("/api/v1/facts", params={"history": "true", "limit": 100}),
         await get("/api/v1/facts", params={"subject": "checkout@*"}),
+        await get("/api/v1/events", params={"limit": 100}),
+        *[await get(f"/api/v1/events/{id_}") for id_ in target.event_ids],
     ]
     return [answer.text for answer in answers]
 
@@ -127,10 +130,15 @@ async def over_mcp(asking: Somebody, target: Somebody, query: str) -> list[str]:
         result = await asking.mcp.call_tool(name, arguments)
         texts.append(json.dumps(result.model_dump(mode="json")))
     texts.append(str(await asking.mcp.list_resources()))
-    try:
-        texts.append(str(await asking.mcp.read_resource(f"devops://contexts/{target.context_id}")))
-    except MCPError as error:
-        texts.append(str(error))
+    resources = [
+        f"devops://contexts/{target.context_id}",
+        *(f"devops://events/{id_}" for id_ in target.event_ids),
+    ]
+    for uri in resources:
+        try:
+            texts.append(str(await asking.mcp.read_resource(uri)))
+        except MCPError as error:
+            texts.append(str(error))
     return texts
 
 
@@ -164,7 +172,7 @@ async def test_nobody_is_shown_what_another_has_planted(database, redis_url):
         for somebody in everybody:
             await somebody.plant(chance)
         for somebody in (everybody[0], everybody[2]):
-            await happen(database.worker_url, redis_url, somebody)
+            somebody.event_ids = (await happen(database.worker_url, redis_url, somebody),)
         for number in range(ASKED):
             asking, target = everybody[number % 3], chance.choice(everybody)
             query = " ".join([*chance.sample(WORDS, 3), *(other.canary for other in everybody)])

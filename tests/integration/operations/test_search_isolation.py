@@ -15,9 +15,11 @@ from devops_mcp.models.errors import NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.passages import NewPassage, PassageKind, Question
 from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.models.windows import WindowRequest
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.windows import WindowService
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import SearchFilter
 from support.agents import STATELESS, agent
@@ -118,6 +120,28 @@ async def test_no_question_brings_up_anothers_text(database):
                 assert not [other.canary for other in others if other.canary in said], question
                 assert not [o for o in strangers if _of_tenant(o.principal.tenant_id) in said], question
     assert found > 50  # the questions do find the asker's own
+
+
+async def test_no_window_shows_anothers_text_however_alike_it_is(database):
+    """T01, T02: every vector is the same, so that only whose it is tells one text from another."""
+    chance = random.Random(12)
+    add_tenant(database, ANOTHER_TENANT)
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        contexts = [await plant(opened, held) for held in HOLDERS]
+        search = SearchService(opened, EmbeddingModels([FakeProvider(alike=True)]), Metrics())
+        windows = WindowService(opened, search, ContextService(opened, embeds=False))
+        for held, own in zip(HOLDERS, contexts, strict=True):
+            for context_id in contexts:
+                query = " ".join(chance.sample([*WORDS, *(other.canary for other in HOLDERS)], 5))
+                wanted = WindowRequest(max_tokens=chance.choice([100, 400, 4_000]), query=query)
+                if context_id != own:
+                    with pytest.raises(NotFound):
+                        await windows.window(held.principal, context_id, wanted)
+                    continue
+                window = await windows.window(held.principal, context_id, wanted)
+                said = window.model_dump_json()
+                assert (window.mode, held.canary in said) == ("hybrid", True)
+                assert not [other for other in HOLDERS if other is not held and other.canary in said]
 
 
 async def test_the_owners_functions_know_no_tenant_but_the_transactions(database):
