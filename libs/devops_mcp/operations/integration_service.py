@@ -25,6 +25,7 @@ from devops_mcp.models.integrations import (
     Sealed,
     StoredIntegration,
 )
+from devops_mcp.models.polling import PollWanted
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_settings import addresses, checked, credential_fields, part_of_schema
 from devops_mcp.operations.deeds import deed, permit
@@ -73,7 +74,7 @@ class IntegrationView(Model):
     credentials: tuple[str, ...]
     webhook_path: str | None
     webhook_secrets: int
-    polls: tuple[str, ...]
+    polls: dict[str, PollWanted]
     problem: str | None = None
     version: int | None = None
     created_at: datetime | None = None
@@ -348,7 +349,7 @@ class IntegrationService:
             credentials=tuple(sorted(sealed.credentials)) if sealed else (),
             webhook_path=None if adapter is None else _webhook_path(adapter, row.id),
             webhook_secrets=_in_force(sealed.webhook_secrets, self._now()) if sealed else 0,
-            polls=tuple(sorted(row.polls)),
+            polls=row.polls,
             problem=problem if sealed else "its secrets cannot be opened; store them again",
             version=row.version,
             created_at=row.created_at,
@@ -382,7 +383,10 @@ def _view_of_configured(integration: Integration, now: datetime) -> IntegrationV
         credentials=tuple(sorted(sealed.credentials)),
         webhook_path=_webhook_path(integration.adapter, integration.name),
         webhook_secrets=_in_force(sealed.webhook_secrets, now),
-        polls=tuple(polling.poller.name for polling in integration.pollings),
+        polls={
+            polling.poller.name: PollWanted(every_s=polling.every.total_seconds())
+            for polling in integration.pollings
+        },
     )
 
 
