@@ -5,7 +5,7 @@ from uuid import UUID
 
 from devops_mcp.events.model import Event
 from devops_mcp.operations.rule_engine import RuleEngine
-from devops_mcp.operations.webhook_endpoints import notify
+from devops_mcp.operations.webhook_endpoints import notify_all
 from devops_mcp.repositories.transaction import Transaction
 
 
@@ -35,7 +35,5 @@ async def _heard(tx: Transaction, events: Sequence[Event]) -> list[tuple[UUID, U
 async def _deliver(
     tx: Transaction, pairs: Sequence[tuple[UUID, UUID]], traces: Mapping[UUID, str | None]
 ) -> None:
-    if not pairs:
-        return
-    for delivery in await tx.webhook_deliveries.create(list(dict.fromkeys(pairs))):
-        await notify(tx, delivery, traces.get(delivery.event_id))
+    if pairs:
+        await notify_all(tx, await tx.webhook_deliveries.create(list(dict.fromkeys(pairs))), traces)

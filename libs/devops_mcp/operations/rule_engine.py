@@ -23,7 +23,7 @@ from devops_mcp.operations.rule_book import RuleBook, means
 from devops_mcp.operations.rule_plans import Plan, RulePlanner, document_of
 from devops_mcp.operations.tasks import KEPT_FOR, MAX_REASON, start_tasks
 from devops_mcp.operations.tools import ToolService
-from devops_mcp.operations.webhook_endpoints import notify
+from devops_mcp.operations.webhook_endpoints import notify_all
 from devops_mcp.repositories.rule_runs import NewRun
 from devops_mcp.repositories.transaction import Transaction
 
@@ -139,6 +139,7 @@ class RuleEngine:
     async def _start(self, tx: Transaction, occasions: Sequence[Occasion], traces: Traces) -> None:
         calls: list[tuple[NewTask, str | None]] = []
         told: list[tuple[RuleNotified, str | None]] = []
+        sent: list[tuple[Occasion, WebhookAction]] = []
         for one in occasions:
             trace = traces.get(one.event.id)
             match one.plan.action:
@@ -147,13 +148,14 @@ class RuleEngine:
                 case NotificationAction() as action:
                     told.append((self._notification(one, action), trace))
                 case WebhookAction() as action:
-                    await _deliver(tx, one, action, trace)
+                    sent.append((one, action))
                 case _:
                     assert_never(one.plan.action)
         if calls:
             await start_tasks(tx, *zip(*calls, strict=True))
         if told:
             await tx.events.publish(*zip(*told, strict=True))
+        await _deliver(tx, sent, traces)
 
     def _task(self, occasion: Occasion, action: ToolAction) -> NewTask:
         occasion.task_id = new_id()
@@ -264,15 +266,21 @@ async def _stop(tx: Transaction, rule: Rule) -> None:
     log.warning("rule disabled", rule_id=str(rule.id), tenant_id=str(tx.tenant_id), reason=OWNER_GONE)
 
 
-async def _deliver(tx: Transaction, one: Occasion, action: WebhookAction, trace: str | None) -> None:
-    """To an endpoint that has not chosen the event itself."""
-    endpoint = await tx.webhook_endpoints.find(action.endpoint_id)
-    if endpoint is None or not endpoint.enabled:
-        one.plan = Plan(action, f"there is no enabled webhook endpoint {action.endpoint_id}")
+async def _deliver(tx: Transaction, sent: Sequence[tuple[Occasion, WebhookAction]], traces: Traces) -> None:
+    """To endpoints; one that has the event already does not get it twice."""
+    if not sent:
         return
-    for delivery in await tx.webhook_deliveries.create([(action.endpoint_id, one.event.id)]):
-        one.sent_id = delivery.id
-        await notify(tx, delivery, trace)
+    enabled = await tx.webhook_endpoints.lock_enabled(sorted({action.endpoint_id for _, action in sent}))
+    pairs: dict[tuple[UUID, UUID], Occasion] = {}
+    for one, action in sent:
+        if action.endpoint_id in enabled:
+            pairs.setdefault((action.endpoint_id, one.event.id), one)
+        else:
+            one.plan = Plan(action, f"there is no enabled webhook endpoint {action.endpoint_id}")
+    deliveries = await tx.webhook_deliveries.create(list(pairs)) if pairs else []
+    for delivery in deliveries:
+        pairs[delivery.endpoint_id, delivery.event_id].sent_id = delivery.id
+    await notify_all(tx, deliveries, traces)
 
 
 def _run(one: Occasion) -> NewRun:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import structlog
 from pydantic import JsonValue, SecretStr
 
 from devops_mcp.auth.sealing import SealBroken, SecretSeal
-from devops_mcp.events.messages import NotificationDue
+from devops_mcp.events.messages import MESSAGE, NotificationDue
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import Conflict, NotFound
@@ -33,6 +33,7 @@ from devops_mcp.operations.deeds import deed, permit
 from devops_mcp.operations.reachable import require_reachable
 from devops_mcp.outbound.addresses import Network
 from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
 
 READ = "webhooks:read"
@@ -198,6 +199,29 @@ async def notify(tx: Transaction, delivery: WebhookDelivery, trace: str | None =
     """Let the worker try a delivery once this transaction commits."""
     message = NotificationDue(id=new_id(), tenant_id=tx.tenant_id, delivery_id=delivery.id)
     await tx.outbox.add(QueueName.NOTIFICATIONS, message, trace=trace or current_traceparent())
+
+
+async def notify_all(
+    tx: Transaction, deliveries: Sequence[WebhookDelivery], traces: Mapping[UUID, str | None]
+) -> None:
+    """Let the worker try deliveries once this transaction commits. `traces` are traceparents by event id."""
+    if not deliveries:
+        return
+    due = [
+        (NotificationDue(id=new_id(), tenant_id=tx.tenant_id, delivery_id=delivery.id), delivery.event_id)
+        for delivery in deliveries
+    ]
+    await tx.outbox.post(
+        [
+            Posting(
+                message.id,
+                QueueName.NOTIFICATIONS,
+                MESSAGE.dump_json(message).decode(),
+                traces.get(event_id) or current_traceparent(),
+            )
+            for message, event_id in due
+        ]
+    )
 
 
 def place_of(tenant_id: UUID, endpoint_id: UUID, version: int) -> str:

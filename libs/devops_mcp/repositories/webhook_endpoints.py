@@ -1,6 +1,6 @@
 """Endpoints of outgoing webhooks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -62,6 +62,14 @@ class WebhookEndpoints:
             "SELECT id, filter FROM webhook_endpoints WHERE enabled AND filter IS NOT NULL"
         )
         return [(row[0], EventFilter.model_validate(row[1])) for row in await cursor.fetchall()]
+
+    async def lock_enabled(self, endpoint_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these that are enabled; none is deleted until this transaction ends."""
+        cursor = await self._connection.execute(
+            "SELECT id FROM webhook_endpoints WHERE id = ANY(%s) AND enabled ORDER BY id FOR KEY SHARE",
+            (list(endpoint_ids),),
+        )
+        return {row[0] for row in await cursor.fetchall()}
 
     async def replace(self, endpoint_id: UUID, draft: EndpointDraft) -> WebhookEndpoint | None:
         """Say anew what its owner says of it; one that is enabled by this, or moved, is tried as if it had never failed."""
