@@ -4,10 +4,12 @@ Only these: a path that leads to one place costs a few steps, whoever wrote it.
 """
 
 import re
-from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, Field, JsonValue
+
+from devops_mcp.models.base import JsonObject
 
 MAX_LENGTH = 300
 _STEP = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(0|[1-9][0-9]{0,5})\]""")
@@ -31,14 +33,23 @@ def _checked(path: str) -> str:
 SingularPath: TypeAlias = Annotated[str, Field(min_length=2, max_length=MAX_LENGTH), AfterValidator(_checked)]
 
 
-def value_at(path: str, document: Mapping[str, JsonValue]) -> JsonValue:
+def value_at(path: str, document: JsonObject) -> JsonValue:
     """What stands there; raises `Missing`. The path has been checked."""
-    place: JsonValue = dict(document)
-    for name, quoted, double_quoted, index in _STEP.findall(path):
-        if index and isinstance(place, list) and int(index) < len(place):
-            place = place[int(index)]
-        elif not index and isinstance(place, dict) and (key := name or quoted or double_quoted) in place:
-            place = place[key]
-        else:
-            raise Missing(path)
+    place: JsonValue = document
+    for step in _steps(path):
+        match place:
+            case dict() if isinstance(step, str) and step in place:
+                place = place[step]
+            case list() if isinstance(step, int) and step < len(place):
+                place = place[step]
+            case _:
+                raise Missing(path)
     return place
+
+
+@lru_cache(maxsize=4_096)
+def _steps(path: str) -> tuple[str | int, ...]:
+    return tuple(
+        int(index) if index else name or quoted or double_quoted
+        for name, quoted, double_quoted, index in _STEP.findall(path)
+    )

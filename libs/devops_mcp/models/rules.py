@@ -1,6 +1,5 @@
 """Rules: which events a tenant wants to start something, and what."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -60,7 +59,7 @@ class FieldTest(Model):
             raise ValueError(f"{self.operator} compares with a number")
         return self
 
-    def holds(self, document: Mapping[str, JsonValue]) -> bool:
+    def holds(self, document: JsonObject) -> bool:
         try:
             found = value_at(self.path, document)
         except Missing:
@@ -105,7 +104,7 @@ class Match(EventFilter):
             return False
         return self.matches(type_=type_, source=source, subject=subject)
 
-    def holds(self, document: Mapping[str, JsonValue]) -> bool:
+    def holds(self, document: JsonObject) -> bool:
         """Whether each of `fields` holds of the event that this document is."""
         return all(field.holds(document) for field in self.fields)
 

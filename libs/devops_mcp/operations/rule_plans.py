@@ -4,11 +4,8 @@ The one way to that, for rules that are written, tried out and started alike.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
-
-from pydantic import JsonValue
 
 from devops_mcp.adapters.base import Effect
 from devops_mcp.events.model import Event
@@ -165,7 +162,7 @@ def _plan_delivery(principal: Principal, action: WebhookAction) -> Plan:
 
 
 def _filled_notification(
-    action: NotificationAction, event: Event, document: Mapping[str, JsonValue]
+    action: NotificationAction, event: Event, document: JsonObject
 ) -> NotificationAction:
     subject = event.subject if action.subject is None else fill_text(action.subject, document)
     return action.model_copy(

@@ -1,7 +1,7 @@
 """Values with places for an event's fields: `{{ $.path }}`, and nothing else. What is filled in is never read as a template again."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from pydantic import JsonValue
 
@@ -31,17 +31,17 @@ def check(template: JsonValue, where: str) -> bool:
     return found > 0
 
 
-def fill(template: JsonObject, document: Mapping[str, JsonValue]) -> JsonObject:
+def fill(template: JsonObject, document: JsonObject) -> JsonObject:
     """The values with the event's fields. Raises `InvalidInput` for a field that is not there, or that no text can hold."""
     return {name: _filled(value, document) for name, value in template.items()}
 
 
-def fill_text(template: str, document: Mapping[str, JsonValue]) -> str:
+def fill_text(template: str, document: JsonObject) -> str:
     """The text with the event's fields; raises as `fill` does."""
     return _PLACEHOLDER.sub(lambda found: _as_text(found[1], _value(found[1], document)), template)
 
 
-def _filled(value: JsonValue, document: Mapping[str, JsonValue]) -> JsonValue:
+def _filled(value: JsonValue, document: JsonObject) -> JsonValue:
     match value:
         case str():
             whole = _PLACEHOLDER.fullmatch(value)
@@ -54,7 +54,7 @@ def _filled(value: JsonValue, document: Mapping[str, JsonValue]) -> JsonValue:
             return value
 
 
-def _value(path: str, document: Mapping[str, JsonValue]) -> JsonValue:
+def _value(path: str, document: JsonObject) -> JsonValue:
     try:
         return value_at(path.strip(), document)
     except Missing:
