@@ -17,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from support import conformance_sign_in  # noqa: E402
 from support.authorizing_proxy import authorizing_proxy  # noqa: E402
 from support.node import NODE, package  # noqa: E402
 from support.suite import start_suite  # noqa: E402
@@ -27,6 +28,8 @@ SUITE = package("@modelcontextprotocol/conformance") / "dist/index.js"
 VIEW = "/x/conformance"
 CONFIGURATION = "integrations:\n  - {name: conformance, system: conformance}\n"
 REQUIREMENTS = ("2026-07-28", "2025-11-25")
+AUTHORIZATION = "authorization"
+"""The scenarios for authorization servers, which rest-api is."""
 RUNS: Mapping[str, Sequence[Sequence[str]]] = {
     "http": [*(("--requirements", r) for r in REQUIREMENTS), ("--suite", "all")],
     "websocket": [("--requirements", r) for r in REQUIREMENTS],
@@ -73,7 +76,10 @@ async def main() -> int:
 async def _run_all(addresses: Mapping[str, Any], arguments: argparse.Namespace, state: Path) -> int:
     port, key = int(addresses["mcp_http"].split(":")[2].split("/")[0]), addresses["api_key"]
     failed = 0
-    for transport in arguments.transport or RUNS:
+    wanted = arguments.transport or [*RUNS, *([] if arguments.scenario else [AUTHORIZATION])]
+    if AUTHORIZATION in wanted:
+        failed += await _run_authorization(addresses, state / AUTHORIZATION)
+    for transport in (one for one in wanted if one != AUTHORIZATION):
         opened = authorizing_proxy if transport == "http" else websocket_bridge
         async with opened(port, key) as proxy:
             for number, options in enumerate(_chosen(transport, arguments.scenario)):
@@ -82,6 +88,24 @@ async def _run_all(addresses: Mapping[str, Any], arguments: argparse.Namespace, 
                 failed += _report(f"{transport} {' '.join(options)}", output, said)
     print(f"{failed} scenarios failed" if failed else "every scenario passed")
     return 1 if failed else 0
+
+
+async def _run_authorization(addresses: Mapping[str, Any], output: Path) -> int:
+    registered = await conformance_sign_in.register(addresses)
+    process = await asyncio.create_subprocess_exec(
+        str(NODE), str(SUITE), "authorization", "--url", addresses["rest"], "--client-id", registered.client_id,
+        "--resource", addresses["mcp_http"], "--port", str(registered.port), "-o", str(output),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            said = await conformance_sign_in.answer(process.stdout, addresses["rest"])
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return _report(AUTHORIZATION, output, said)
 
 
 def _chosen(transport: str, scenario: str | None) -> Sequence[Sequence[str]]:
@@ -116,7 +140,7 @@ def _report(title: str, output: Path, said: str) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenario", help="only this one")
-    parser.add_argument("--transport", action="append", choices=list(RUNS), help="default: all")
+    parser.add_argument("--transport", action="append", choices=[*RUNS, AUTHORIZATION], help="default: all")
     return parser.parse_args()
 
 
