@@ -1,6 +1,6 @@
 """Where pollers have got to. All times are the database's, so that workers need not agree on theirs."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, class_row
@@ -79,6 +79,11 @@ class Pollers:
             "UPDATE pollers SET lease_until = NULL WHERE integration = %s AND poller = %s AND fence = %s",
             (*key, fence),
         )
+
+    async def drop_older(self, than: datetime) -> int:
+        """Forget those that began to look before, and never since."""
+        cursor = await self._connection.execute("DELETE FROM pollers WHERE begun_at < %s", (than,))
+        return cursor.rowcount
 
     async def find(self, key: PollerKey) -> PollerState | None:
         async with self._connection.cursor(row_factory=class_row(PollerState)) as cursor:

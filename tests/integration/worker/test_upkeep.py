@@ -26,7 +26,15 @@ from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.events import Acceptance
 from devops_mcp.repositories.idempotency import CallKey
 from support.tenants import add_tenant
-from worker.upkeep import CALLS_KEPT, DEAD_LETTERS_KEPT, KEYS_KEPT, REMEMBERED, Retention, Upkeep
+from worker.upkeep import (
+    CALLS_KEPT,
+    DEAD_LETTERS_KEPT,
+    KEYS_KEPT,
+    REMEMBERED,
+    REPLAYS_KEPT,
+    Retention,
+    Upkeep,
+)
 
 KEYS = Keyring([SecretStr("a master key for the tests, and nothing else")])
 ANOTHER = UUID("00000000-0000-7000-8000-000000000002")
@@ -224,3 +232,25 @@ def counts(connection: psycopg.Connection) -> list[tuple[int, ...]]:
     return connection.execute(
         "SELECT (SELECT count(*) FROM delivery_keys), (SELECT count(*) FROM idempotent_calls)"
     ).fetchall()
+
+
+async def test_ended_replays_and_pollers_that_look_no_more_are_forgotten_after_a_while(database):
+    now = utc_now()
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        for age in (timedelta(days=1), REPLAYS_KEPT + timedelta(days=1)):
+            connection.execute(
+                """
+                INSERT INTO event_replays (tenant_id, id, requested_by, events, consumer, status, total, finished_at)
+                VALUES (%(tenant)s, %(id)s, %(id)s, '{}', 'processing', 'completed', 1, %(at)s)
+                """,
+                {"tenant": DEFAULT_TENANT_ID, "id": new_id(), "at": now - age},
+            )
+            connection.execute(
+                "INSERT INTO pollers (tenant_id, integration, poller, place, begun_at) VALUES (%s, %s, 'alerts', '', %s)",
+                (DEFAULT_TENANT_ID, f"of-{age.days}-days", now - age),
+            )
+        async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+            await Upkeep(opened, KEYS).remove_expired()
+        pollers = connection.execute("SELECT integration FROM pollers").fetchall()
+        replays = connection.execute("SELECT count(*) FROM event_replays").fetchone()
+    assert (pollers, replays) == ([("of-1-days",)], (1,))

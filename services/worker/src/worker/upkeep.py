@@ -36,6 +36,8 @@ queue again."""
 ABANDONED_AFTER = timedelta(minutes=1)
 """Longer than a message lies invisible in its queue, so that the queue is first to bring it back."""
 REPLAYS_KEPT = timedelta(days=90)
+CURSORS_KEPT = timedelta(days=90)
+"""How long it is known where a poller had got to that looks no more."""
 SESSIONS_KEPT = timedelta(days=1)
 """How long a session that ended is known: a refresh token of it that is used again is still noticed."""
 VECTORS_KEPT = timedelta(days=30)
@@ -195,6 +197,7 @@ class Upkeep:
                 await tx.sessions.drop_ended(now - SESSIONS_KEPT)
                 deliveries += await tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT)
                 await tx.event_replays.drop_older(now - REPLAYS_KEPT)
+                await tx.pollers.drop_older(now - CURSORS_KEPT)
             await self._in_chunks(tenant_id, lambda tx: tx.rule_runs.drop_older(now - RULE_RUNS_KEPT, _CHUNK))
             await self._in_chunks(tenant_id, lambda tx: tx.embeddings.forget(now - VECTORS_KEPT, _CHUNK))
             await self._in_chunks(tenant_id, lambda tx: tx.events.forget_keys(now - KEYS_KEPT, _CHUNK))
