@@ -7,13 +7,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import consuming, draining, index, memory, parts, protocol, quality
+from benchmarks import consuming, draining, index, memory, parts, protocol, quality, rest
 from benchmarks.measure import Row, table
 from benchmarks.world import World, running_suite, world  # first: it makes tests/support importable
 
 ON_REQUEST = {"quality": quality.part, "index": index.part}
 """Long, or in need of Debian's packages: only where they are named."""
-WITHOUT_MODEL = {"intake": parts.intake, "worker": consuming.worker, "drain": draining.drain}
+WITHOUT_MODEL = {
+    "intake": parts.intake,
+    "worker": consuming.worker,
+    "drain": draining.drain,
+    "rest": rest.rest,
+}
 WITH_MODEL = {
     "tools": parts.tools,
     "protocol": protocol.protocol,
@@ -26,7 +31,12 @@ WITH_MODEL = {
 
 
 # The generator is one caller, and what is measured is not its limit; the limiter itself runs.
-UNLIMITED = {"DEVOPS_MCP_TOOL_CALLS_PER_S": "100000", "DEVOPS_MCP_TOOL_CALLS_BURST": "1000000"}
+UNLIMITED = {
+    "DEVOPS_MCP_TOOL_CALLS_PER_S": "100000",
+    "DEVOPS_MCP_TOOL_CALLS_BURST": "1000000",
+    "DEVOPS_MCP_REQUESTS_PER_S": "100000",
+    "DEVOPS_MCP_REQUESTS_BURST": "1000000",
+}
 
 
 def main() -> int:
@@ -39,7 +49,9 @@ def main() -> int:
     rows: list[Row] = start() if "start" in chosen else []
     # Without a model, so that nothing computes vectors while events are counted.
     quiet = WITHOUT_MODEL | ON_REQUEST
-    rows += _run({n: p for n, p in quiet.items() if n in chosen}, DEVOPS_MCP_EMBEDDING_PROVIDER="lexical")
+    rows += _run(
+        {n: p for n, p in quiet.items() if n in chosen}, DEVOPS_MCP_EMBEDDING_PROVIDER="lexical", **UNLIMITED
+    )
     rows += _run({n: p for n, p in WITH_MODEL.items() if n in chosen}, **UNLIMITED)
     print(
         f"\n{table(rows)}\n\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; read the ratios, not the figures"

@@ -7,16 +7,28 @@ from contextlib import asynccontextmanager
 
 import orjson
 import uvicorn
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uuid_utils.compat import uuid7
 
 pool = AsyncConnectionPool(
     os.environ["BARE_DATABASE_URL"], min_size=4, max_size=10, open=False, kwargs={"autocommit": True}
 )
+
+_CONTEXT = """id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
+    expires_at, forked_from, forked_at, created_at, updated_at"""
+_APPEND = """
+    WITH counted AS (
+        UPDATE contexts SET item_count = item_count + 1, updated_at = now() WHERE id = %s RETURNING tenant_id, id, item_count)
+    INSERT INTO context_items (tenant_id, context_id, position, id, kind, text, tokens)
+    SELECT tenant_id, id, item_count, %s, 'note', %s, 12 FROM counted
+    RETURNING id, context_id, position, kind, role, text, tokens, metadata, pinned, created_at
+"""
 
 
 @asynccontextmanager
@@ -34,6 +46,29 @@ async def store(request: Request) -> Response:
     async with pool.connection() as connection:
         await connection.execute("INSERT INTO bare (body) VALUES (%s)", (body,))
     return JSONResponse({"status": "accepted"}, 202)
+
+
+async def read_context(request: Request) -> Response:
+    """The row, as our repository reads it."""
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(f"SELECT {_CONTEXT} FROM contexts WHERE id = %s", (request.path_params["id"],))
+        return Response(orjson.dumps(await cursor.fetchone()), media_type="application/json")
+
+
+async def list_contexts(request: Request) -> Response:
+    """A page of rows."""
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        limit = int(request.query_params["limit"])
+        await cursor.execute(f"SELECT {_CONTEXT} FROM contexts ORDER BY id DESC LIMIT %s", (limit + 1,))
+        return Response(orjson.dumps({"items": await cursor.fetchall()}), media_type="application/json")
+
+
+async def append_items(request: Request) -> Response:
+    """The count and the item in one statement; the item is all that is answered."""
+    [item] = orjson.loads(await request.body())["items"]
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_APPEND, (request.path_params["id"], uuid7(), item["text"]))
+        return Response(orjson.dumps({"items": await cursor.fetchall()}), 201, media_type="application/json")
 
 
 async def answer(request: Request) -> Response:
@@ -59,6 +94,9 @@ app = Starlette(
     routes=[
         Route("/store", store, methods=["POST"]),
         Route("/answer", answer, methods=["POST"]),
+        Route("/contexts", list_contexts),
+        Route("/contexts/{id:uuid}", read_context),
+        Route("/contexts/{id:uuid}/items", append_items, methods=["POST"]),
         WebSocketRoute("/echo", echo),
         Route("/", lambda _: Response()),
     ],

@@ -105,9 +105,11 @@ async def connected(base_url: str) -> AsyncIterator[Connection]:
         writer.close()
 
 
-def request(path: str, headers: dict[str, str], body: bytes, *, host: str = "localhost") -> bytes:
+def request(
+    path: str, headers: dict[str, str], body: bytes, *, host: str = "localhost", method: str = "POST"
+) -> bytes:
     lines = [
-        f"POST {path} HTTP/1.1",
+        f"{method} {path} HTTP/1.1",
         f"Host: {host}",
         f"Content-Length: {len(body)}",
         *(f"{k}: {v}" for k, v in headers.items()),
