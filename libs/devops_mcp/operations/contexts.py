@@ -97,8 +97,7 @@ class ContextService:
     async def get(self, principal: Principal, context_id: UUID) -> Context:
         """Raises `NotFound` when there is none, or it is another's."""
         require(principal, READ)
-        async with self._database.transaction(principal.tenant_id) as tx:
-            return await visible(tx, principal, context_id)
+        return await self._database.read(principal.tenant_id, lambda tx: visible(tx, principal, context_id))
 
     async def require_writable(self, principal: Principal, context_id: UUID) -> None:
         """Raise `NotFound` or `Forbidden` unless the principal may append to the context."""
@@ -110,8 +109,9 @@ class ContextService:
         """The principal's contexts, newest first."""
         require(principal, READ)
         owner = None if principal.may(ANY_OWNER) else principal.id
-        async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.contexts.page(owner, cursor, limit + 1)
+        found = await self._database.read(
+            principal.tenant_id, lambda tx: tx.contexts.page(owner, cursor, limit + 1)
+        )
         more = str(found[limit - 1].id) if len(found) > limit else None
         return Page(items=tuple(found[:limit]), next_cursor=more)
 

@@ -1,9 +1,10 @@
 """The pool of connections, and the transaction that knows its tenant."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from typing import LiteralString, TypeVar
 from uuid import UUID
 
 from psycopg import Error, InterfaceError, OperationalError, errors, sql
@@ -22,6 +23,9 @@ from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
 from devops_mcp.resilience.afterwards import holding
 
+T = TypeVar("T")
+
+_TENANT: LiteralString = "SELECT set_config('app.tenant', %s, true)"
 _BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
 _SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c timezone=UTC"
 _ALIVE = sql.SQL("SELECT 1")
@@ -82,6 +86,31 @@ class Database:
             await tell()
         if refusal is not None:
             raise refusal
+
+    async def read(self, tenant_id: UUID, look: Callable[[Transaction], Awaitable[T]]) -> T:
+        """What `look` finds of this tenant's rows, in one round trip a statement; it must not write.
+
+        The tenant and the statements are sent as a pipeline, which is a transaction by itself. Raises as `transaction` does.
+        """
+        if JOINED.get() is not None:
+            async with self.transaction(tenant_id) as transaction:
+                return await look(transaction)
+        with _translated():
+            for left in range(self._pool.max_size, -1, -1):
+                connection = await self._pool.getconn(_CHECKOUT_S)
+                try:
+                    async with connection.pipeline():
+                        await connection.execute(_TENANT, (str(tenant_id),))
+                        return await look(Transaction(connection, tenant_id))
+                except NoAnswer:
+                    raise
+                except (OperationalError, InterfaceError):
+                    # It may have died in the pool; what only looks may look again.
+                    if not (left and connection.broken):
+                        raise
+                finally:
+                    await self._pool.putconn(connection)
+        raise AssertionError("the last turn returns or raises")
 
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[Relay]:

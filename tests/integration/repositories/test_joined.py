@@ -15,6 +15,7 @@ from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.resilience.afterwards import afterwards
 from rest_api.once import Mark, Once, Said
+from support.tenants import add_tenant
 
 OWNER = new_id()
 MARK = Mark(DEFAULT_TENANT_ID, CallKey(OWNER, "POST /x", "key"), b"a request")
@@ -114,3 +115,29 @@ async def test_a_key_is_known_while_master_keys_are_exchanged(db):
     await with_keys("the first master key").with_its_effect(MARK, done)
     exchanged = with_keys("the second master key", "the first master key")
     assert (await exchanged.with_its_effect(MARK, done)).replayed
+
+
+async def test_what_only_looks_sees_its_tenant_alone(db, database):
+    """T02, T03: the tenant ends with the look, also for who uses the connection next."""
+    other = new_id()
+    add_tenant(database, other)
+    await create(db, "mine")
+
+    async def twice(tx) -> tuple[int, int]:
+        return len(await tx.contexts.page(None, None, 10)), len(await tx.contexts.page(None, None, 10))
+
+    assert await db.read(DEFAULT_TENANT_ID, twice) == (1, 1)
+    for _ in range(4):
+        assert await db.read(other, lambda tx: tx.contexts.page(None, None, 10)) == []
+        assert len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, None, 10))) == 1
+
+
+async def test_what_only_looks_survives_connections_that_died_in_the_pool(db, database):
+    """P02"""
+    await create(db, "mine")
+    for _ in range(3):
+        with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'test'"
+            )
+        assert len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, None, 10))) == 1

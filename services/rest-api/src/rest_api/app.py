@@ -18,6 +18,7 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventIntake
 from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.problems import exception_handlers
+from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from rest_api import encodings, etags
@@ -45,7 +46,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *oauth_routes(platform.authorization),
             *common_routes(Health(platform.checks), metrics),
         ]
-        app = Starlette(routes=routes, exception_handlers=cast("Any", exception_handlers()))
+        app = Starlette(exception_handlers=cast("Any", exception_handlers()))
+        app.router = IndexedRouter(routes)
         yield Surface(app, settings.rest, metrics)
 
 
