@@ -72,11 +72,12 @@ def permissions_in_code() -> dict[str, str]:
 
 
 BUILT = {
+    "endpoint.needs.format_map(dict(call.params))": None,
     "offered.permission": "resources:read:*",
     "*self.permissions": None,
     "*(f'{p}@{name}' for p in self.permissions)": None,
 }
-"""Permissions that are put together elsewhere: those of tools in `CatalogueEntry.permissions`."""
+"""Permissions that are put together elsewhere: those of tools in `CatalogueEntry.permissions`, those of endpoints in their table."""
 
 
 def test_the_table_has_every_permission_that_is_checked():

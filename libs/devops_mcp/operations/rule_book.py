@@ -25,9 +25,12 @@ _MAX_TENANTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BookTimes:
-    """Seconds for which rules are remembered, while changes are heard of and while they are not."""
+    """Seconds for which rules are remembered, while changes are heard of and while they are not.
 
-    listening_s: float = 30.0
+    A change may be heard of before it is committed, so that what is read then is old: never for long.
+    """
+
+    listening_s: float = 5.0
     deaf_s: float = 2.0
 
 
