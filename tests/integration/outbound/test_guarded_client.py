@@ -3,16 +3,10 @@
 import asyncio
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address, ip_network
-from pathlib import Path
+from ipaddress import ip_network
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -21,6 +15,7 @@ from starlette.routing import Route
 from devops_mcp.outbound.http import AddressRefused, GuardedBackend, guarded_client
 from support.addresses import FORBIDDEN, LOOPBACK_SPELLINGS
 from support.servers import LOOPBACK, serve
+from support.tls import write_certificate
 
 
 class Seen:
@@ -169,7 +164,8 @@ async def test_proxies_and_credentials_of_the_environment_are_not_used(monkeypat
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
     """I05"""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(self_signed("127.0.0.1", tmp_path))
+    write_certificate(tmp_path / "server.pem", "127.0.0.1")
+    server.load_cert_chain(tmp_path / "server.pem")
     talked = asyncio.Event()
 
     async def talk(*_: object) -> None:
@@ -181,26 +177,3 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
             await outside.get(f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/")
 
     assert not talked.is_set()
-
-
-def self_signed(name: str, folder: Path) -> Path:
-    """A certificate for the address `name` with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(name))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "server.pem"
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    file.write_bytes(private + certificate.public_bytes(pem))
-    return file
