@@ -128,6 +128,57 @@ def create_all_queues() -> None:
     typer.echo("the queues are there")
 
 
+@app.command("login")
+def login(
+    url: Annotated[
+        str | None, typer.Option(help="The address of rest-api, such as https://devops.example.com.")
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            help="What to ask for, as grants divided by spaces; default: reading and calling tools."
+        ),
+    ] = None,
+    resource: Annotated[
+        str | None, typer.Option(help="The service that takes the token; default: mcp-server.")
+    ] = None,
+    state: Annotated[
+        Path, typer.Option(help="Without an address: the folder of the suite that 'make run' started.")
+    ] = Path(".data"),
+) -> None:
+    """Sign in through a browser, here or on another device. The tokens are kept in a file that only you can read."""
+    from devops_mcp.cli.login import signing_in
+    from devops_mcp.cli.stdio import running
+
+    address = url or running(state).get("rest")
+    if address is None:
+        raise InvalidInput(f"no server is known: give --url, or start one with 'make run' ({state})")
+    with signing_in() as here:
+        signed_in = here.sign_in(address, scope, resource, typer.echo)
+    typer.echo(f"signed in at {signed_in.issuer}, for {signed_in.audience}")
+
+
+@app.command("logout")
+def logout() -> None:
+    """End the session of 'devops-mcp login' and forget its tokens."""
+    from devops_mcp.cli.login import signing_in
+
+    with signing_in() as here:
+        typer.echo("signed out" if here.sign_out() else "nobody was signed in")
+
+
+@app.command("token")
+def token() -> None:
+    """Print an access token of 'devops-mcp login' that is good for a minute at least, as for 'Authorization: Bearer'."""
+    from devops_mcp.cli.login import signing_in
+
+    with signing_in() as here:
+        signed_in = here.current()
+    if signed_in is None:
+        raise InvalidInput("nobody is signed in; run 'devops-mcp login'")
+    typer.echo(signed_in.access_token)
+
+
 @app.command("stdio")
 def serve_on_stdio(
     url: Annotated[
@@ -140,8 +191,8 @@ def serve_on_stdio(
 ) -> None:
     """Speak the protocol on standard input and output, for clients that start their servers as programs.
 
-    The API key comes from DEVOPS_MCP_API_KEY. Exit codes: 0 the input ended, 2 no address or key, 3 the server cannot be reached,
-    4 it refuses, 5 the connection broke off.
+    The API key comes from DEVOPS_MCP_API_KEY; without one the login of 'devops-mcp login' is used, where it is for that server.
+    Exit codes: 0 the input ended, 2 no address or key, 3 the server cannot be reached, 4 it refuses, 5 the connection broke off.
     """
     from devops_mcp.cli.stdio import main as bridge
 

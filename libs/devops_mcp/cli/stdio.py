@@ -28,7 +28,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from devops_mcp.models.errors import MalformedInput
+from devops_mcp.cli.login import Login, signing_in
+from devops_mcp.models.errors import MalformedInput, PlatformError
 from devops_mcp.serving.strict_json import loads
 
 URL_VARIABLE = "DEVOPS_MCP_URL"
@@ -60,8 +61,8 @@ class Address:
 
 def address_of(url: str | None, state: Path, environment: Mapping[str, str]) -> Address:
     """The address that was asked for, else the environment's, else that of the suite which runs in `state`. Raises `Unable`."""
-    running = _running(state)
-    local = running.get("mcp_ws")
+    suite = running(state)
+    local = suite.get("mcp_ws")
     url = url or environment.get(URL_VARIABLE) or local
     key = environment.get(KEY_VARIABLE) or None
     if (
@@ -70,7 +71,12 @@ def address_of(url: str | None, state: Path, environment: Mapping[str, str]) -> 
         and url is not None
         and (url == local or url.startswith(f"{local}/"))
     ):
-        key = running.get("api_key")
+        key = suite.get("api_key")
+    login = _login(environment) if key is None else None
+    if login is not None:
+        server = _websocket_of(login)
+        url = url or f"{server}/ws"
+        key = login.access_token if url.startswith(f"{server}/") else None
     if url is None:
         raise Unable(
             2, f"no server is known: give --url or {URL_VARIABLE}, or start one with 'make run' ({state})"
@@ -78,16 +84,32 @@ def address_of(url: str | None, state: Path, environment: Mapping[str, str]) -> 
     if urlsplit(url).scheme not in ("ws", "wss") or not urlsplit(url).hostname:
         raise Unable(2, f"{url} is not the address of a WebSocket, such as wss://mcp.example.com/ws")
     if key is None:
-        raise Unable(2, f"{KEY_VARIABLE} is missing; set it to an API key of the server")
+        raise Unable(
+            2, f"{KEY_VARIABLE} is missing; set it to an API key of the server, or run 'devops-mcp login'"
+        )
     return Address(url, key)
 
 
-def _running(state: Path) -> dict[str, str]:
+def running(state: Path) -> dict[str, str]:
+    """What the suite that runs in `state` says of itself; nothing where none does."""
     try:
         content: dict[str, str] = json.loads((state / "run.json").read_bytes())
     except (OSError, ValueError):
         return {}
     return content
+
+
+def _login(environment: Mapping[str, str]) -> Login | None:
+    try:
+        with signing_in(environment) as here:
+            return here.current()
+    except PlatformError as error:
+        raise Unable(2, error.message) from None
+
+
+def _websocket_of(login: Login) -> str:
+    """The server that the login's token is for; it goes nowhere else."""
+    return (login.audience or "").replace("http", "ws", 1)
 
 
 class Bridge:

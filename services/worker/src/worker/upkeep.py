@@ -40,6 +40,10 @@ CURSORS_KEPT = timedelta(days=90)
 """How long it is known where a poller had got to that looks no more."""
 SESSIONS_KEPT = timedelta(days=1)
 """How long a session that ended is known: a refresh token of it that is used again is still noticed."""
+CODES_KEPT = timedelta(days=1)
+"""How long a code of the authorization server is known after its time: a second use of it is still noticed."""
+UNUSED_CLIENTS_KEPT = timedelta(days=7)
+"""How long a program is known that registered and that nobody let do anything."""
 VECTORS_KEPT = timedelta(days=30)
 """How long a text that was paid for costs nothing again."""
 KEYS_KEPT = timedelta(days=90)
@@ -195,6 +199,9 @@ class Upkeep:
                 tasks += await tx.tasks.drop_expired(now)
                 letters += await tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT)
                 await tx.sessions.drop_ended(now - SESSIONS_KEPT)
+                await tx.authorization_codes.drop_expired(now - CODES_KEPT)
+                await tx.device_codes.drop_expired(now - CODES_KEPT)
+                await tx.oauth_clients.drop_unused(now - UNUSED_CLIENTS_KEPT)
                 deliveries += await tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT)
                 await tx.event_replays.drop_older(now - REPLAYS_KEPT)
                 await tx.pollers.drop_older(now - CURSORS_KEPT)
