@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from devops_mcp.auth.access_tokens import AccessTokens
 from devops_mcp.auth.keyring import Keyring
@@ -42,9 +44,8 @@ class Replica:
         keyring = Keyring([SecretStr(master) for master in masters or (MASTER,)])
         self.keys = SigningKeyService(database, SecretSeal(keyring), now=wall, monotonic=wall.monotonic)
         self.access = AccessTokens(issuer, self.keys, now=wall)
-        attempts = Attempts(
-            Redis(host="127.0.0.1", port=1)
-        )  # nobody listens: they are counted in this process
+        # Nobody listens there, so that failures are counted in this process.
+        attempts = Attempts(Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)))
         self.sessions = TokenSessions(database, self.access, keyring, attempts, now=wall)
 
     async def begin(self, user: Principal, *scopes: str, client_id: str = "cli"):
