@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from devops_mcp.adapters.base import Adapter, Found, NoSettings, Outside, Poll, Polled, Poller
+from devops_mcp.adapters.base import Adapter, NoSettings, Outside
+from devops_mcp.adapters.polls import Found, Poll, Polled, Poller
 from devops_mcp.events.model import ActivityRecorded
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.integrations import CredentialPolicy, Sealed

@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from devops_mcp.adapters.base import Origin, Outside, Poll
+from devops_mcp.adapters.base import Origin, Outside
+from devops_mcp.adapters.polls import Poll
 from devops_mcp.adapters.prometheus import ADAPTER
 from devops_mcp.adapters.prometheus.client import Prometheus
 from devops_mcp.adapters.prometheus.config import PrometheusSettings

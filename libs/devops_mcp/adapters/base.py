@@ -13,11 +13,12 @@ from enum import StrEnum
 from inspect import cleandoc, signature
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, Literal, TypeVar
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
+from devops_mcp.adapters.polls import Origin as Origin
+from devops_mcp.adapters.polls import Poller
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.content import Block, Document
@@ -243,14 +244,6 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Whose webhook it is: goes into every event parsed from it."""
-
-    tenant_id: UUID
-    integration: str
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """What a sender must be told, with status 200, where our usual 202 is not enough: the proof that an address is ours."""
 
@@ -286,52 +279,6 @@ class WebhookSource:
     keys: Callable[[Any, Delivery], Awaitable[tuple[SecretStr, ...]]] | None = None
     respond: Callable[[Any, Delivery], Awaitable[Answer | None]] | None = None
     handshake: Callable[[Any, Mapping[str, str]], Mapping[str, str]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """One look into a system: whose it is, where the last one ended (nothing at the first), and when it is made."""
-
-    origin: Origin
-    cursor: JsonObject
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Something new that a poll found. `key` is what it is told by if it is found again; `payload` the system's own words for it."""
-
-    event: Event
-    key: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """What a poll found, oldest first, and where the next one begins.
-
-    `pause` is how long the system wants to be left alone at least; with `more` the next poll follows at once.
-    """
-
-    found: Sequence[Found]
-    cursor: JsonObject
-    pause: timedelta = timedelta(0)
-    more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Poller(Generic[ClientT]):
-    """How a system is asked for what it does not tell: a function from a cursor to what is new since, and the next cursor.
-
-    It keeps nothing: what it found is stored with the cursor, or neither is, and then it is asked again from the old one. `fetch` calls the
-    system through `client` and raises its `UpstreamError`; it has `polling.DEADLINE_S`. A cursor is JSON, of some hundred kilobytes at
-    most. `about` is one line for a person.
-    """
-
-    name: str
-    about: str
-    every: timedelta
-    fetch: Callable[[ClientT, Poll], Awaitable[Polled]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from devops_mcp.adapters.base import AnyTool, Effect, Poller
+from devops_mcp.adapters.base import AnyTool, Effect
+from devops_mcp.adapters.polls import Poller
 from devops_mcp.adapters.registry import OWN, load_adapters
 from devops_mcp.operations.own_tools import OWN_TOOLS
 

@@ -11,7 +11,8 @@ from uuid import UUID
 import structlog
 from pydantic import SecretStr, ValidationError
 
-from devops_mcp.adapters.base import AnyAdapter, Outside, Poller
+from devops_mcp.adapters.base import AnyAdapter, Outside
+from devops_mcp.adapters.polls import Poller
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.sealing import SealBroken
 from devops_mcp.config import IntegrationSettings, PollSettings

@@ -14,7 +14,8 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from devops_mcp.adapters.base import Found, Origin, Poll, Polled
+from devops_mcp.adapters.base import Origin
+from devops_mcp.adapters.polls import Found, Poll, Polled
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import DeadlineExceeded, InvalidInput, PlatformError
 from devops_mcp.models.polling import PollerKey, PollerState, Turn

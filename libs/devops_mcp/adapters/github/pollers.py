@@ -14,12 +14,13 @@ from typing import Any
 import orjson
 from pydantic import AliasPath, AwareDatetime, Field
 
-from devops_mcp.adapters.base import Delivery, Found, Poll, Polled, Poller
+from devops_mcp.adapters.base import Delivery
 from devops_mcp.adapters.github.client import GitHub
 from devops_mcp.adapters.github.cursors import next_cursor
 from devops_mcp.adapters.github.webhooks import event_of
 from devops_mcp.adapters.github.webhooks.activity import activity
 from devops_mcp.adapters.github.webhooks.common import Payload
+from devops_mcp.adapters.polls import Found, Poll, Polled, Poller
 from devops_mcp.adapters.shapes import Shape, read, read_all
 from devops_mcp.events.model import CodePushed, Event
 from devops_mcp.models.errors import InvalidInput, UpstreamInvalid, UpstreamNotFound

@@ -10,7 +10,8 @@ import orjson
 from pydantic import Field
 
 from devops_mcp.adapters.alert_groups import MAX_LABEL, MAX_LABELS, Alert, event_of
-from devops_mcp.adapters.base import Delivery, Found, Poll, Polled, Poller
+from devops_mcp.adapters.base import Delivery
+from devops_mcp.adapters.polls import Found, Poll, Polled, Poller
 from devops_mcp.adapters.prometheus.client import Prometheus
 from devops_mcp.adapters.prometheus.tools.rules import RawAlert, RawAlerts
 from devops_mcp.adapters.shapes import Shape, read

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from devops_mcp.adapters.base import Origin, Poll, Polled
+from devops_mcp.adapters.base import Origin
 from devops_mcp.adapters.github import ADAPTER
+from devops_mcp.adapters.polls import Poll, Polled
 from devops_mcp.models.errors import InvalidInput, UpstreamRateLimited, UpstreamUnavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from support.github_fake import REPO, TOKEN, Answer, GitHubFake, github_fake

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from starlette.responses import Response
 
-from devops_mcp.adapters.base import Origin, Poll, Polled
+from devops_mcp.adapters.base import Origin
+from devops_mcp.adapters.polls import Poll, Polled
 from devops_mcp.adapters.prometheus import ADAPTER
 from devops_mcp.adapters.prometheus.pollers import fingerprint
 from devops_mcp.models.errors import UpstreamInvalid, UpstreamUnavailable
