@@ -54,6 +54,8 @@ from support.services import new_key
 
 _QUIET = 3
 """So often in a row all must be found at rest: audit records and what they publish come a moment after the call."""
+_MOST_FILES = 160
+"""Of a process at rest: a worker has a connection to the queue for each receiver and relay, and two pools."""
 MASTER_KEY = "a master key for the fault suite, and nothing else"
 
 

@@ -108,6 +108,10 @@ class Conflict(PlatformError):
     code = "conflict"
 
 
+class AlreadyWritten(Conflict):
+    """It is there: written by an earlier attempt, whose answer was lost."""
+
+
 class RateLimited(PlatformError):
     code = "rate_limited"
     retryable = True

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,11 +13,12 @@ import structlog
 from pydantic import JsonValue
 
 from devops_mcp.models.contexts import ItemKind, NewItem
-from devops_mcp.models.errors import Forbidden, NotFound, PlatformError
+from devops_mcp.models.errors import AlreadyWritten, Forbidden, NotFound, PlatformError
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.masking import masked
 from devops_mcp.operations.ttl_cache import TtlCache
+from devops_mcp.repositories.contexts import CountedItem
 
 FLUSH_S = 0.2
 HELD = 5_000
@@ -42,6 +43,7 @@ class ContextJournal:
         self._contexts = contexts
         self._known: TtlCache[bool] = TtlCache(monotonic=monotonic)
         self._waiting: deque[_Entry] = deque()
+        self._begun: tuple[int, list[CountedItem]] | None = None
         self._writing = asyncio.Lock()
 
     async def check(self, principal: Principal, context_id: UUID) -> None:
@@ -73,14 +75,31 @@ class ContextJournal:
         """Append all that waits; what cannot be written now stays, in its order."""
         async with self._writing:
             while self._waiting:
-                batch = self._next()
-                items = [item for entry in batch for item in entry.items]
-                try:
-                    await self._contexts.append(batch[0].principal, batch[0].context_id, items)
-                except (NotFound, Forbidden) as error:
-                    log.warning("calls not appended to their context", count=len(batch), reason=error.message)
-                for _ in batch:
+                count = await self._write()
+                for _ in range(count):
                     self._waiting.popleft()
+                self._begun = None
+
+    async def _write(self) -> int:
+        """Append the next entries; how many. After a failure they are the same again, with the same ids: it may have come too late."""
+        first = self._waiting[0]
+        try:
+            if self._begun is None:
+                self._begun = await self._prepared(self._next())
+            count, items = self._begun
+            await self._contexts.append_prepared(first.principal, first.context_id, items)
+        except AlreadyWritten:
+            log.info("calls were in their context", count=count)
+        except (NotFound, Forbidden) as error:
+            count = 1 if self._begun is None else self._begun[0]
+            log.warning("calls not appended to their context", count=count, reason=error.message)
+        return count
+
+    async def _prepared(self, batch: Sequence[_Entry]) -> tuple[int, list[CountedItem]]:
+        principal = batch[0].principal
+        await self._contexts.require_writable(principal, batch[0].context_id)
+        items = [item for entry in batch for item in entry.items]
+        return len(batch), [await self._contexts.prepared(principal.tenant_id, item) for item in items]
 
     async def run(self) -> None:
         """Flush every `FLUSH_S` seconds until cancelled."""

@@ -6,14 +6,14 @@ from datetime import datetime
 from uuid import UUID
 
 from psycopg import AsyncConnection, sql
-from psycopg.errors import ForeignKeyViolation
+from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, NewItem
-from devops_mcp.models.errors import Conflict, NotFound
+from devops_mcp.models.errors import AlreadyWritten, Conflict, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Contexts:
     async def append(self, context_id: UUID, items: Sequence[CountedItem]) -> list[ContextItem]:
         """Add items at the end, in order. The context's row is locked, so concurrent writers queue up and no position is lost.
 
-        Raises `NotFound` where it has been deleted, `Conflict` for a blob that is gone.
+        Raises `NotFound` where it has been deleted, `Conflict` for a blob that is gone, `AlreadyWritten` for an item that is there.
         """
         cursor = await self._connection.execute(
             """
@@ -144,6 +144,8 @@ class Contexts:
             return await self._insert(context_id, int(row[0]) - len(items) + 1, items)
         except ForeignKeyViolation:
             raise Conflict("a blob that an item refers to has been removed") from None
+        except UniqueViolation:
+            raise AlreadyWritten(f"context {context_id} has these items") from None
 
     async def items(self, context_id: UUID, after: int, limit: int) -> list[ContextItem]:
         """Items in order, with a position above `after`."""
