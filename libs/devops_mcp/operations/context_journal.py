@@ -86,14 +86,12 @@ class ContextJournal:
         try:
             if self._begun is None:
                 self._begun = await self._prepared(self._next())
-            count, items = self._begun
-            await self._contexts.append_prepared(first.principal, first.context_id, items)
+            await self._contexts.append_prepared(first.principal, first.context_id, self._begun[1])
         except AlreadyWritten:
-            log.info("calls were in their context", count=count)
+            log.info("calls were in their context", context_id=str(first.context_id))
         except (NotFound, Forbidden) as error:
-            count = 1 if self._begun is None else self._begun[0]
-            log.warning("calls not appended to their context", count=count, reason=error.message)
-        return count
+            log.warning("calls not appended to their context", reason=error.message)
+        return self._begun[0] if self._begun else 1
 
     async def _prepared(self, batch: Sequence[_Entry]) -> tuple[int, list[CountedItem]]:
         principal = batch[0].principal
