@@ -17,7 +17,7 @@ from faults.proxy import FaultProxy, Hold, Trap
 
 Act: TypeAlias = Callable[[Bench], Awaitable[None]]
 SPRUNG_WITHIN_S = 60.0
-RATE = 30.0
+RATE = 15.0
 """Webhooks a second."""
 
 
@@ -287,7 +287,7 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario("a handler hangs", "X01", handler_hangs),
     Scenario("poison", "D12", poison),
     Scenario("worker paused", "D07", worker_paused),
-    Scenario("started without servers", "R01, P01", started_without_servers),
+    Scenario("started without servers", "R01, P01", started_without_servers, takes_minutes=1),
     Scenario("connections forgotten", "P02", connections_forgotten, takes_minutes=1),
     Scenario("postgres flapping", "P02, I7", postgres_flapping, takes_minutes=1),
     Scenario("worker paused for long", "D07", worker_paused_for_long, takes_minutes=4),
