@@ -76,7 +76,7 @@ class CallLedger:
             outcome=_OUTCOMES.get(code, "failed"),
             error_code=code,
             duration_ms=seconds * 1000,
-            arguments={**masked(arguments), **_upstream(acting)},
+            arguments={**masked(arguments), **_upstream(acting), **_led_by(requester)},
             trace_id=current_trace_id(),
             at=self._now(),
         )
@@ -90,6 +90,11 @@ class CallLedger:
     async def refuse(self, requester: Requester, entry: CatalogueEntry) -> None:
         """Record that somebody called a tool that is not for them, and that they were told is not there."""
         await self._audit.record(refused(requester.principal, f"tool.{entry.tool.effect}", entry.tool.name))
+
+
+def _led_by(requester: Requester) -> JsonObject:
+    """The rules that led to the call, where no caller did."""
+    return {"@rules": [str(rule_id) for rule_id in requester.rules]} if requester.rules else {}
 
 
 def _event(record: AuditRecord, entry: CatalogueEntry, requester: Requester) -> ToolCalled:

@@ -173,8 +173,10 @@ async def test_a_rule_calls_its_tool_with_the_events_fields_as_its_owner(bench):
     task = await bench.platform.tasks.get(owner, run.task_id)
     assert task.result is not None
     assert task.result.code is None
-    called = bench.sql("SELECT actor_id, outcome FROM audit_log WHERE action = 'tool.write'")
-    assert called == [(owner.id, "ok")]
+    called = bench.sql(
+        "SELECT actor_id, outcome, arguments -> '@rules' FROM audit_log WHERE action = 'tool.write'"
+    )
+    assert called == [(owner.id, "ok", [str(rule.id)])]
 
 
 async def test_only_events_that_are_meant_start_a_rule(bench):

@@ -12,6 +12,7 @@ from support.services import new_key, settings_for
 
 RULES = "/api/v1/rules"
 TELL: dict[str, Any] = {"kind": "notification", "title": "{{ $.workflow }} broke"}
+MERGE = {"Content-Type": "application/merge-patch+json"}
 DRAFT: dict[str, Any] = {"name": "red builds", "match": {"types": ["build.*"]}, "action": TELL}
 
 
@@ -35,6 +36,7 @@ async def test_a_rule_is_written_read_changed_stopped_and_deleted_and_all_of_it_
         shown = (await rest("GET", path)).json()
         listed = (await rest("GET", RULES)).json()["items"]
         replaced = (await rest("PUT", path, json={**DRAFT, "match": {"subjects": ["acme/*"]}})).json()
+        renamed = (await rest("PATCH", path, json={"name": "renamed"}, headers=MERGE)).json()
         disabled = (await rest("POST", f"{path}/disable")).json()
         enabled = (await rest("POST", f"{path}/enable")).json()
         deleted = await rest("DELETE", path)
@@ -43,13 +45,15 @@ async def test_a_rule_is_written_read_changed_stopped_and_deleted_and_all_of_it_
             for method, suffix in [("GET", ""), ("DELETE", ""), ("POST", "/enable"), ("GET", "/runs")]
         ]
     assert (created.status_code, shown, listed) == (201, created.json(), [shown])
-    assert (shown["version"], replaced["version"], enabled["version"]) == (1, 2, 2)
+    assert (shown["version"], replaced["version"], enabled["version"]) == (1, 2, 3)
+    assert (renamed["name"], renamed["match"]) == ("renamed", replaced["match"])
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "disabled by tester")
     assert (enabled["enabled"], enabled["disabled_reason"]) == (True, None)
     assert (deleted.status_code, gone) == (204, [404] * 4)
     records = audited(database)
     assert [(action, sorted(about)) for action, _, about in records] == [
         ("rules.create", ["after"]),
+        ("rules.replace", ["after", "before"]),
         ("rules.replace", ["after", "before"]),
         ("rules.disable", ["after", "before"]),
         ("rules.enable", ["after", "before"]),
