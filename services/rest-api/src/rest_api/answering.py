@@ -7,6 +7,7 @@ and `Idempotency-Key`.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -23,9 +24,9 @@ from devops_mcp.serving.authentication import principal_of
 from devops_mcp.serving.surface import add_headers
 from rest_api import encodings, etags, once, sparse
 from rest_api.cursors import Cursors, scope_of
-from rest_api.endpoint import LINES, AnyEndpoint, Call, NoBody
+from rest_api.endpoint import BINARY, JSON, LINES, AnyEndpoint, Call, File, NoBody, Raw
 from rest_api.once import Mark, Once, Said
-from rest_api.parameters import JSON, body_of, given_of, params_of
+from rest_api.parameters import body_of, given_of, params_of
 from rest_api.versions import patched, require_match
 
 NO_STORE = {"cache-control": "no-store"}
@@ -63,13 +64,20 @@ class Answering:
         fields = self._chosen(given)
         scope = self._opened(given, principal) if self._pages else b""
         params = params_of(endpoint.params, given)
-        body = await body_of(endpoint.body, request) if self._reads_body else NoBody()
-        call = Call(self._platform, principal, params, body)
+        call = Call(self._platform, principal, params, await self._body(request))
         if endpoint.method == "GET":
             return await self._read(request, call, scope, fields)
         if endpoint.takes_key and (header := request.headers.get(once.HEADER)) is not None:
             return await self._replied(request, await self._once(request, call, once.key_in(header)))
         return await self._replied(request, await self._said(request, call))
+
+    async def _body(self, request: Request) -> BaseModel:
+        if self._endpoint.body is Raw:
+            return Raw(request=request)
+        if not self._reads_body:
+            return NoBody()
+        body: BaseModel = await body_of(self._endpoint.body, request)
+        return body
 
     async def _read(
         self, request: Request, call: Call[Any, Any], scope: bytes, fields: tuple[str, ...]
@@ -78,12 +86,16 @@ class Answering:
             reply = await self._endpoint.handle(call)
         if isinstance(reply, AsyncIterator):
             return StreamingResponse(_lines(reply), self._endpoint.status, media_type=LINES)
+        if isinstance(reply, File):
+            return _file(request, reply)
         return await self._shown(request, self._signed(reply, scope) if self._pages else reply, fields)
 
     async def _once(self, request: Request, call: Call[Any, Any], key: str) -> Said:
         """The answer to a marked request, or what it was answered before."""
         said = [str(request.url.path), str(request.url.query), request.headers.get("content-type", "")]
-        content = "\n".join(said).encode() + b"\n\n" + await request.body()
+        # Lines are taken as they come, and too many to be kept for a comparison.
+        sent = b"" if self._endpoint.takes == LINES else await request.body()
+        content = "\n".join(said).encode() + b"\n\n" + sent
         mark = Mark(call.principal.tenant_id, CallKey(call.principal.id, self._route, key), content)
         do = self._marked.leased if self._endpoint.leased else self._marked.with_its_effect
         return await do(mark, lambda: self._said(request, call))
@@ -175,6 +187,21 @@ async def denials_recorded(
         if not error.recorded:
             await platform.audit.record(refused(principal, action, request.url.path[:300]))
         raise
+
+
+def _file(request: Request, file: File) -> Response:
+    tag = etags.version_of(file.content)
+    # Never shown by a browser as a page of ours, whatever its sender calls it; the surface adds `nosniff`.
+    headers = {
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
+        "content-security-policy": "sandbox",
+        "etag": f'"{tag}"',
+        "cache-control": "private, no-cache",
+    }
+    if etags.is_known(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    sendable = file.media_type.isascii() and file.media_type.isprintable()
+    return Response(file.content, media_type=file.media_type if sendable else BINARY, headers=headers)
 
 
 async def _lines(items: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:

@@ -22,7 +22,6 @@ from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from rest_api import encodings, etags
-from rest_api.content import content_routes
 from rest_api.docs import page
 from rest_api.oauth import oauth_routes
 from rest_api.openapi import document
@@ -39,7 +38,6 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         intake = EventIntake(platform.database, metrics, platform.blobs)
         routes = [
             *webhook_routes(platform.integrations, intake),
-            *content_routes(platform),
             *routes_of(ENDPOINTS, platform),
             *documentation_routes(),
             *well_known_routes(platform),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
 
 from devops_mcp.models.base import Model
 from devops_mcp.models.principals import Principal
@@ -12,7 +13,9 @@ from devops_mcp.operations.platform import Platform
 from devops_mcp.repositories.transaction import Transaction
 from rest_api.sparse import FIELDS, names_of
 
+JSON = "application/json"
 LINES = "application/x-ndjson"
+BINARY = "application/octet-stream"
 
 
 class NoParams(Model):
@@ -25,6 +28,34 @@ class NoBody(Model):
 
 class Nothing(Model):
     """An answer without a body: 204."""
+
+
+class Raw(BaseModel):
+    """A request body that is taken as it is."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    request: Request
+
+    @property
+    def media_type(self) -> str:
+        return self.request.headers.get("content-type", BINARY)[:200]
+
+    async def content(self) -> bytes:
+        """All of it."""
+        return await self.request.body()
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """As it comes; once."""
+        return self.request.stream()
+
+
+class File(Model):
+    """An answer that is a file."""
+
+    name: str
+    media_type: str
+    content: bytes
 
 
 class Body(BaseModel):
@@ -66,6 +97,8 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     """The handler answers an iterator, which is sent as JSON Lines; `reply` is what a line holds."""
     open: bool = False
     """It takes no credential, as what gives one; the call's principal is then nobody."""
+    takes: str = JSON
+    """Of a `Raw` body: what it is, as far as the document says."""
     secret: bool = False
     """What it answers is shown this once: it is neither stored by caches nor compressed."""
     leased: bool = False
@@ -90,7 +123,7 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     @property
     def fields(self) -> tuple[str, ...]:
         """What `fields=` may name; nothing where it is not taken."""
-        sparse = self.method == "GET" and self.status == 200 and not self.lines
+        sparse = self.method == "GET" and self.status == 200 and not self.lines and self.reply is not File
         return names_of(self.reply) if sparse and FIELDS not in self.params.model_fields else ()
 
 

@@ -13,8 +13,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from devops_mcp.models.base import Model
 from devops_mcp.serving.problems import MEDIA_TYPE
 from rest_api import once
-from rest_api.endpoint import LINES, AnyEndpoint, NoBody, Nothing
-from rest_api.parameters import JSON
+from rest_api.endpoint import JSON, LINES, AnyEndpoint, File, NoBody, Nothing, Raw
 from rest_api.sparse import FIELDS
 from rest_api.versions import MERGE_PATCH
 
@@ -82,9 +81,9 @@ def _schemas(endpoints: Sequence[AnyEndpoint]) -> tuple[References, dict[str, An
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Problem, "serialization"): None}
     for endpoint in endpoints:
         wanted[endpoint.params, "validation"] = None
-        if endpoint.body is not NoBody:
+        if endpoint.body not in (NoBody, Raw):
             wanted[endpoint.body, "validation"] = None
-        if endpoint.reply is not Nothing:
+        if endpoint.reply not in (Nothing, File):
             wanted[endpoint.reply, "serialization"] = None
     references, schema = models_json_schema(list(wanted), ref_template=_REF)
     definitions = schema.get("$defs", {})
@@ -145,7 +144,9 @@ def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
     }
     if endpoint.open:
         operation["security"] = []
-    if endpoint.body is not NoBody:
+    if endpoint.body is Raw:
+        operation["requestBody"] = {"required": False, "content": {endpoint.takes: {"schema": {}}}}
+    elif endpoint.body is not NoBody:
         schema = references[endpoint.body, "validation"]
         content = {JSON: {"schema": schema}}
         if endpoint.method == "PATCH":
@@ -202,13 +203,15 @@ def _is_tagged(endpoint: AnyEndpoint) -> bool:
 
 def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
     success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
-    if endpoint.reply is not Nothing:
+    if endpoint.reply is File:
+        success["content"] = {"*/*": {"schema": {}}}
+    elif endpoint.reply is not Nothing:
         schema = references[endpoint.reply, "serialization"]
         if endpoint.fields:
             schema = {"anyOf": [schema, {"$ref": f"{schema['$ref']}Part"}]}
         success["content"] = {LINES if endpoint.lines else "application/json": {"schema": schema}}
     problem = {MEDIA_TYPE: {"schema": references[Problem, "serialization"]}}
-    unread = () if endpoint.body is NoBody else (415,)
+    unread = () if endpoint.body in (NoBody, Raw) else (415,)
     marked = (409,) if endpoint.takes_key else ()
     versioned = () if endpoint.lock is None else (404, 409, 412)
     errors = {

@@ -8,8 +8,7 @@ from starlette.requests import Request
 
 from devops_mcp.models.errors import InvalidInput, UnsupportedFormat, Violation
 from devops_mcp.serving.strict_json import loads
-
-JSON = "application/json"
+from rest_api.endpoint import JSON
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -3,6 +3,7 @@
 from rest_api.endpoint import AnyEndpoint
 from rest_api.routes.api_keys import API_KEYS
 from rest_api.routes.audit import AUDIT
+from rest_api.routes.content import CONTENT
 from rest_api.routes.contexts import CONTEXTS
 from rest_api.routes.dead_letters import DEAD_LETTERS
 from rest_api.routes.embeddings import EMBEDDINGS
@@ -29,6 +30,7 @@ from rest_api.versions import completed
 _GIVEN: tuple[AnyEndpoint, ...] = (
     *CONTEXTS,
     *MEMORY,
+    *CONTENT,
     *DEAD_LETTERS,
     *EMBEDDINGS,
     *EVENT_REPLAYS,
