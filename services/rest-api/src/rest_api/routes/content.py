@@ -23,7 +23,7 @@ class AttachmentOf(Model):
 
     context_id: UUID
     name: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]+$")
-    text: str = Field(default="", max_length=10_000)
+    text: str = Field(default="", max_length=4_000)
 
 
 async def attach_file(call: Call[AttachmentOf, Raw]) -> ContextItem:
