@@ -254,3 +254,29 @@ async def test_ended_replays_and_pollers_that_look_no_more_are_forgotten_after_a
         pollers = connection.execute("SELECT integration FROM pollers").fetchall()
         replays = connection.execute("SELECT count(*) FROM event_replays").fetchone()
     assert (pollers, replays) == ([("of-1-days",)], (1,))
+
+
+async def test_codes_and_clients_that_came_to_nothing_are_forgotten_in_time(database):
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO oauth_clients (tenant_id, id, source, name, redirect_uris, created_at, used_at)
+            SELECT %(tenant)s, name, 'registered', name, '{}', now() - age, CASE WHEN name = 'used' THEN now() END
+            FROM (VALUES ('old', interval '8 days'), ('used', interval '8 days'), ('new', interval '6 days')) AS v (name, age)
+            """,
+            {"tenant": DEFAULT_TENANT_ID},
+        )
+        connection.execute(
+            """
+            INSERT INTO device_codes (tenant_id, code_hash, user_code_hash, client_id, client_name, audience, scopes, expires_at,
+                interval_s)
+            SELECT %(tenant)s, name::bytea, name::bytea, name, name, '', '{}', now() - age, 5
+            FROM (VALUES ('old', interval '25 hours'), ('new', interval '23 hours')) AS v (name, age)
+            """,
+            {"tenant": DEFAULT_TENANT_ID},
+        )
+        async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+            await Upkeep(opened, KEYS).remove_expired()
+        clients = connection.execute("SELECT id FROM oauth_clients ORDER BY 1").fetchall()
+        devices = connection.execute("SELECT client_id FROM device_codes").fetchall()
+    assert (clients, devices) == ([("new",), ("used",)], [("new",)])
