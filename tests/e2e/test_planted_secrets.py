@@ -31,6 +31,8 @@ WEBHOOK_SECRET, VENDOR_TOKEN, VENDOR_PASSWORD = (
     "planted-vendor-token",
     "planted-vendor-pw",
 )
+STORED_TOKEN, OWN_TOKEN = "planted-token-of-an-integration", "planted-token-of-alice-herself"
+STORED_HOOK = "planted-hook-of-an-integration"
 ARGUMENT = "planted-argument-of-a-tool"
 _WITHIN_S = 60
 
@@ -208,6 +210,48 @@ async def webhooks(http: httpx2.AsyncClient, left: Left, root: Mapping[str, str]
     left.heard("webhook out", await http.get(one, headers=root))
 
 
+async def integrations(left: Left, http: httpx2.AsyncClient, root: Mapping[str, str], url: str) -> None:
+    """Made with secrets, wrongly and rightly; changed, called as the service and as a person, tested and deleted."""
+    base = "/api/v1/integrations"
+    one = {
+        "name": "stored",
+        "system": "prometheus",
+        "credential_policy": "personal_preferred",
+        "options": {"base_url": url},
+        "credentials": {"bearer_token": STORED_TOKEN},
+    }
+    for wrong in (
+        {"options": {"base_url": url, "bearer_token": STORED_TOKEN}},
+        {"credentials": {"bearer_token": STORED_TOKEN, "password": STORED_TOKEN}},
+        {"credentials": {"headers": {"a b": STORED_TOKEN}}},
+        {"credentials": {"bearer_token": [STORED_TOKEN]}},
+    ):
+        left.heard("integration", await http.post(base, json=one | wrong, headers=root))
+    left.heard("integration", await http.post(base, json=one, headers=root))
+    hook = {"name": "hook", "system": "github", "webhook_secrets": [STORED_HOOK]}
+    path = left.heard("integration", await http.post(base, json=hook, headers=root))["webhook_path"]
+    for secret in (STORED_HOOK, "another"):
+        body, headers = signed("workflow_run", failed_run(), secret)
+        left.heard("webhook in", await http.post(path, content=body, headers=headers))
+    added = await http.post(f"{base}/hook/webhook-secrets", json={}, headers=root)
+    secret = added.json()["secret"]
+    left.secrets["secret of an incoming webhook"] = secret
+    left.heard("webhook secret", added, secret)
+    alice, own = ("alice", PASSWORD), "/api/v1/me/credentials/stored"
+    left.heard("own", await http.put(own, json={"credentials": {"bearer_token": OWN_TOKEN}}, auth=alice))
+    left.heard("own", await http.put(own, json={"credentials": {"password": OWN_TOKEN}}, auth=alice))
+    query = {"arguments": {"query": "up", "target": "stored"}}
+    for who in ({"headers": root}, {"auth": alice}):
+        left.heard("query", await http.post("/api/v1/tools/prometheus_query/call", json=query, **who))
+        left.heard("read", await http.get("/api/v1/me/credentials", **who))
+    left.heard("test", await http.post(f"{base}/stored/test", headers=root))
+    draft = {"options": {"base_url": url, "timeout_s": 5.0}}
+    left.heard("changed", await http.put(f"{base}/stored", json=draft, headers=root))
+    for path in (base, f"{base}/stored", f"{base}/hook", "/api/v1/integration-systems"):
+        left.heard("read", await http.get(path, headers=root))
+    left.heard("deleted", await http.delete(f"{base}/hook", headers=root))
+
+
 async def tools(left: Left, suite: Suite, http: httpx2.AsyncClient, root: Mapping[str, str]) -> None:
     """Calls of systems that refuse us, over REST, MCP and as a task of the worker."""
     listing, query = {"repo": "acme/shop"}, {"query": "up"}
@@ -300,6 +344,7 @@ async def test_no_secret_is_left_in_anything_that_the_services_write_answer_or_k
         own = json.loads((suite.state / "secrets.json").read_text())
         left = Left(secrets={f"our own {name}": value.rpartition("_")[2] for name, value in own.items()})
         planted = (PASSWORD, OTHER_PASSWORD, SHORT, WEBHOOK_SECRET, VENDOR_TOKEN, VENDOR_PASSWORD, ARGUMENT)
+        planted += (STORED_TOKEN, OWN_TOKEN, STORED_HOOK)
         left.secrets |= {secret: secret for secret in planted}
         left.secrets |= {f"alice:{PASSWORD}": f"alice:{PASSWORD}", "monitor": f"monitor:{VENDOR_PASSWORD}"}
         root = {"X-API-Key": str(suite.addresses["api_key"])}
@@ -308,6 +353,7 @@ async def test_no_secret_is_left_in_anything_that_the_services_write_answer_or_k
             await people_and_keys(http, left, root)
             await sessions(http, left, root, mcp)
             await webhooks(http, left, root)
+            await integrations(left, http, root, f"http://127.0.0.1:{outside.port}")
             await tools(left, suite, http, root)
             await refused_sockets(left, suite, root)
             await a_dead_letter(left, suite, http, root)
@@ -315,7 +361,8 @@ async def test_no_secret_is_left_in_anything_that_the_services_write_answer_or_k
         stored(left, suite)
         assert suite.stop() == 0
         written(left, suite, outside)
-    assert f"Bearer {VENDOR_TOKEN}" in outside.credentials, "the token was used"
+    for token in (VENDOR_TOKEN, STORED_TOKEN, OWN_TOKEN):
+        assert f"Bearer {token}" in outside.credentials, "the token was used"
     for service in ("rest-api", "mcp-server", "worker"):
         assert left.texts[f"log {service}.log"].count('"event"') > 3, "each service has written its log"
     for where, text in (

@@ -41,7 +41,7 @@ class SecretSeal:
         key_id, rest = sealed[:KEY_ID_BYTES], sealed[KEY_ID_BYTES:]
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            raise SealBroken(f"the secret of {place} is sealed with a key that is not among master_keys")
+            raise SealBroken(f"the secret of {place} is sealed with a key that is not among the master keys")
         try:
             content = cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], place.encode())
         except (InvalidTag, ValueError):

@@ -14,7 +14,7 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from devops_mcp.auth.api_keys import generate_key
-from devops_mcp.config import load_settings_of_a_command
+from devops_mcp.config import load_settings, load_settings_of_a_command
 from devops_mcp.config.settings import PREFIX
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.models.errors import ConfigurationError, Conflict, InvalidInput, PlatformError
@@ -32,12 +32,14 @@ db = typer.Typer(no_args_is_help=True, help="The database schema.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 users = typer.Typer(no_args_is_help=True, help="Users.")
 queues = typer.Typer(no_args_is_help=True, help="The queues.")
+secrets = typer.Typer(no_args_is_help=True, help="What is kept encrypted.")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
 signing_keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
 app.add_typer(queues, name="queues")
 app.add_typer(signing_keys, name="signing-keys")
+app.add_typer(secrets, name="secrets")
 
 
 @db.command("migrate")
@@ -177,6 +179,21 @@ def token() -> None:
     if signed_in is None:
         raise InvalidInput("nobody is signed in; run 'devops-mcp login'")
     typer.echo(signed_in.access_token)
+
+
+@secrets.command("reseal")
+def reseal_secrets() -> None:
+    """Seal with the newest master key what older ones sealed, so that they can be taken away. Safe to do while all runs, and again.
+
+    Needs the worker's settings. Exit code 1: some could not be opened; they are in the log, and must be given anew.
+    """
+    from devops_mcp.operations.secret_rotation import reseal
+
+    count, left = asyncio.run(reseal(load_settings()))
+    typer.echo(f"sealed anew: {count}")
+    if left:
+        typer.echo(f"not opened: {left}; keep the older master keys, or give these secrets anew", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("stdio")

@@ -26,6 +26,7 @@ PREFIX = "DEVOPS_MCP_"
 CONFIG_FILE = f"{PREFIX}CONFIG_FILE"
 MIN_MASTER_KEY = 32
 """Characters."""
+_KEY_SOURCES = ("master_keys_file", "master_keys_secret", "master_keys_kms")
 _KNOWN_TO_ALL = "development"
 """Keys that contain this word stand in a public file."""
 
@@ -207,10 +208,17 @@ class Settings(BaseSettings):
     """The owner of the schema; only `devops-mcp db migrate` uses it."""
     database_pool_size: int = Field(default=10, ge=1, le=200)
     redis_url: SecretStr
-    master_keys: tuple[SecretStr, ...] = Field(min_length=1)
+    master_keys: tuple[SecretStr, ...]
     """Random texts of 32 characters or more that all replicas share: what is sealed or signed is so with keys made of the first, and every
     one is accepted. Exchange one by putting the new one first, and removing the old one a day later: a worker that knows both seals the
-    secrets in the database anew within the hour."""
+    secrets in the database anew within the hour, `devops-mcp secrets reseal` at once. May be empty, or left out, where another source is
+    set; keys of `master_keys_kms` come first, then those of `master_keys_secret`, `master_keys_file`, and these."""
+    master_keys_file: Path | None = None
+    """A file with a key a line."""
+    master_keys_secret: str | None = Field(default=None, min_length=1)
+    """Name or ARN of a secret of AWS Secrets Manager (in `aws_region`), with a key a line."""
+    master_keys_kms: tuple[str, ...] = ()
+    """Keys that AWS KMS has encrypted (`aws kms generate-data-key-without-plaintext --key-spec AES_256`), in base64."""
     sqs_endpoint_url: str | None = None
     """None: the endpoint of `aws_region`."""
     aws_region: str = "us-east-1"
@@ -267,8 +275,19 @@ class Settings(BaseSettings):
     tool_calls_burst: int = Field(default=500, ge=1, le=1_000_000)
     """How many of them at once, after a pause."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _let_another_source_do(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if any(values.get(source) for source in _KEY_SOURCES):
+            return {"master_keys": (), **values}
+        return values
+
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> "Settings":
+        if not self.master_keys and not any(getattr(self, source) for source in _KEY_SOURCES):
+            raise ValueError(
+                "master_keys is empty; give one, or master_keys_file, master_keys_secret or master_keys_kms"
+            )
         names = [(i.tenant_id, i.name) for i in self.integrations]
         if len(set(names)) != len(names):
             raise ValueError("two integrations of one tenant share a name")

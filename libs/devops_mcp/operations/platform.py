@@ -16,6 +16,7 @@ from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.master_keys import open_keyring
 from devops_mcp.auth.outside_tokens import MAX_DOCUMENT, OutsideTokens
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
@@ -143,7 +144,7 @@ async def open_platform(
                 Environs(private_networks, settings.aws_region),
             )
         )
-        keyring = Keyring(settings.master_keys)
+        keyring = await open_keyring(settings)
         accounts = stack.enter_context(open_accounts(database, redis, keyring, settings.rest.url))
         authorization = await stack.enter_async_context(
             open_authorization_server(
@@ -164,7 +165,6 @@ async def open_platform(
         metrics.registry.register(
             UpstreamCollector(lambda: {**integrations.policies.snapshot(), **models.snapshot()})
         )
-        keyring = Keyring(settings.master_keys)
         envelope = Envelope(keyring)
         watch = await stack.enter_async_context(watching(database, integrations, envelope))
         access = UpstreamAccess(integrations, database, envelope)

@@ -7,11 +7,14 @@ import structlog
 
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.master_keys import open_keyring
 from devops_mcp.auth.sealing import SealBroken, SecretSeal
+from devops_mcp.config import Settings
+from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.operations import webhook_endpoints
 from devops_mcp.operations.integrations import place_of
 from devops_mcp.operations.upstream_access import place_of_personal
-from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.transaction import Transaction
 
 log = structlog.get_logger()
@@ -37,6 +40,19 @@ class SecretRotation:
                 count += await self._integrations(tx) + await self._personal(tx)
             yield tenant_id, count
 
+    async def remaining(self) -> int:
+        """How many secrets only open with an older key, or not at all. Raises `ConfigurationError` for another role than the worker's."""
+        tenants = await self._database.tenant_ids()
+        if not tenants:
+            raise ConfigurationError("no tenants are seen: database_url must be of the worker's role")
+        count = 0
+        for tenant_id in tenants:
+            async with self._database.transaction(tenant_id) as tx:
+                count += len(await tx.webhook_endpoints.sealed_otherwise(self._seal.key_id))
+                count += len(await tx.integrations.sealed_otherwise(self._envelope.key_id))
+                count += len(await tx.personal_credentials.sealed_otherwise(self._envelope.key_id))
+        return count
+
     async def _integrations(self, tx: Transaction) -> int:
         count = 0
         for row in await tx.integrations.sealed_otherwise(self._envelope.key_id):
@@ -59,3 +75,13 @@ class SecretRotation:
         except SealBroken as error:
             log.error("secret not opened", reason=error.message)
             return None
+
+
+async def reseal(settings: Settings) -> tuple[int, int]:
+    """All at once, for an operator: how many were sealed anew, and how many could not be."""
+    keyring = await open_keyring(settings)
+    async with open_database(
+        settings.database_url.get_secret_value(), pool_size=1, application="reseal"
+    ) as database:
+        rotation = SecretRotation(database, keyring)
+        return await rotation.reseal_all(), await rotation.remaining()

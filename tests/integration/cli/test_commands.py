@@ -1,5 +1,6 @@
 """The command `devops-mcp` as an operator runs it: a process, its environment, what it prints."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from devops_mcp.operations.accounts import open_accounts
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.migrate import migrations
 from support.databases import empty_database
+from support.rest import a_caller
+from support.services import settings_for
 
 PASSWORD = "correct horse battery staple"
 
@@ -148,3 +151,24 @@ async def test_queues_are_created_where_the_settings_say(queues):
         found = await client.list_queues(QueueNamePrefix=settings["QUEUE_PREFIX"])
     names = {url.rpartition("/")[2] for url in found["QueueUrls"]}
     assert names == {definition.name for definition in queue_definitions(settings["QUEUE_PREFIX"])}
+
+
+async def test_secrets_are_sealed_anew_and_what_does_not_open_is_said(database, redis_url):
+    old, new, wrong = (
+        f"a master key of {when}, which is long enough" for when in ("last year", "now", "nobody")
+    )
+    before = settings_for(database.app_url, redis_url).model_copy(update={"master_keys": (SecretStr(old),)})
+    async with a_caller(database, before) as rest:
+        body = {"name": "code", "system": "github", "credentials": {"token": "x"}}
+        assert (await rest("POST", "/api/v1/integrations", json=body)).status_code == 201
+        hook = {"name": "x", "url": "https://example.com/"}
+        assert (await rest("POST", "/api/v1/webhook-endpoints", json=hook)).status_code == 201
+
+    def reseal(*keys: str):
+        urls = {"DATABASE_URL": database.worker_url, "REDIS_URL": redis_url}
+        return devops_mcp("secrets", "reseal", **urls, MASTER_KEYS=json.dumps(keys))
+
+    lost = reseal(wrong)
+    assert (lost.returncode, "not opened: 2" in lost.stderr) == (1, True)
+    done = reseal(new, old)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "sealed anew: 2")

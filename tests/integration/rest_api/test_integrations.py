@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.models.ids import new_id
 from devops_mcp.operations.secret_rotation import SecretRotation
 from devops_mcp.repositories.database import open_database
@@ -457,7 +458,12 @@ async def test_a_master_key_is_exchanged_while_all_runs(database, redis_url, ups
     both = keyed(new, old)
     async with open_database(database.worker_url, pool_size=1, application="test") as worker:
         rotation = SecretRotation(worker, Keyring(both.master_keys))
+        assert await rotation.remaining() == 2
         assert [await rotation.reseal_all(), await rotation.reseal_all()] == [2, 0]
+        assert await rotation.remaining() == 0
+    async with open_database(database.app_url, pool_size=1, application="test") as app:
+        with pytest.raises(ConfigurationError):
+            await SecretRotation(app, Keyring(both.master_keys)).remaining()
     async with a_front(database, keyed(new)) as caller:
         rest = await caller()
         assert (await query(rest)).status_code == 200

@@ -13,7 +13,9 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.platform import Platform, open_platform
 from devops_mcp.operations.task_runner import TaskRunner
+from support.prometheus_fake import PrometheusFake
 from support.rest import Rest
+from support.servers import serve
 from support.services import new_key, running_rest, settings_for
 
 TASKS = "/api/v1/tasks"
@@ -22,6 +24,18 @@ TASKS = "/api/v1/tasks"
 @pytest.fixture
 def settings(database, redis_url):
     return settings_for(database.app_url, redis_url)
+
+
+class Shown:
+    """A Prometheus that keeps the credentials it was shown."""
+
+    def __init__(self) -> None:
+        self._app = PrometheusFake().app
+        self.shown: list[str] = []
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.shown.append(dict(scope["headers"]).get(b"authorization", b"").decode())
+        await self._app(scope, receive, send)
 
 
 class Keyed:
@@ -165,3 +179,29 @@ async def test_a_task_is_refused_as_the_call_itself_would_be(database, settings)
         ):
             assert (await who("POST", TASKS, json=body)).status_code == status, body
         assert (await rest("GET", f"{TASKS}?of_all=true")).json()["items"] == []
+
+
+async def test_a_task_runs_as_the_person_who_asked_for_it(database, settings):
+    """A22: also in the worker, and for a key that acts for a person."""
+    async with a_front(database, settings) as front, serve(upstream := Shown()) as url:
+        rest = await front.caller()
+        integration = {
+            "name": "metrics",
+            "system": "prometheus",
+            "credential_policy": "personal_required",
+            "options": {"base_url": url},
+            "credentials": {"bearer_token": "of-the-service"},
+        }
+        assert (await rest("POST", "/api/v1/integrations", json=integration)).status_code == 201
+        user = {"username": "alice", "name": "Alice", "roles": ["developer"]}
+        alice = (await rest("POST", "/api/v1/users", json=user)).json()["id"]
+        key = await front.caller("*", user_id=UUID(alice))
+        body = {"tool": "prometheus_query", "arguments": {"query": "up"}}
+        assert (await key("POST", TASKS, json=body)).status_code == 403
+        own = {"credentials": {"bearer_token": "of-alice-herself"}}
+        assert (await key("PUT", "/api/v1/me/credentials/metrics", json=own)).status_code == 200
+        task = (await key("POST", TASKS, json=body)).json()["id"]
+        await front.worker.integration_watch.refresh()
+        await front.run(task)
+        assert (await key("GET", f"{TASKS}/{task}")).json()["status"] == "completed"
+        assert upstream.shown == ["Bearer of-alice-herself"]

@@ -57,5 +57,5 @@ def test_a_new_master_key_seals_and_the_old_one_still_opens_until_it_is_taken_aw
     assert between.open(sealed, PLACE) == SECRET
     assert not between.is_current(sealed)
     assert between.is_current(between.close(SECRET, PLACE))
-    with pytest.raises(SealBroken, match="not among master_keys"):
+    with pytest.raises(SealBroken, match="not among the master keys"):
         after.open(sealed, PLACE)
