@@ -12,25 +12,33 @@ from pydantic import SecretStr
 from devops_mcp.adapters.base import AnyAdapter
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.sealing import SealBroken
-from devops_mcp.models.base import OWN_SYSTEM, Clock, JsonObject, Model, utc_now
+from devops_mcp.models.base import OWN_SYSTEM, Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Violation
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.integrations import (
     MAX_INTEGRATIONS,
     MAX_WEBHOOK_SECRETS,
-    CredentialPolicy,
     IntegrationDraft,
     KeptWebhookSecret,
     NewIntegration,
     Sealed,
     StoredIntegration,
 )
-from devops_mcp.models.polling import PollWanted
 from devops_mcp.models.principals import Principal
-from devops_mcp.operations.adapter_settings import addresses, checked, credential_fields, part_of_schema
+from devops_mcp.operations.adapter_settings import addresses, checked
 from devops_mcp.operations.deeds import deed, permit
+from devops_mcp.operations.integration_views import (
+    AddedWebhookSecret,
+    ConnectionTest,
+    IntegrationSystem,
+    IntegrationView,
+    system_of,
+    view_of_configured,
+    view_of_row,
+    webhook_path,
+)
 from devops_mcp.operations.integration_watch import IntegrationWatch
-from devops_mcp.operations.integrations import Integration, leads_to, not_polled, place_of, unsealed
+from devops_mcp.operations.integrations import leads_to, not_polled, place_of, unsealed
 from devops_mcp.operations.reachable import require_reachable
 from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.outbound.addresses import Network
@@ -40,63 +48,6 @@ from devops_mcp.resilience.afterwards import afterwards
 PAYLOAD = "integrations:payload"
 TEST_S = 10.0
 _SECRET_BYTES = 32
-
-
-class IntegrationSystem(Model):
-    """A system, and the JSON Schemas of what an integration of it is told. `configurable`: False where only the operator may.
-
-    `pollers` are what it can be polled for, with what each looks for.
-    """
-
-    name: str
-    title: str
-    configurable: bool
-    webhooks: bool
-    pollers: dict[str, str]
-    options_schema: JsonObject
-    credentials_schema: JsonObject
-
-
-class IntegrationView(Model):
-    """An integration. Those that are `configured` by the operator are read-only here.
-
-    `options` are null for who may not see them, and of configured ones. `credentials` are the names of those that are set.
-    `webhook_path` is where its system sends webhooks; `webhook_secrets` how many are in force. `polls` are the pollers that run.
-    `problem` says why it cannot be used: its credentials do not open, or its system is not installed.
-    """
-
-    name: str
-    system: str
-    configured: bool
-    read_only: bool
-    credential_policy: CredentialPolicy
-    options: JsonObject | None
-    credentials: tuple[str, ...]
-    webhook_path: str | None
-    webhook_secrets: int
-    polls: dict[str, PollWanted]
-    problem: str | None = None
-    version: int | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-
-
-class ConnectionTest(Model):
-    """Whether the system answered. `acted_as` is `service`, or `user:` and the id of the person; `detail` is its version or the problem."""
-
-    ok: bool
-    acted_as: str | None = None
-    detail: str | None = None
-    code: str | None = None
-    duration_ms: float
-
-
-class AddedWebhookSecret(Model):
-    """`secret` is shown this once, where it was made here. `webhook_secrets` is how many are in force now."""
-
-    secret: str | None
-    webhook_path: str
-    webhook_secrets: int
 
 
 class IntegrationService:
@@ -125,7 +76,7 @@ class IntegrationService:
 
     def systems(self) -> tuple[IntegrationSystem, ...]:
         """By name."""
-        return tuple(_system(adapter) for _, adapter in sorted(self._adapters.items()))
+        return tuple(system_of(adapter) for _, adapter in sorted(self._adapters.items()))
 
     async def all(self, principal: Principal) -> tuple[IntegrationView, ...]:
         """Those that the principal may see, by name. Raises `Forbidden` for who may see none."""
@@ -217,7 +168,7 @@ class IntegrationService:
         now = self._now()
         async with self._database.transaction(principal.tenant_id) as tx:
             before = _existing(await tx.integrations.find(name, for_update=True), name)
-            path = _webhook_path(self._adapter(before.system), before.id)
+            path = webhook_path(self._adapter(before.system), before.id)
             if path is None:
                 raise Conflict(f"{before.system} sends no webhooks")
             sealed = self._opened(before, None)
@@ -332,72 +283,24 @@ class IntegrationService:
             )
         return Sealed()
 
+    def _view(self, principal: Principal, row: StoredIntegration) -> IntegrationView:
+        adapter, sealed = self._adapters.get(row.system), self._if_opens(row)
+        return view_of_row(row, sealed, adapter, self._now(), with_options=_sees(principal, row.name))
+
     def _of_operator(self, principal: Principal) -> tuple[IntegrationView, ...]:
         own = self._access.integrations.of(principal.tenant_id)
-        return tuple(_view_of_configured(i, self._now()) for i in own if i.id is None)
-
-    def _view(self, principal: Principal, row: StoredIntegration) -> IntegrationView:
-        sealed, adapter = self._if_opens(row), self._adapters.get(row.system)
-        problem = None if adapter is not None else f"the system {row.system} is not installed"
-        return IntegrationView(
-            name=row.name,
-            system=row.system,
-            configured=False,
-            read_only=row.read_only,
-            credential_policy=row.credential_policy,
-            options=row.options if principal.may(PAYLOAD) else None,
-            credentials=tuple(sorted(sealed.credentials)) if sealed else (),
-            webhook_path=None if adapter is None else _webhook_path(adapter, row.id),
-            webhook_secrets=_in_force(sealed.webhook_secrets, self._now()) if sealed else 0,
-            polls=row.polls,
-            problem=problem if sealed else "its secrets cannot be opened; store them again",
-            version=row.version,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-        )
-
-
-def _system(adapter: AnyAdapter) -> IntegrationSystem:
-    secret = credential_fields(adapter.settings)
-    others = adapter.settings.model_fields.keys() - secret
-    return IntegrationSystem(
-        name=adapter.name,
-        title=adapter.title,
-        configurable=not adapter.on_this_machine,
-        webhooks=adapter.webhooks is not None,
-        pollers={poller.name: poller.about for poller in adapter.pollers},
-        options_schema=part_of_schema(adapter.settings, others),
-        credentials_schema=part_of_schema(adapter.settings, secret),
-    )
-
-
-def _view_of_configured(integration: Integration, now: datetime) -> IntegrationView:
-    sealed = integration.opened()
-    return IntegrationView(
-        name=integration.name,
-        system=integration.adapter.name,
-        configured=True,
-        read_only=integration.read_only,
-        credential_policy=integration.policy,
-        options=None,
-        credentials=tuple(sorted(sealed.credentials)),
-        webhook_path=_webhook_path(integration.adapter, integration.name),
-        webhook_secrets=_in_force(sealed.webhook_secrets, now),
-        polls={
-            polling.poller.name: PollWanted(every_s=polling.every.total_seconds())
-            for polling in integration.pollings
-        },
-    )
-
-
-def _webhook_path(adapter: AnyAdapter, named: UUID | str) -> str | None:
-    return None if adapter.webhooks is None else f"/webhooks/{adapter.name}/{named}"
+        return tuple(view_of_configured(i, self._now()) for i in own if i.id is None)
 
 
 def _check_polls(adapter: AnyAdapter, draft: IntegrationDraft) -> None:
     problem = not_polled(adapter, draft.polls, draft.credential_policy)
     if problem is not None:
         raise InvalidInput(f"polls: {problem}", (Violation("body.polls", problem),))
+
+
+def _sees(principal: Principal, name: str) -> bool:
+    """Who says the options sees them too."""
+    return principal.may(PAYLOAD) or principal.may(f"integrations:write:{name}")
 
 
 def _redrafted(kept: Sealed, draft: IntegrationDraft, *, moved: bool) -> Sealed:
@@ -427,10 +330,6 @@ def _with_secret(
         if overlap and (one.until is None or now < one.until)
     ]
     return (KeptWebhookSecret(secret=added.get_secret_value()), *ending[: MAX_WEBHOOK_SECRETS - 1])
-
-
-def _in_force(kept: Iterable[KeptWebhookSecret], now: datetime) -> int:
-    return sum(one.until is None or now < one.until for one in kept)
 
 
 def _about(row: StoredIntegration, sealed: Sealed | None) -> JsonObject:

@@ -50,6 +50,13 @@ class IntegrationWatch:
                 if versions.get(tenant_id) != known.get(tenant_id):
                     await self._read(tenant_id)
 
+    async def take_up(self) -> None:
+        """Look now, for who has just changed something: it is done, so that a failure to look is no failure of the change."""
+        try:
+            await self.refresh()
+        except PlatformError as error:
+            log.warning("integrations not read", code=error.code, reason=error.message)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Look again and again until `stop`."""
         while True:

@@ -64,11 +64,12 @@ def settings(database, redis_url):
 class With:
     """A client with credentials of its own."""
 
-    def __init__(self, http, **options) -> None:
-        self._http, self._options = http, options
+    def __init__(self, http, *, headers=None, **options) -> None:
+        self._http, self._headers, self._options = http, headers or {}, options
 
-    async def request(self, method, path, **options):
-        return await self._http.request(method, path, **self._options, **options)
+    async def request(self, method, path, *, headers=None, **options):
+        given = {**self._headers, **(headers or {})}
+        return await self._http.request(method, path, headers=given, **self._options, **options)
 
 
 @asynccontextmanager
@@ -159,6 +160,29 @@ async def test_an_integration_is_made_used_changed_and_deleted_and_never_shows_i
     assert update["before"]["sets"] == ["bearer_token"]
     [call, *_] = await recorded(database, "tool.read", 3)
     assert call["@upstream"] == {"integration": "metrics", "as": "service"}
+
+
+async def test_it_is_patched_as_it_was_seen_and_made_once_under_a_key(database, settings, upstream):
+    """H14"""
+    merge = {"Content-Type": "application/merge-patch+json"}
+    async with a_front(database, settings) as caller:
+        rest = await caller()
+        key = {"Idempotency-Key": "the-same"}
+        made = [await rest("POST", ALL, json=metrics(upstream), headers=key) for _ in "ab"]
+        assert [answer.status_code for answer in made] == [201, 201]
+        assert (await query(rest)).status_code == 200, "it is there once it is answered"
+        one = f"{ALL}/metrics"
+        seen = (await rest("GET", one)).headers["etag"]
+        patched = await rest("PATCH", one, json={"read_only": True}, headers=merge | {"If-Match": seen})
+        assert (patched.json()["read_only"], patched.json()["credentials"]) == (True, ["bearer_token"])
+        late = await rest("PATCH", one, json={"read_only": False}, headers=merge | {"If-Match": seen})
+        assert late.status_code == 412
+        moved = await rest("PATCH", one, json={"options": {"base_url": "http://127.0.0.1:9"}}, headers=merge)
+        assert moved.json()["violations"][0]["where"] == "body.credentials"
+        await rest("PATCH", one, json={"credentials": {"bearer_token": "canary-patched"}}, headers=merge)
+        await query(rest)
+        assert upstream.shown == [f"Bearer {SERVICE}", "Bearer canary-patched"]
+        assert "canary" not in everything_stored(database)
 
 
 async def test_every_system_tells_what_an_integration_of_it_is_told(database, settings):
@@ -297,7 +321,7 @@ async def test_rights_go_down_to_single_integrations_and_options_are_hidden_from
             await rest("POST", ALL, json=metrics(upstream, name))
         scoped = await caller("integrations:*:staging", "tools:read:*@staging")
         assert [one["name"] for one in (await scoped("GET", ALL)).json()["items"]] == ["staging"]
-        assert (await scoped("GET", f"{ALL}/staging")).json()["options"] is None
+        assert (await scoped("GET", f"{ALL}/staging")).json()["options"] == {"base_url": upstream.url}
         draft = redrafted(metrics(upstream), credentials=None, read_only=True)
         assert (await scoped("PUT", f"{ALL}/staging", json=draft)).status_code == 200
         for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/test")):
@@ -305,7 +329,8 @@ async def test_rights_go_down_to_single_integrations_and_options_are_hidden_from
         assert (await query(scoped, "staging")).status_code == 200
         assert (await query(scoped, "production")).status_code == 403
         viewer = await caller(grants=(), roles=("viewer",))
-        assert len((await viewer("GET", ALL)).json()["items"]) == 3
+        seen = (await viewer("GET", ALL)).json()["items"]
+        assert [one["options"] for one in seen] == [None, None, None]
         assert (await viewer("POST", ALL, json=metrics(upstream, "other"))).status_code == 403
         operator = await caller(grants=(), roles=("operator",))
         assert (await operator("GET", f"{ALL}/staging")).json()["options"] == {"base_url": upstream.url}

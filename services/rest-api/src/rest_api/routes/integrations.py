@@ -13,7 +13,7 @@ from devops_mcp.models.integrations import (
     WebhookSecret,
 )
 from devops_mcp.models.pages import Page
-from devops_mcp.operations.integration_service import (
+from devops_mcp.operations.integration_views import (
     AddedWebhookSecret,
     ConnectionTest,
     IntegrationSystem,
