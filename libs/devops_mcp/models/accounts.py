@@ -62,6 +62,13 @@ class User(Model):
     updated_at: datetime
 
 
+class UsersWanted(Model):
+    """Which users to list: those in a state, and those who have a role of their own."""
+
+    status: UserStatus | None = None
+    role: RoleName | None = None
+
+
 class UserCredentials(Account):
     """What decides whether somebody may log in, and as whom."""
 

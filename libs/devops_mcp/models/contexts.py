@@ -45,6 +45,13 @@ class Context(Model):
     updated_at: datetime
 
 
+class ContextsWanted(Model):
+    """Which contexts to list: those whose title holds `title`, whatever its case, and those of one owner."""
+
+    title: str | None = Field(default=None, min_length=1, max_length=200)
+    owner_id: UUID | None = None
+
+
 class ContextDraft(Model):
     """A context as its owner says it is. It is summed up once more than `compact_above` tokens wait; null: as the operator has set, 0: only
     when asked. It ends by itself at `expires_at`."""

@@ -1,12 +1,16 @@
 """Pages of lists: what every listing takes and returns."""
 
-from typing import Generic, TypeVar
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 from devops_mcp.models.base import Model
 
 T = TypeVar("T")
 
 MAX_PAGE = 100
+CREATED = "created_at"
+"""The order of the ids, which are made in the order of time."""
 
 
 class Page(Model, Generic[T]):
@@ -14,3 +18,37 @@ class Page(Model, Generic[T]):
 
     items: tuple[T, ...]
     next_cursor: str | None = None
+
+
+class Listed(Protocol):
+    """What is in a list that can be sorted."""
+
+    @property
+    def id(self) -> UUID: ...
+
+
+class Order(Model):
+    """By which field a list is sorted, and behind which of its members to go on: what is alike there is in the order of the ids."""
+
+    field: str = CREATED
+    descending: bool = True
+    after_id: UUID | None = None
+    after: str | None = None
+
+    @classmethod
+    def of(cls, sort: str, cursor: str | None) -> "Order":
+        """As a caller says it, `-created_at` for the newest first; `cursor` is a position that `position` gave."""
+        after_id, _, after = (cursor or "").partition(" ")
+        return cls(
+            field=sort.removeprefix("-"),
+            descending=sort.startswith("-"),
+            after_id=UUID(after_id) if after_id else None,
+            after=after or None,
+        )
+
+    def position(self, last: Listed) -> str:
+        """Where a page ends whose last member this is."""
+        if self.field == CREATED:
+            return str(last.id)
+        value = getattr(last, self.field)
+        return f"{last.id} {value.isoformat() if isinstance(value, datetime) else value}"

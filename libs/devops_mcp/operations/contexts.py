@@ -13,10 +13,10 @@ from devops_mcp.events.messages import EmbeddingRequested
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.blobs import MAX_ATTACHMENT, Attachment
-from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ItemKind, NewItem
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, ItemKind, NewItem
 from devops_mcp.models.errors import Forbidden, NotFound, PayloadTooLarge
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import current_traceparent
@@ -26,6 +26,8 @@ from devops_mcp.repositories.contexts import CountedItem
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
+NEWEST = Order()
+EVERY = ContextsWanted()
 READ = "contexts:read"
 WRITE = "contexts:write"
 ANY_OWNER = "contexts:any_owner"
@@ -105,14 +107,16 @@ class ContextService:
         async with self._database.transaction(principal.tenant_id) as tx:
             await visible(tx, principal, context_id)
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Context]:
-        """The principal's contexts, newest first."""
+    async def page(
+        self, principal: Principal, *, limit: int, order: Order = NEWEST, wanted: ContextsWanted = EVERY
+    ) -> Page[Context]:
+        """The principal's contexts; with `contexts:any_owner` the tenant's."""
         require(principal, READ)
         owner = None if principal.may(ANY_OWNER) else principal.id
         found = await self._database.read(
-            principal.tenant_id, lambda tx: tx.contexts.page(owner, cursor, limit + 1)
+            principal.tenant_id, lambda tx: tx.contexts.page(owner, wanted, order, limit + 1)
         )
-        more = str(found[limit - 1].id) if len(found) > limit else None
+        more = order.position(found[limit - 1]) if len(found) > limit else None
         return Page(items=tuple(found[:limit]), next_cursor=more)
 
     async def items(

@@ -23,6 +23,7 @@ from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.event_queries import EventsWanted
+from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.contexts import ContextService, context_uri
@@ -191,7 +192,9 @@ async def context_get(desk: Desk, params: ContextGetParams) -> ContextItems:
 
 async def context_list(desk: Desk, params: ListParams) -> Listing[ContextView]:
     """List your conversation contexts, newest first."""
-    page = await desk.suite.contexts.page(desk.principal, cursor=as_uuid(params.cursor), limit=params.limit)
+    page = await desk.suite.contexts.page(
+        desk.principal, order=Order(after_id=as_uuid(params.cursor)), limit=params.limit
+    )
     return Listing[ContextView](items=[view_of_context(c) for c in page.items], next_cursor=page.next_cursor)
 
 

@@ -6,11 +6,20 @@ from uuid import UUID
 from pydantic import Field
 
 from devops_mcp.auth.passwords import Passwords
-from devops_mcp.models.accounts import Email, Grants, Password, RoleNames, User, Username, UserStatus
+from devops_mcp.models.accounts import (
+    Email,
+    Grants,
+    Password,
+    RoleNames,
+    User,
+    Username,
+    UserStatus,
+    UsersWanted,
+)
 from devops_mcp.models.base import Clock, JsonObject, Model, utc_now
 from devops_mcp.models.errors import Conflict, NotFound
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
@@ -48,12 +57,14 @@ class UserService:
         self._passwords = passwords
         self._now = now
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[User]:
-        """Newest first."""
+    async def page(
+        self, principal: Principal, *, limit: int, order: Order, wanted: UsersWanted
+    ) -> Page[User]:
         require(principal, READ)
-        async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.users.page(cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
+        found = await self._database.read(
+            principal.tenant_id, lambda tx: tx.users.page(wanted, order, limit + 1)
+        )
+        more = order.position(found[limit - 1]) if len(found) > limit else None
         return Page(items=tuple(found[:limit]), next_cursor=more)
 
     async def get(self, principal: Principal, user_id: UUID) -> User:

@@ -12,8 +12,10 @@ from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.blobs import Attachment
-from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, NewItem
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, NewItem
 from devops_mcp.models.errors import AlreadyWritten, Conflict, NotFound
+from devops_mcp.models.pages import Order
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ _CONTEXT = sql.SQL(
 _ITEM = sql.SQL(
     """id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id, created_at"""
 )
+
+
+_SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "title": "text"}
 
 
 class Contexts:
@@ -102,20 +107,24 @@ class Contexts:
             )
             return await cursor.fetchone()
 
-    async def page(self, owner_id: UUID | None, before: UUID | None, limit: int) -> list[Context]:
-        """Contexts of one owner, or with None of all, newest first, older than `before`."""
+    async def page(
+        self, owner_id: UUID | None, wanted: ContextsWanted, order: Order, limit: int
+    ) -> list[Context]:
+        """Contexts of one owner, or with None of all."""
         async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
             await cursor.execute(
                 sql.SQL(
                     """
                 SELECT {columns}
                 FROM contexts
-                WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
+                WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND {behind}
+                    AND (%(owner_id)s::uuid IS NULL OR owner_id = %(owner_id)s)
+                    AND (%(title)s::text IS NULL OR strpos(lower(title), lower(%(title)s)) > 0)
                     AND (expires_at IS NULL OR expires_at > now())
-                ORDER BY id DESC LIMIT %(limit)s
+                ORDER BY {order} LIMIT %(limit)s
                 """
-                ).format(columns=_CONTEXT),
-                {"owner": owner_id, "before": before, "limit": limit},
+                ).format(columns=_CONTEXT, behind=behind(_SORTED, order), order=by(order)),
+                {"owner": owner_id, "limit": limit, **wanted.model_dump(), **values_of(order)},
             )
             return await cursor.fetchall()
 

@@ -3,18 +3,27 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, errors, sql
 from psycopg.rows import TupleRow, class_row
 
-from devops_mcp.models.accounts import User, UserCredentials
+from devops_mcp.models.accounts import User, UserCredentials, UsersWanted
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.errors import Conflict, NotFound
+from devops_mcp.models.pages import Order
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.owner import connect_as_owner
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 
 _UNIQUE: Mapping[str, str] = {
     "users_tenant_id_username_key": "username",
     "users_tenant_id_email_key": "e-mail address",
+}
+
+_SORTED: Columns = {
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "username": "text",
+    "name": "text",
 }
 
 
@@ -75,15 +84,18 @@ class Users:
             )
             return await cursor.fetchone()
 
-    async def page(self, before: UUID | None, limit: int) -> list[User]:
-        """Newest first."""
+    async def page(self, wanted: UsersWanted, order: Order, limit: int) -> list[User]:
         async with self._connection.cursor(row_factory=class_row(User)) as cursor:
             await cursor.execute(
-                """
+                sql.SQL(
+                    """
                 SELECT id, username, email, name, status, roles, grants, password_hash IS NOT NULL AS has_password, created_at, updated_at
-                FROM users WHERE %(before)s::uuid IS NULL OR id < %(before)s ORDER BY id DESC LIMIT %(limit)s
-                """,
-                {"before": before, "limit": limit},
+                FROM users
+                WHERE {behind} AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(role)s::text IS NULL OR %(role)s = ANY (roles))
+                ORDER BY {order} LIMIT %(limit)s
+                """
+                ).format(behind=behind(_SORTED, order), order=by(order)),
+                {"limit": limit, **wanted.model_dump(), **values_of(order)},
             )
             return await cursor.fetchall()
 

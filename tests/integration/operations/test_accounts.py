@@ -10,7 +10,7 @@ from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.cache.redis import open_redis
-from devops_mcp.models.accounts import UserStatus
+from devops_mcp.models.accounts import UserStatus, UsersWanted
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import (
     Conflict,
@@ -22,6 +22,7 @@ from devops_mcp.models.errors import (
     Unauthenticated,
 )
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import Order
 from devops_mcp.models.permissions import BUILT_IN
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.caller import set_address
@@ -259,7 +260,7 @@ async def test_the_last_active_owner_stays(accounts):
         return_exceptions=True,
     )
     assert [type(answer) for answer in answers].count(Conflict) == 1
-    page = await accounts.users.page(ROOT, cursor=None, limit=10)
+    page = await accounts.users.page(ROOT, limit=10, order=Order(), wanted=UsersWanted())
     [left] = [user for user in page.items if "owner" in user.roles]
     for change in (
         UserDraft(username="x", name="x", roles=("admin",)),

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from devops_mcp.models.contexts import ContextItem, ItemKind, NewItem
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import Order
 from devops_mcp.models.passages import NewPassage, PassageKind
+from devops_mcp.operations.contexts import EVERY
 from devops_mcp.repositories.contexts import CountedItem
 from devops_mcp.repositories.database import Database, open_database
 
@@ -125,9 +127,11 @@ async def test_pages_are_newest_first_and_of_one_owner_unless_all_are_wanted(dat
         mine = [await a_context(opened) for _ in range(3)]
         theirs = await a_context(opened, owner=OTHER)
         async with opened.transaction(TENANT) as tx:
-            first = [context.id for context in await tx.contexts.page(ME, None, 2)]
-            second = [context.id for context in await tx.contexts.page(ME, first[-1], 2)]
-            everyones = [context.id for context in await tx.contexts.page(None, None, 10)]
+            first = [context.id for context in await tx.contexts.page(ME, EVERY, Order(), 2)]
+            second = [
+                context.id for context in await tx.contexts.page(ME, EVERY, Order(after_id=first[-1]), 2)
+            ]
+            everyones = [context.id for context in await tx.contexts.page(None, EVERY, Order(), 10)]
     assert (first, second) == ([mine[2], mine[1]], [mine[0]])
     assert everyones == [theirs, *reversed(mine)]
 

@@ -11,6 +11,7 @@ from devops_mcp.auth.keyring import Keyring
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Conflict, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.operations.contexts import EVERY, NEWEST
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.resilience.afterwards import afterwards
@@ -124,12 +125,16 @@ async def test_what_only_looks_sees_its_tenant_alone(db, database):
     await create(db, "mine")
 
     async def twice(tx) -> tuple[int, int]:
-        return len(await tx.contexts.page(None, None, 10)), len(await tx.contexts.page(None, None, 10))
+        return len(await tx.contexts.page(None, EVERY, NEWEST, 10)), len(
+            await tx.contexts.page(None, EVERY, NEWEST, 10)
+        )
 
     assert await db.read(DEFAULT_TENANT_ID, twice) == (1, 1)
     for _ in range(4):
-        assert await db.read(other, lambda tx: tx.contexts.page(None, None, 10)) == []
-        assert len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, None, 10))) == 1
+        assert await db.read(other, lambda tx: tx.contexts.page(None, EVERY, NEWEST, 10)) == []
+        assert (
+            len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, EVERY, NEWEST, 10))) == 1
+        )
 
 
 async def test_what_only_looks_survives_connections_that_died_in_the_pool(db, database):
@@ -140,4 +145,6 @@ async def test_what_only_looks_survives_connections_that_died_in_the_pool(db, da
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'test'"
             )
-        assert len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, None, 10))) == 1
+        assert (
+            len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, EVERY, NEWEST, 10))) == 1
+        )

@@ -328,3 +328,50 @@ async def test_every_answer_says_which_request_it_is_to_and_how_long_it_took(dat
     assert (own.headers["x-request-id"], own.json()["request_id"]) == ("my-request.1", "my-request.1")
     assert bad.headers["x-request-id"] != "not one; of ours"
     assert all(answer.headers["server-timing"].startswith("total;dur=") for answer in (own, bad))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", "bCaB"),
+        ("sort=created_at", "BaCb"),
+        ("sort=title", "BCab"),
+        ("sort=-title", "baCB"),
+        ("sort=-updated_at", "aCBb"),
+        ("title=B", "bB"),
+        ("title=b&sort=title", "Bb"),
+        ("owner_id=00000000-0000-7000-8000-000000000009", ""),
+    ],
+)
+async def test_a_list_is_sorted_and_filtered_by_what_is_declared(database, settings, query, expected):
+    """I01: page by page, two to a page, and what is alike in the order of the ids."""
+    async with a_caller(database, settings) as rest:
+        ids = [(await rest("POST", CONTEXTS, json={"title": title})).json()["id"] for title in "BaCb"]
+        with psycopg.connect(database.superuser_url) as connection:
+            for day, context_id in enumerate([ids[3], ids[0], ids[2], ids[1]], 1):
+                connection.execute(
+                    "UPDATE contexts SET updated_at = make_date(2026, 1, %s) WHERE id = %s", (day, context_id)
+                )
+        shown, cursor = "", ""
+        while cursor is not None:
+            page = (await rest("GET", f"{CONTEXTS}?{query}&limit=2{cursor and '&cursor='}{cursor}")).json()
+            shown += "".join(item["title"] for item in page["items"])
+            cursor = page["next_cursor"]
+        refused = [
+            await rest("GET", f"{CONTEXTS}?sort={wrong}")
+            for wrong in ("metadata", "--title", "", "title,id", "id;")
+        ]
+    assert shown == expected
+    assert [answer.status_code for answer in refused] == [422] * 5
+
+
+async def test_users_are_found_by_state_and_role(database, settings):
+    async with a_caller(database, settings) as rest:
+        for name, role in (("ann", "viewer"), ("bob", "agent"), ("cy", "viewer")):
+            await rest("POST", "/api/v1/users", json={"username": name, "name": name, "roles": [role]})
+        found = (
+            await rest("GET", "/api/v1/users?role=viewer&status=active&sort=username&fields=username")
+        ).json()
+        none = (await rest("GET", "/api/v1/users?status=suspended")).json()
+    assert [user["username"] for user in found["items"]] == ["ann", "cy"]
+    assert none["items"] == []

@@ -16,6 +16,7 @@ from devops_mcp.models.base import JsonObject
 from devops_mcp.models.content import Document
 from devops_mcp.models.errors import Forbidden, InvalidInput, NotFound, PlatformError
 from devops_mcp.models.event_queries import EventsWanted
+from devops_mcp.models.pages import Order
 from devops_mcp.models.passages import MAX_QUERY, Question
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_resources import AdapterResources
@@ -106,7 +107,7 @@ class ResourceHandlers:
         principal = await principal_of(ctx)
         cursor = params.cursor if params else None
         try:
-            page = await self._suite.contexts.page(principal, cursor=as_uuid(cursor), limit=50)
+            page = await self._suite.contexts.page(principal, order=Order(after_id=as_uuid(cursor)), limit=50)
         except PlatformError as error:
             raise MCPError(types.INVALID_PARAMS, error.message) from None
         resources = [] if cursor else [_EVENTS_RESOURCE, _INTEGRATIONS_RESOURCE, *self._fixed(principal)]
@@ -145,7 +146,7 @@ class ResourceHandlers:
             events = await self._suite.events.page(principal, wanted, limit=COMPLETED_FROM)
             values = [event.system if name == "system" else event.subject for event in events.items]
         elif name == "context_id":
-            contexts = await self._suite.contexts.page(principal, cursor=None, limit=COMPLETED_FROM)
+            contexts = await self._suite.contexts.page(principal, limit=COMPLETED_FROM)
             values = [str(context.id) for context in contexts.items]
         else:
             values = []

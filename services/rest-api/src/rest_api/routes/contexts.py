@@ -1,12 +1,13 @@
 """Conversation contexts and their items."""
 
+from typing import Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
 from devops_mcp.models.base import JsonObject, Model
-from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, NewItem
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, NewItem
+from devops_mcp.models.pages import MAX_PAGE, Order, Page
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
 
 TAG = "contexts"
@@ -16,10 +17,11 @@ class OneContext(Model):
     context_id: UUID
 
 
-class ContextPage(Model):
-    """A page of contexts, newest first. `cursor` is `next_cursor` of the page before."""
+class ContextPage(ContextsWanted):
+    """A page of contexts. `cursor` is `next_cursor` of the page before."""
 
-    cursor: UUID | None = None
+    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-title", "title"] = "-created_at"
+    cursor: str | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
@@ -60,9 +62,14 @@ async def create_context(call: Call[NoParams, NewContext]) -> Context:
 
 
 async def list_contexts(call: Call[ContextPage, NoBody]) -> Page[Context]:
-    """List the caller's contexts, newest first."""
-    contexts = call.platform.suite.contexts
-    return await contexts.page(call.principal, cursor=call.params.cursor, limit=call.params.limit)
+    """List the caller's contexts, newest first unless `sort` says otherwise."""
+    params = call.params
+    return await call.platform.suite.contexts.page(
+        call.principal,
+        limit=params.limit,
+        order=Order.of(params.sort, params.cursor),
+        wanted=ContextsWanted(title=params.title, owner_id=params.owner_id),
+    )
 
 
 async def get_context(call: Call[OneContext, NoBody]) -> Context:

@@ -1,12 +1,13 @@
 """The users of a tenant."""
 
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.accounts import Password, User
+from devops_mcp.models.accounts import Password, User, UsersWanted
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import MAX_PAGE, Order, Page
 from devops_mcp.operations.users import NewUser, UserDraft
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
 
@@ -17,10 +18,13 @@ class OneUser(Model):
     user_id: UUID
 
 
-class UserPage(Model):
-    """A page of users, newest first. `cursor` is `next_cursor` of the page before."""
+class UserPage(UsersWanted):
+    """A page of users. `cursor` is `next_cursor` of the page before."""
 
-    cursor: UUID | None = None
+    sort: Literal[
+        "-created_at", "created_at", "-updated_at", "updated_at", "-username", "username", "-name", "name"
+    ] = "-created_at"
+    cursor: str | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
@@ -36,9 +40,11 @@ async def create_user(call: Call[NoParams, NewUser]) -> User:
 
 
 async def list_users(call: Call[UserPage, NoBody]) -> Page[User]:
-    """List the tenant's users, newest first."""
+    """List the tenant's users, newest first unless `sort` says otherwise."""
     users, params = call.platform.accounts.users, call.params
-    return await users.page(call.principal, cursor=params.cursor, limit=params.limit)
+    order = Order.of(params.sort, params.cursor)
+    wanted = UsersWanted(status=params.status, role=params.role)
+    return await users.page(call.principal, limit=params.limit, order=order, wanted=wanted)
 
 
 async def get_user(call: Call[OneUser, NoBody]) -> User:
