@@ -11,11 +11,18 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from devops_mcp.auth.redirects import require_redirect_uri
 from devops_mcp.models.base import Clock, JsonObject, utc_now
-from devops_mcp.models.errors import MalformedInput, NotFound, OAuthRefusal, UpstreamError
+from devops_mcp.models.errors import (
+    MalformedInput,
+    NotFound,
+    OAuthRefusal,
+    UpstreamError,
+    UpstreamUnavailable,
+)
 from devops_mcp.models.ids import OPERATOR_TENANT_ID, new_id
 from devops_mcp.models.oauth import CLI_CLIENT, ClientSource, OAuthClient
 from devops_mcp.models.pages import Page
@@ -27,6 +34,8 @@ from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.outbound.documents import Document, DocumentReader
 from devops_mcp.repositories.database import Database
 from devops_mcp.serving.strict_json import loads
+
+log = structlog.get_logger()
 
 READ = "platform:read"
 WRITE = "platform:write"
@@ -155,6 +164,10 @@ class OAuthClientService:
         try:
             document = await self._documents.read(client_id)
             said = _validated(ClientDocument, loads(document.body), "invalid_client")
+        except UpstreamUnavailable as error:
+            # Why not would tell whoever names an address about the network that we are in.
+            log.info("client document not read", client_id=client_id[:200], reason=error.message)
+            raise OAuthRefusal("invalid_client", "the client's document cannot be read from here") from None
         except (UpstreamError, MalformedInput) as error:
             raise OAuthRefusal("invalid_client", f"the client's document: {error.message}") from None
         client = self._described(client_id, said)

@@ -8,6 +8,7 @@ import httpx2
 import psycopg
 import pytest
 
+import devops_mcp.outbound.http
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from support.oauth import (
     CALLBACK,
@@ -19,6 +20,7 @@ from support.oauth import (
     reachable_settings,
 )
 from support.services import new_key
+from support.tls import serving_documents
 
 SCOPE = "contexts:read contexts:write"
 ELSEWHERE = "https://app.example.com/back?from=us"
@@ -365,3 +367,33 @@ async def test_a_user_of_another_tenant_signs_in_under_its_name(database, settin
         tokens = (await place.client.exchange(place.alice.answered()["code"])).json()
         assert (await me(place, tokens["access_token"])).json()["tenant_id"] == made.json()["id"]
         assert made.json()["id"] != str(DEFAULT_TENANT_ID)
+
+
+async def test_a_document_that_is_not_the_clients_own_or_not_in_order_names_no_client(
+    database, settings, tmp_path, monkeypatch
+):
+    """I07: it is read without redirects, up to a size, and believed only where it names itself."""
+
+    def said(**changes):
+        return lambda url: {"client_id": f"{url}/c", "redirect_uris": [CALLBACK], **changes}
+
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    answers = {
+        "/c": said(),
+        "/another": said(),
+        "/secret": lambda url: {**said()(url), "client_id": f"{url}/secret", "client_secret": "x"},
+        "/evil": lambda url: {"client_id": f"{url}/evil", "redirect_uris": ["javascript:alert(1)"]},
+        "/none": lambda url: {"client_id": f"{url}/none", "redirect_uris": []},
+        "/large": head + b'{"x": "' + b"x" * 20_000 + b'"}',
+        "/text": head.replace(b"application/json", b"text/html") + b"{}",
+        "/away": b"HTTP/1.1 302 Found\r\nLocation: /c\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "/broken": head + b"{",
+    }
+    async with serving_documents(tmp_path, answers) as (documents, trusting):
+        monkeypatch.setattr(devops_mcp.outbound.http, "_authorities", lambda: trusting)
+        async with an_authorization_server(database, settings) as place:
+            for path in answers:
+                answer = await place.client.http.get(place.client.asking(client_id=documents.url + path))
+                expected = (200 if path == "/c" else 400, False)
+                assert (answer.status_code, "location" in answer.headers) == expected, path
+        assert documents.paths == list(answers), "each was asked for once, and no redirect was followed"
