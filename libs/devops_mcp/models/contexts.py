@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import Field
+import orjson
+from pydantic import Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from devops_mcp.models.base import JsonObject, Model, Moment
@@ -46,10 +47,19 @@ class Context(Model):
 
 
 class ContextsWanted(Model):
-    """Which contexts to list: those whose title holds `title`, whatever its case, and those of one owner."""
+    """Which contexts to list: those whose title holds `title`, whatever its case, those of one owner, and those whose metadata hold all of
+    a JSON object."""
 
     title: str | None = Field(default=None, min_length=1, max_length=200)
     owner_id: UUID | None = None
+    metadata: str | None = Field(default=None, max_length=2_000, examples=['{"team": "shop"}'])
+
+    @field_validator("metadata")
+    @classmethod
+    def _is_an_object(cls, value: str | None) -> str | None:
+        if value is not None and (not isinstance(orjson.loads(value), dict) or "\\u0000" in value):
+            raise ValueError("must be a JSON object, without NUL")
+        return value
 
 
 class ContextDraft(Model):

@@ -120,7 +120,7 @@ class Contexts:
                 WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND {behind}
                     AND (%(owner_id)s::uuid IS NULL OR owner_id = %(owner_id)s)
                     AND (%(title)s::text IS NULL OR strpos(lower(title), lower(%(title)s)) > 0)
-                    AND (expires_at IS NULL OR expires_at > now())
+                    AND (expires_at IS NULL OR expires_at > now()) AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
                 ORDER BY {order} LIMIT %(limit)s
                 """
                 ).format(columns=_CONTEXT, behind=behind(_SORTED, order), order=by(order)),

@@ -184,3 +184,24 @@ async def test_a_context_is_not_there_once_its_time_is_over_and_then_removed(dat
                 assert await tx.contexts.expired(10) == []
         assert await hits(rest, "canary noon") == []
     assert [f"/api/v1/contexts/{context['id']}" for context in listed] == [kept]
+
+
+async def test_contexts_are_found_by_what_is_noted_of_them(database, settings):
+    async with a_caller(database, settings) as rest:
+        for team, number in (("shop", 1), ("shop", 2), ("pay", 1)):
+            metadata = {"team": team, "of": {"number": number}}
+            await rest("POST", "/api/v1/contexts", json={"title": f"{team} {number}", "metadata": metadata})
+
+        async def titles(metadata: str, **params) -> list[str]:
+            page = await rest("GET", "/api/v1/contexts", params={"metadata": metadata, **params})
+            assert page.status_code == 200, page.text
+            return [context["title"] for context in page.json()["items"]]
+
+        assert await titles('{"team": "shop"}') == ["shop 2", "shop 1"]
+        assert await titles('{"team": "shop", "of": {"number": 1}}') == ["shop 1"]
+        assert await titles('{"team": "shop"}', limit=1) == ["shop 2"]
+        assert await titles('{"team": "none"}') == []
+        assert len(await titles("{}")) == 3
+        for wrong in ("", "[]", "{", "null", '{"a": "\\u0000"}', '{"a": NaN}', "[" * 1_500):
+            answer = await rest("GET", "/api/v1/contexts", params={"metadata": wrong})
+            assert answer.status_code == 422, wrong

@@ -68,7 +68,7 @@ async def list_contexts(call: Call[ContextPage, NoBody]) -> Page[Context]:
         call.principal,
         limit=params.limit,
         order=Order.of(params.sort, params.cursor),
-        wanted=ContextsWanted(title=params.title, owner_id=params.owner_id),
+        wanted=ContextsWanted(title=params.title, owner_id=params.owner_id, metadata=params.metadata),
     )
 
 
