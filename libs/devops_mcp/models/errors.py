@@ -98,6 +98,12 @@ class Forbidden(PlatformError):
     """Whether the audit log has it already."""
 
 
+class PersonalCredentialMissing(Forbidden):
+    """The integration is called as a person only, and this one has stored no credential for it."""
+
+    code = "personal_credential_missing"
+
+
 class NotFound(PlatformError):
     """Absent, or not the caller's to see: the two are never told apart."""
 

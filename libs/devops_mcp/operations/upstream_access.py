@@ -12,7 +12,7 @@ import structlog
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.sealing import SealBroken
 from devops_mcp.models.base import JsonObject
-from devops_mcp.models.errors import Forbidden
+from devops_mcp.models.errors import PersonalCredentialMissing
 from devops_mcp.models.integrations import CredentialPolicy, PersonalCredential
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.integrations import Integration, Integrations, Person
@@ -20,12 +20,6 @@ from devops_mcp.repositories.database import Database
 
 SERVICE = "service"
 log = structlog.get_logger()
-
-
-class PersonalCredentialMissing(Forbidden):
-    """The integration is called as a person only, and this one has stored no credential for it."""
-
-    code = "personal_credential_missing"
 
 
 @dataclass(frozen=True, slots=True)
