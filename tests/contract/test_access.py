@@ -169,6 +169,7 @@ MATRIX: Mapping[str, str] = {
     f"PATCH {TENANTS}/current": "tenant:read + tenant:write",
     f"GET {TENANTS}/current/retention": "tenant:read",
     f"PUT {TENANTS}/current/retention": "tenant:write",
+    f"PATCH {TENANTS}/current/retention": "tenant:read + tenant:write",
     f"POST {TENANTS}": "platform:write",
     f"GET {TENANTS}": "platform:read",
     f"GET {TENANTS}/{{tenant_id}}": "platform:read",

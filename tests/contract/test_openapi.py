@@ -38,7 +38,7 @@ include-tag = "sessions"
 expected-statuses = ["2xx", 304, 400, 401, 403, 404, 422, 429]
 """
 HOOKS = Path(__file__).parents[1] / "support"
-EXAMPLES = 8
+EXAMPLES = 3
 """Made up for each operation, besides those that cover each keyword of its schemas."""
 
 

@@ -109,7 +109,16 @@ TENANTS: tuple[AnyEndpoint, ...] = (
         needs="tenant:write",
     ),
     Endpoint("GET", f"{_OWN}/retention", TAG, get_own_retention, Retention),
-    Endpoint("PUT", f"{_OWN}/retention", TAG, put_own_retention, Retention, body=RetentionWanted),
+    Endpoint(
+        "PUT",
+        f"{_OWN}/retention",
+        TAG,
+        put_own_retention,
+        Retention,
+        body=RetentionWanted,
+        lock=lambda tx, _: tx.tenants.own(),
+        needs="tenant:write",
+    ),
     Endpoint(
         "POST", _ALL, TAG, create_tenant, Tenant, body=NewTenant, status=201, errors=(409,), leased=True
     ),
