@@ -26,6 +26,10 @@ log = structlog.get_logger()
 
 Result = TypeVar("Result")
 _MAX_OPEN_FILES = 65_536
+HUNG_UP_S = 0.01
+"""For those who hung up just now to be seen to be gone."""
+TICK_S = 0.1
+"""uvicorn's own."""
 
 
 async def serve(
@@ -72,7 +76,7 @@ async def listening(
             await server.until_started(serving)
             yield listener.getsockname()[1]
         finally:
-            server.should_exit = True
+            server.end()
             await serving
             gate.close()
 
@@ -130,6 +134,31 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._up = asyncio.Event()
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Drain, from now on and not from uvicorn's next tick."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % 864_000
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does, without its pause where nobody is connected."""
+        if self.server_state.connections:
+            await asyncio.sleep(HUNG_UP_S)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for listening_socket in (*self.servers, *(sockets or ())):
+            listening_socket.close()
+        await self.lifespan.shutdown()
 
     async def until_started(self, serving: asyncio.Task[None]) -> None:
         up = asyncio.create_task(self._up.wait(), name="wait for start")

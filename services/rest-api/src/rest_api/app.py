@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, cast
 
 import orjson
@@ -49,13 +50,14 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         yield Surface(app, settings.rest, metrics)
 
 
-def documentation_routes() -> list[Route]:
-    """`/openapi.json` and `/docs`, made once."""
+@cache
+def documentation_routes() -> tuple[Route, ...]:
+    """`/openapi.json` and `/docs`, made once a process."""
     described = document(ENDPOINTS)
-    return [
+    return (
         _document("/openapi.json", orjson.dumps(described), "application/json"),
         _document("/docs", page(described).encode(), "text/html"),
-    ]
+    )
 
 
 def _document(path: str, content: bytes, media_type: str) -> Route:
