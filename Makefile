@@ -12,7 +12,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 PYTHON ?= python3
 STATE ?= .data
-TEST_PROCESSES ?= 2
+# One more than the two cores that this is meant for: tests wait for locks and timers.
+TEST_PROCESSES ?= 3
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -62,7 +63,7 @@ demo: $(INSTALLED) ## Play the main story against what `make run` started (STATE
 	@$(BIN)/python -m devops_mcp.cli.demo --state $(STATE)
 
 .PHONY: test
-test: $(INSTALLED) $(NODE_INSTALLED) ## Run the tests on real parts of their own (PYTEST_ARGS=..., TEST_PROCESSES=2)
+test: $(INSTALLED) $(NODE_INSTALLED) ## Run the tests on real parts of their own (PYTEST_ARGS=..., TEST_PROCESSES=3)
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup -m 'not systems' $(PYTEST_ARGS)
 
 .PHONY: test-systems

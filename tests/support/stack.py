@@ -29,9 +29,20 @@ from devops_mcp.models.errors import PlatformError
 from devops_mcp.repositories.migrate import migrate
 
 TEMPLATE = DATABASE
-_RUNS = Path(__file__).parents[2] / ".test-data"
+_MEMORY = Path("/dev/shm")
+_MEMORY_WANTED = 4 * 2**30
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 20.0
+
+
+def _runs_folder() -> Path:
+    """Where runs keep what they write: in memory where there is room, since each test makes a database; else beside the tests."""
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_WANTED:
+        return _MEMORY / f"devops-mcp-tests-{os.getuid()}"
+    return Path(__file__).parents[2] / ".test-data"
+
+
+_RUNS = _runs_folder()
 
 
 @dataclass(frozen=True)
