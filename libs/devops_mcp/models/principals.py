@@ -43,6 +43,10 @@ class Principal(Model):
         wanted = (permission, *alternatives)
         return all(any(covers(grants, one) for one in wanted) for grants in (self.grants, *self.limits))
 
+    def within(self, limits: tuple[tuple[str, ...], ...]) -> "Principal":
+        """The same, narrowed by these as well."""
+        return self.model_copy(update={"limits": (*self.limits, *limits)}) if limits else self
+
 
 NOBODY = Principal(
     id=UUID(int=0), tenant_id=OPERATOR_TENANT_ID, kind=PrincipalKind.USER, name="nobody", grants=()

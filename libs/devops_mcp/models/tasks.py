@@ -64,7 +64,11 @@ class TaskOrigin(Model):
 
 
 class NewTask(Model):
-    """A call to be run. `answerable` are the kinds of questions that its caller can answer later; `answers` those given beforehand."""
+    """A call to be run.
+
+    `answerable` are the kinds of questions that its caller can answer later; `answers` those given beforehand. `limits` are those of the
+    credential that it was asked for with: a narrow token's task may no more than the token.
+    """
 
     id: UUID
     owner_id: UUID
@@ -75,6 +79,7 @@ class NewTask(Model):
     answers: dict[str, Answer] = Field(default_factory=dict)
     context_id: UUID | None = None
     origin: TaskOrigin | None = None
+    limits: tuple[tuple[str, ...], ...] = ()
     expires_at: datetime
 
 

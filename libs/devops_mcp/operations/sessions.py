@@ -208,7 +208,7 @@ def _narrowed(account: SessionAccount, scopes: tuple[str, ...]) -> Principal:
     principal = account.principal()
     if scopes in (EVERYTHING, account.scopes):
         return principal
-    return principal.model_copy(update={"limits": (*principal.limits, scopes)})
+    return principal.within((scopes,))
 
 
 def _within(session: StoredSession, scopes: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Running tasks, in the worker: one attempt at a time, as the principal whose task it is, with the rights it has now."""
+"""Running tasks, in the worker: one attempt at a time, as the principal whose task it is.
+
+It has the rights that it has now, within those of the credential that it asked with.
+"""
 
 import asyncio
 import time
@@ -123,7 +126,10 @@ class TaskRunner:
     ) -> tuple[Task | None, Principal | None]:
         async with self._database.transaction(tenant_id) as tx:
             task = await tx.tasks.claim(task_id, lease_until)
-            return task, await tx.principals.find(task.owner_id, self._now()) if task else None
+            if task is None:
+                return None, None
+            owner = await tx.principals.find(task.owner_id, self._now())
+            return task, None if owner is None else owner.within(task.limits)
 
     async def _disclaim(self, tenant_id: UUID, task_id: UUID, lease_until: datetime) -> None:
         async with self._database.transaction(tenant_id) as tx:

@@ -191,6 +191,7 @@ class TaskService:
             priority=priority,
             answers=dict(answers),
             context_id=requester.context_id,
+            limits=requester.principal.limits,
             expires_at=self._now() + KEPT_FOR,
         )
 

@@ -14,7 +14,7 @@ from devops_mcp.repositories.rows import rows
 
 _COLUMNS = sql.SQL("""
     id, tenant_id, owner_id, tool, arguments, priority, status, message, progress, total, answerable, questions, answers, result,
-    attempt, context_id, origin, created_at, updated_at, expires_at
+    attempt, context_id, origin, limits, created_at, updated_at, expires_at
 """)
 
 
@@ -26,14 +26,14 @@ class Tasks:
         values = task.model_dump(mode="json")
         found = await self._one(
             sql.SQL("""
-            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, origin, expires_at)
+            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, origin, limits, expires_at)
             VALUES (%(id)s, %(owner_id)s, %(tool)s, %(arguments)s, %(priority)s, 'working', %(answerable)s, %(answers)s,
-                    %(context_id)s, %(origin)s, %(expires_at)s)
+                    %(context_id)s, %(origin)s, %(limits)s, %(expires_at)s)
             RETURNING {columns}
             """).format(columns=_COLUMNS),
             {
                 **values,
-                **{name: Jsonb(values[name]) for name in ("arguments", "answers")},
+                **{name: Jsonb(values[name]) for name in ("arguments", "answers", "limits")},
                 "origin": _origin(values),
             },
         )
@@ -41,7 +41,7 @@ class Tasks:
         return found
 
     async def add_all(self, tasks: Sequence[NewTask]) -> None:
-        """Several, of which nobody has been asked anything."""
+        """Several that no credential asked for, and of which nobody has been asked anything."""
         await self._connection.execute(
             """
             INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, context_id, origin, expires_at)
@@ -49,7 +49,12 @@ class Tasks:
             FROM jsonb_to_recordset(%s::jsonb) AS t (id uuid, owner_id uuid, tool text, arguments jsonb, priority text,
                 context_id uuid, origin jsonb, expires_at timestamptz)
             """,
-            (rows(task.model_dump(mode="json", exclude={"answers", "answerable"}) for task in tasks),),
+            (
+                rows(
+                    task.model_dump(mode="json", exclude={"answers", "answerable", "limits"})
+                    for task in tasks
+                ),
+            ),
         )
 
     async def find(self, task_id: UUID) -> Task | None:

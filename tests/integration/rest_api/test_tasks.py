@@ -19,6 +19,7 @@ from support.servers import serve
 from support.services import new_key, running_rest, settings_for
 
 TASKS = "/api/v1/tasks"
+PASSWORD = "correct horse battery staple 9"
 
 
 @pytest.fixture
@@ -46,6 +47,14 @@ class Keyed:
         return await self._http.request(method, path, headers=self._headers, **options)
 
 
+class Signed:
+    def __init__(self, http, token) -> None:
+        self._http, self._headers = http, {"Authorization": f"Bearer {token}"}
+
+    async def request(self, method, path, **options):
+        return await self._http.request(method, path, headers=self._headers, **options)
+
+
 class Front:
     """rest-api, callers of it, and a worker to run what they submit."""
 
@@ -55,6 +64,13 @@ class Front:
 
     async def caller(self, *grants: str, **changes) -> Rest:
         return Rest(Keyed(self._http, await new_key(self._owner_url, *grants, **changes)))
+
+    async def signed_in(self, username: str, password: str, *scopes: str) -> Rest:
+        """Who has signed in for these scopes, or for everything."""
+        body = {"username": username, "password": password} | ({"scopes": scopes} if scopes else {})
+        answer = await self._http.post("/api/v1/login", json=body)
+        assert answer.status_code == 200, answer.text
+        return Rest(Signed(self._http, answer.json()["access_token"]))
 
     async def run(self, task_id: str) -> None:
         runner = TaskRunner(self.worker.database, self.worker.tools, self.worker.changes)
@@ -205,3 +221,21 @@ async def test_a_task_runs_as_the_person_who_asked_for_it(database, settings):
         await front.run(task)
         assert (await key("GET", f"{TASKS}/{task}")).json()["status"] == "completed"
         assert upstream.shown == ["Bearer of-alice-herself"]
+
+
+async def test_a_task_may_no_more_than_the_token_that_it_was_asked_for_with(database, settings):
+    """The worker has no token, and must not forget what it was for."""
+    async with a_front(database, settings) as front:
+        rest = await front.caller()
+        user = {"username": "alice", "name": "Alice", "roles": ["owner"], "password": PASSWORD}
+        assert (await rest("POST", "/api/v1/users", json=user)).status_code == 201
+        anothers = (await rest("POST", "/api/v1/contexts", json={"title": "not Alice's"})).json()["id"]
+        body = {"tool": "context_get", "arguments": {"context_id": anothers}}
+        ended = []
+        for scopes in ((), ("tools:read:*", "contexts:read")):
+            alice = await front.signed_in("alice", PASSWORD, *scopes)
+            task = (await alice("POST", TASKS, json=body)).json()["id"]
+            await front.run(task)
+            ended.append((await alice("GET", f"{TASKS}/{task}")).json())
+    # An owner reaches the contexts of the whole tenant; a token for less does not.
+    assert [one["error_code"] for one in ended] == [None, "not_found"]
