@@ -6,7 +6,7 @@ every answer names us as `iss` (RFC 9207).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from devops_mcp.models.oauth import (
     AuthorizationCode,
     AuthorizationRequest,
     Consent,
+    DeviceCode,
     OAuthClient,
     narrower,
     words_of,
@@ -43,6 +44,7 @@ from devops_mcp.repositories.transaction import Transaction
 
 CODE_LASTS = timedelta(seconds=60)
 MAX_SCOPES = 50
+CONSENT = "oauth.consent"
 MAX_STATE = 2_000
 _HABITUAL = frozenset({"openid", "profile", "email", "offline_access"})
 """What clients ask for by habit: we are no identity provider, and give refresh tokens unasked."""
@@ -165,17 +167,15 @@ class AuthorizationService:
         await self._clients.note_use(await self._clients.find(asked.client_id))
         code = new_authorization_code(user.tenant_id)
         async with self._database.transaction(user.tenant_id) as tx:
-            consent_id = await put_consent(
-                tx, user, self._consent(user, asked, scopes, remembered and can_be_remembered(asked))
-            )
+            remembered = remembered and can_be_remembered(asked)
+            consent_id = await put_consent(tx, user, asked, scopes, self._now(), remembered=remembered)
             await tx.authorization_codes.add(self._code(user, asked, scopes, code, consent_id))
         return self._answer(asked.redirect_uri, asked.state, code=code)
 
     async def deny(self, user: Principal, asked: AuthorizationRequest) -> str:
         """Where to send the user who does not let the client."""
-        record = deed(user, "oauth.consent", f"oauth_client:{asked.client_id[:200]}")
         async with self._database.transaction(user.tenant_id) as tx:
-            await tx.audit.append([replace(record, outcome="denied", error_code="access_denied")])
+            await note_denial(tx, user, asked)
         return self._answer(
             asked.redirect_uri,
             asked.state,
@@ -287,31 +287,44 @@ class AuthorizationService:
             expires_at=self._now() + CODE_LASTS,
         )
 
-    def _consent(
-        self, user: Principal, asked: AuthorizationRequest, scopes: tuple[str, ...], remembered: bool
-    ) -> Consent:
-        now = self._now()
-        return Consent(
-            id=new_id(),
-            user_id=user.id,
-            client_id=asked.client_id,
-            client_name=asked.client_name,
-            audience=asked.audience,
-            scopes=scopes,
-            remembered=remembered,
-            created_at=now,
-            updated_at=now,
-        )
-
     def _answer(self, redirect_uri: str, state: str | None, **said: str) -> str:
         return with_parameters(redirect_uri, {**said, "state": state, "iss": self.issuer})
 
 
-async def put_consent(tx: Transaction, user: Principal, consent: Consent) -> UUID:
-    """Write a consent down, in the audit log too; its id."""
+async def put_consent(
+    tx: Transaction,
+    user: Principal,
+    asked: AuthorizationRequest | DeviceCode,
+    scopes: tuple[str, ...],
+    now: datetime,
+    *,
+    remembered: bool = False,
+) -> UUID:
+    """Write down, in the audit log too, that the user lets the client that asked have these scopes; the consent's id."""
+    consent = Consent(
+        id=new_id(),
+        user_id=user.id,
+        client_id=asked.client_id,
+        client_name=asked.client_name,
+        audience=asked.audience,
+        scopes=scopes,
+        remembered=remembered,
+        created_at=now,
+        updated_at=now,
+    )
     about = consent.model_dump(mode="json", include={"client_name", "audience", "scopes", "remembered"})
-    await tx.audit.append([deed(user, "oauth.consent", f"oauth_client:{consent.client_id[:200]}", about)])
+    await tx.audit.append([deed(user, CONSENT, _target(asked), about)])
     return await tx.consents.put(consent)
+
+
+async def note_denial(tx: Transaction, user: Principal, asked: AuthorizationRequest | DeviceCode) -> None:
+    """Write into the audit log that the user does not let the client that asked."""
+    record = deed(user, CONSENT, _target(asked))
+    await tx.audit.append([replace(record, outcome="denied", error_code="access_denied")])
+
+
+def _target(asked: AuthorizationRequest | DeviceCode) -> str:
+    return f"oauth_client:{asked.client_id[:200]}"
 
 
 def scopes_in(given: str | None) -> tuple[str, ...]:

@@ -1,20 +1,19 @@
 """The device flow (RFC 8628): a program without a browser waits while its user says yes or no in one elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from devops_mcp.auth.one_time_codes import hash_code, new_device_code, new_user_code, typed_user_code
 from devops_mcp.cache.attempts import Allowance, Attempts
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import InvalidInput, NotFound, OAuthRefusal, Unavailable
-from devops_mcp.models.ids import OPERATOR_TENANT_ID, new_id
-from devops_mcp.models.oauth import DEFAULT_SCOPES, Consent, DeviceCode, DeviceState, narrower
+from devops_mcp.models.ids import OPERATOR_TENANT_ID
+from devops_mcp.models.oauth import DEFAULT_SCOPES, DeviceCode, DeviceState, narrower
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.sessions import TokenPair
 from devops_mcp.observability.caller import current_address
-from devops_mcp.operations.authorization import Audiences, put_consent, scopes_in
-from devops_mcp.operations.deeds import deed
+from devops_mcp.operations.authorization import Audiences, note_denial, put_consent, scopes_in
 from devops_mcp.operations.login import LoginService
 from devops_mcp.operations.oauth_clients import OAuthClientService
 from devops_mcp.operations.sessions import TokenSessions
@@ -100,23 +99,25 @@ class DeviceFlow:
         return found
 
     async def answer(self, user: Principal, user_code_hash: bytes, chosen: Sequence[str] | None) -> None:
-        """The user lets the device have those scopes, or nothing (None). Raises `NotFound` where it waits no more."""
+        """The user lets the device have those scopes, or nothing (None). Raises `NotFound` where it waits no more.
+
+        What the user said is written down first, in its own tenant: no device is let by whom nothing is known of.
+        """
         async with self._database.transaction(OPERATOR_TENANT_ID) as tx:
-            found = await tx.device_codes.lock(user_code_hash=user_code_hash)
-            if found is None or found.state is not DeviceState.PENDING or found.expires_at <= self._now():
-                raise NotFound("the device waits no more")
-            scopes = narrower(found.scopes, chosen) if chosen is not None else ()
-            if chosen is not None and not scopes:
-                raise InvalidInput("nothing was chosen")
-            changes = {
-                "state": DeviceState.DENIED if chosen is None else DeviceState.ALLOWED,
-                "user_tenant_id": user.tenant_id,
-                "user_id": user.id,
-                "scopes": scopes,
-            }
-            answered = found.model_copy(update=changes)
-            await tx.device_codes.answer(answered)
-        await self._record(user, answered)
+            found = self._pending(await tx.device_codes.lock(user_code_hash=user_code_hash))
+        scopes = narrower(found.scopes, chosen) if chosen is not None else ()
+        if chosen is not None and not scopes:
+            raise InvalidInput("nothing was chosen")
+        await self._record(user, found, scopes)
+        changes = {
+            "state": DeviceState.ALLOWED if scopes else DeviceState.DENIED,
+            "user_tenant_id": user.tenant_id,
+            "user_id": user.id,
+            "scopes": scopes,
+        }
+        async with self._database.transaction(OPERATOR_TENANT_ID) as tx:
+            found = self._pending(await tx.device_codes.lock(user_code_hash=user_code_hash))
+            await tx.device_codes.answer(found.model_copy(update=changes))
 
     async def poll(self, given: Mapping[str, str]) -> TokenPair:
         """Tokens, once the user has let the device. Raises `OAuthRefusal`, most often `authorization_pending`."""
@@ -160,6 +161,9 @@ class DeviceFlow:
         user = await self._login.principal_of_user(found.user_tenant_id, found.user_id)
         if user is None:
             raise OAuthRefusal("access_denied", "the user is no more, or suspended")
+        async with self._database.transaction(user.tenant_id) as tx:
+            if await tx.consents.of(user.id, found.client_id, found.audience) is None:
+                raise OAuthRefusal("access_denied", "the user has withdrawn it")
         return await self._sessions.begin(
             user,
             client_id=found.client_id,
@@ -168,26 +172,18 @@ class DeviceFlow:
             scopes=found.scopes,
         )
 
-    async def _record(self, user: Principal, answered: DeviceCode) -> None:
+    def _pending(self, found: DeviceCode | None) -> DeviceCode:
+        if found is None or found.state is not DeviceState.PENDING or found.expires_at <= self._now():
+            raise NotFound("the device waits no more")
+        return found
+
+    async def _record(self, user: Principal, asked: DeviceCode, scopes: tuple[str, ...]) -> None:
         async with self._database.transaction(user.tenant_id) as tx:
-            if answered.state is DeviceState.DENIED:
-                record = deed(user, "oauth.consent", f"oauth_client:{answered.client_id[:200]}")
-                await tx.audit.append([replace(record, outcome="denied", error_code="access_denied")])
+            if not scopes:
+                await note_denial(tx, user, asked)
                 return
-            now = self._now()
-            consent = Consent(
-                id=new_id(),
-                user_id=user.id,
-                client_id=answered.client_id,
-                client_name=answered.client_name,
-                audience=answered.audience,
-                scopes=answered.scopes,
-                remembered=False,
-                created_at=now,
-                updated_at=now,
-            )
-            await put_consent(tx, user, consent)
-        await self._clients.note_use(await self._clients.find(answered.client_id))
+            await put_consent(tx, user, asked, scopes, self._now())
+        await self._clients.note_use(await self._clients.find(asked.client_id))
 
 
 def _allowances(user: Principal) -> list[Allowance]:

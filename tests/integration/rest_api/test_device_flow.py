@@ -8,6 +8,7 @@ import pytest
 
 from devops_mcp.models.oauth import CLI_CLIENT
 from support.oauth import PASSWORD, Place, an_authorization_server, reachable_settings
+from support.services import new_key
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 SCOPE = "contexts:read search:read"
@@ -110,6 +111,20 @@ async def test_a_user_says_no_and_a_user_says_nothing(database, settings):
         with psycopg.connect(database.superuser_url) as connection:
             rows = connection.execute("SELECT action, outcome FROM audit_log WHERE action = 'oauth.consent'")
             assert rows.fetchall() == [("oauth.consent", "denied")]
+
+
+async def test_who_withdraws_before_the_device_asks_has_let_it_have_nothing(database, settings):
+    async with an_authorization_server(database, settings) as place:
+        device = Device(place, database)
+        await device.begin()
+        await device.connect("allow", scope="search:read")
+        root = {"X-API-Key": await new_key(database.owner_url)}
+        consents = f"{place.url}/api/v1/oauth/consents"
+        [consent] = (await place.client.http.get(consents, headers=root)).json()["items"]
+        assert consent["scopes"] == ["search:read"]
+        gone = await place.client.http.delete(f"{consents}/{consent['id']}", headers=root)
+        assert gone.status_code == 204
+        assert await device.error() == "access_denied"
 
 
 async def test_who_guesses_codes_is_stopped_and_hears_nothing_of_those_that_are_not_waited_for(
