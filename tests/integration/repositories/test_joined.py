@@ -88,7 +88,8 @@ async def test_who_is_killed_before_the_commit_has_done_nothing_and_the_key_is_f
         await create(db, "lost")
         with psycopg.connect(database.superuser_url, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state = 'idle in transaction'"
             )
         return Said(201, b"never sent")
 
@@ -143,7 +144,8 @@ async def test_what_only_looks_survives_connections_that_died_in_the_pool(db, da
     for _ in range(3):
         with psycopg.connect(database.superuser_url, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'test'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'test'"
             )
         assert (
             len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, EVERY, NEWEST, 10))) == 1
