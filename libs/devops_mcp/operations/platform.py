@@ -16,15 +16,13 @@ from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.auth.master_keys import open_keyring
 from devops_mcp.auth.outside_tokens import MAX_DOCUMENT, OutsideTokens
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
-from devops_mcp.cache.rates import Rate, RateLimiter
-from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
+from devops_mcp.cache.rates import RateLimiter
+from devops_mcp.cache.redis import COMMAND_S, ping
 from devops_mcp.config import Settings
-from devops_mcp.embedding.choose import Environs, OpenedModels, open_models
-from devops_mcp.models.errors import ConfigurationError
+from devops_mcp.embedding.choose import OpenedModels
 from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.accounts import Accounts, open_accounts
@@ -32,7 +30,7 @@ from devops_mcp.operations.adapter_resources import AdapterResources
 from devops_mcp.operations.audit import AuditTrail, open_audit_trail
 from devops_mcp.operations.audit_log import AuditReader
 from devops_mcp.operations.authorization import Audiences
-from devops_mcp.operations.blobs import BlobStore, open_blob_store
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.call_ledger import CallLedger
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
@@ -44,6 +42,7 @@ from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.event_replays import ReplayService
 from devops_mcp.operations.facts import FactService
+from devops_mcp.operations.foundation import MCP, REST, Foundation, open_foundation
 from devops_mcp.operations.identities import BearerTokens, IdentityService
 from devops_mcp.operations.integration_service import IntegrationService
 from devops_mcp.operations.integration_watch import IntegrationWatch, watching
@@ -69,11 +68,9 @@ from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.operations.windows import WindowService
-from devops_mcp.outbound.addresses import Network, parse_networks
+from devops_mcp.outbound.addresses import Network
 from devops_mcp.outbound.documents import open_document_reader
-from devops_mcp.repositories.database import Database, open_database
-
-REST, MCP = "rest-api", "mcp-server"
+from devops_mcp.repositories.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,192 +114,207 @@ class Platform:
     checks: tuple[Check, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Upstream:
+    """The systems: their adapters, the integrations of all tenants, and the way to them."""
+
+    adapters: Mapping[str, AnyAdapter]
+    integrations: Integrations
+    watch: IntegrationWatch
+    access: UpstreamAccess
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class _Tooling:
+    """The tools, and what they are made of."""
+
+    catalogue: Catalogue
+    audit: AuditTrail
+    tools: ToolService
+    suite: Suite
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """Who is let in."""
+
+    accounts: Accounts
+    authorization: AuthorizationServer
+    authenticator: Authenticator
+
+
 @asynccontextmanager
 async def open_platform(
     settings: Settings, metrics: Metrics, *, application: str, redis_command_s: float = COMMAND_S
 ) -> AsyncIterator[Platform]:
     """Open everything, closing it in reverse order. Raises `ConfigurationError` for settings that cannot work."""
-    private_networks = _networks(settings)
-    outside = Outside(private_networks=private_networks)
-    adapters = load_adapters()
+    async with (
+        open_foundation(
+            settings, metrics, application=application, redis_command_s=redis_command_s
+        ) as foundation,
+        _open_upstream(foundation) as upstream,
+        _open_tooling(foundation, upstream) as tooling,
+        _open_admission(foundation) as admission,
+    ):
+        yield _platform(foundation, upstream, tooling, admission)
+
+
+@asynccontextmanager
+async def _open_upstream(foundation: Foundation) -> AsyncIterator[_Upstream]:
+    database, models = foundation.database, foundation.embedding.models
+    adapters, envelope = load_adapters(), Envelope(foundation.keyring)
+    outside = Outside(private_networks=foundation.private_networks)
+    async with (
+        open_integrations(
+            foundation.settings.integrations, adapters, outside, foundation.changes.of_list
+        ) as integrations,
+        watching(database, integrations, envelope) as watch,
+    ):
+        foundation.metrics.registry.register(
+            UpstreamCollector(lambda: {**integrations.policies.snapshot(), **models.snapshot()})
+        )
+        access = UpstreamAccess(integrations, database, envelope)
+        yield _Upstream(adapters, integrations, watch, access, envelope)
+
+
+@asynccontextmanager
+async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIterator[_Tooling]:
+    """The suite's own tools call tools and start tasks, so the suite comes after both; it is looked up at each call."""
+    settings, database = foundation.settings, foundation.database
+    catalogue = Catalogue(upstream.adapters, OWN_TOOLS)
+    contexts = ContextService(
+        database,
+        embeds=foundation.embeds,
+        changes=foundation.changes,
+        compact_above=settings.compact_above_tokens,
+        blobs=foundation.blobs,
+        lifetime=settings.context_lifetime,
+    )
+
+    def desk(requester: Requester, toolbox: Toolbox) -> Desk:
+        return suite.desk(requester, toolbox)
+
+    async with open_audit_trail(database) as audit, open_context_journal(contexts) as journal:
+        tools = ToolService(
+            catalogue,
+            upstream.access,
+            desk,
+            database,
+            CallLedger(audit, journal, foundation.metrics),
+            ToolLimits(settings.result_budget_bytes, settings.result_lifetime, settings.tool_deadline_s),
+            Confirmation(foundation.keyring),
+            foundation.call_rates(),
+        )
+        suite = _suite(foundation, contexts, tools)
+        yield _Tooling(catalogue, audit, tools, suite)
+
+
+def _suite(foundation: Foundation, contexts: ContextService, tools: ToolService) -> Suite:
+    database, blobs = foundation.database, foundation.blobs
+    search = SearchService(database, foundation.embedding.models, foundation.metrics)
+    return Suite(
+        contexts=contexts,
+        windows=WindowService(database, search, contexts),
+        facts=FactService(database),
+        copies=ContextCopyService(database, contexts, blobs, embeds=foundation.embeds),
+        search=search,
+        events=EventLog(database, blobs),
+        results=ResultService(database),
+        tool_search=ToolSearch(foundation.embedding.provider),
+        tasks=TaskService(database, tools, foundation.changes),
+    )
+
+
+@asynccontextmanager
+async def _open_admission(foundation: Foundation) -> AsyncIterator[_Admission]:
+    settings, database, addresses = foundation.settings, foundation.database, foundation.addresses
+    issuer = addresses[REST]
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            open_database(
-                settings.database_url.get_secret_value(),
-                pool_size=settings.database_pool_size,
-                application=application,
-            )
-        )
-        redis = await stack.enter_async_context(
-            open_redis(settings.redis_url.get_secret_value(), command_timeout_s=redis_command_s)
-        )
-        embedding = await stack.enter_async_context(
-            open_models(
-                settings.embedding_provider,
-                settings.embedding_model_dir,
-                settings.embedding_models,
-                Environs(private_networks, settings.aws_region),
-            )
-        )
-        keyring = await open_keyring(settings)
-        accounts = stack.enter_context(open_accounts(database, redis, keyring, settings.rest.url))
+        accounts = stack.enter_context(open_accounts(database, foundation.redis, foundation.keyring, issuer))
         authorization = await stack.enter_async_context(
             open_authorization_server(
                 database,
-                redis,
-                keyring,
+                foundation.redis,
+                foundation.keyring,
                 accounts,
-                issuer=settings.rest.url,
-                audiences=Audiences(settings.mcp.url, (settings.mcp.url, settings.rest.url)),
-                private_networks=private_networks,
+                issuer=issuer,
+                audiences=Audiences(addresses[MCP], (addresses[MCP], issuer)),
+                private_networks=foundation.private_networks,
             )
         )
-        changes = Changes(redis)
-        integrations = await stack.enter_async_context(
-            open_integrations(settings.integrations, adapters, outside, changes.of_list)
-        )
-        models = embedding.models
-        metrics.registry.register(
-            UpstreamCollector(lambda: {**integrations.policies.snapshot(), **models.snapshot()})
-        )
-        envelope = Envelope(keyring)
-        watch = await stack.enter_async_context(watching(database, integrations, envelope))
-        access = UpstreamAccess(integrations, database, envelope)
-        audit = await stack.enter_async_context(open_audit_trail(database))
-        blobs = await stack.enter_async_context(open_blob_store(settings, database))
-        contexts = ContextService(
-            database,
-            embeds=embedding.provider is not None,
-            changes=changes,
-            compact_above=settings.compact_above_tokens,
-            blobs=blobs,
-            lifetime=settings.context_lifetime,
-        )
-        journal = await stack.enter_async_context(open_context_journal(contexts))
-        catalogue = Catalogue(adapters, OWN_TOOLS)
-
-        def desk(requester: Requester, toolbox: Toolbox) -> Desk:
-            return suite.desk(requester, toolbox)
-
-        tools = ToolService(
-            catalogue,
-            access,
-            desk,
-            database,
-            CallLedger(audit, journal, metrics),
-            _limits(settings),
-            Confirmation(keyring),
-            _rates(settings, redis),
-        )
-        # The suite's own tools call tools and start tasks, so the suite comes after both.
-        search = SearchService(database, embedding.models, metrics)
-        suite = Suite(
-            contexts=contexts,
-            windows=WindowService(database, search, contexts),
-            facts=FactService(database),
-            copies=ContextCopyService(database, contexts, blobs, embeds=embedding.provider is not None),
-            search=search,
-            events=EventLog(database, blobs),
-            results=ResultService(database),
-            tool_search=ToolSearch(embedding.provider),
-            tasks=TaskService(database, tools, changes),
-        )
-        addresses = {REST: settings.rest.url, MCP: settings.mcp.url}
-        prompts = PromptService(adapters, SUITE_PROMPTS, access, tools, deadline_s=settings.tool_deadline_s)
         documents = await stack.enter_async_context(
-            open_document_reader(private_networks, max_bytes=MAX_DOCUMENT)
+            open_document_reader(foundation.private_networks, max_bytes=MAX_DOCUMENT)
         )
         outside_tokens = OutsideTokens(settings.identity_providers, documents)
         identities = IdentityService(database, outside_tokens, settings.identity_providers)
-        bearer = BearerTokens(accounts.sessions, identities, addresses.get(application, ""))
-        yield Platform(
-            database=database,
-            redis=redis,
-            authenticator=Authenticator(
-                database.find_api_keys,
-                basic=accounts.login.verify_password if settings.basic_authentication else None,
-                bearer=bearer.principal_of,
-            ),
-            addresses=addresses,
-            accounts=accounts,
-            authorization=authorization,
-            audit=audit,
-            audit_log=AuditReader(database),
-            adapters=adapters,
-            integrations=integrations,
-            integration_watch=watch,
-            own_integrations=IntegrationService(
-                database, adapters, access, watch, envelope, private_networks
-            ),
-            personal_credentials=PersonalCredentialService(database, integrations, envelope),
-            catalogue=catalogue,
-            suite=suite,
-            tools=tools,
-            tasks=suite.tasks,
-            dead_letters=DeadLetterService(database),
-            event_replays=ReplayService(database),
-            pollers=PollerService(database, integrations),
-            webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
-            retention=RetentionService(
-                database,
-                event_days=settings.event_retention_days,
-                context_lifetime=settings.context_lifetime,
-            ),
-            rules=RuleService(database, RulePlanner(tools), changes),
-            rule_dry_runs=RuleDryRuns(database, RulePlanner(tools)),
-            private_networks=private_networks,
-            request_rates=_request_rates(settings, redis),
-            embedding=embedding,
-            embeddings=EmbeddingService(database, embedding.models),
-            prompts=prompts,
-            adapter_resources=AdapterResources(adapters, access, deadline_s=settings.tool_deadline_s),
-            keyring=keyring,
-            changes=changes,
-            blobs=blobs,
-            checks=_checks(database, redis, embedding, integrations, blobs),
+        bearer = BearerTokens(accounts.sessions, identities, addresses.get(foundation.application, ""))
+        authenticator = Authenticator(
+            database.find_api_keys,
+            basic=accounts.login.verify_password if settings.basic_authentication else None,
+            bearer=bearer.principal_of,
         )
+        yield _Admission(accounts, authorization, authenticator)
 
 
-def _checks(
-    database: Database,
-    redis: Redis,
-    embedding: OpenedModels,
-    integrations: Integrations,
-    blobs: BlobStore,
-) -> tuple[Check, ...]:
+def _platform(
+    foundation: Foundation, upstream: _Upstream, tooling: _Tooling, admission: _Admission
+) -> Platform:
+    settings, database, keyring = foundation.settings, foundation.database, foundation.keyring
+    adapters, integrations, access = upstream.adapters, upstream.integrations, upstream.access
+    private_networks, deadline_s = foundation.private_networks, settings.tool_deadline_s
+    return Platform(
+        database=database,
+        redis=foundation.redis,
+        authenticator=admission.authenticator,
+        addresses=foundation.addresses,
+        accounts=admission.accounts,
+        authorization=admission.authorization,
+        audit=tooling.audit,
+        audit_log=AuditReader(database),
+        adapters=adapters,
+        integrations=integrations,
+        integration_watch=upstream.watch,
+        own_integrations=IntegrationService(
+            database, adapters, access, upstream.watch, upstream.envelope, private_networks
+        ),
+        personal_credentials=PersonalCredentialService(database, integrations, upstream.envelope),
+        catalogue=tooling.catalogue,
+        suite=tooling.suite,
+        tools=tooling.tools,
+        tasks=tooling.suite.tasks,
+        dead_letters=DeadLetterService(database),
+        event_replays=ReplayService(database),
+        pollers=PollerService(database, integrations),
+        webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),
+        retention=RetentionService(
+            database, event_days=settings.event_retention_days, context_lifetime=settings.context_lifetime
+        ),
+        rules=RuleService(database, RulePlanner(tooling.tools), foundation.changes),
+        rule_dry_runs=RuleDryRuns(database, RulePlanner(tooling.tools)),
+        private_networks=private_networks,
+        request_rates=foundation.request_rates(),
+        embedding=foundation.embedding,
+        embeddings=EmbeddingService(database, foundation.embedding.models),
+        prompts=PromptService(adapters, SUITE_PROMPTS, access, tooling.tools, deadline_s=deadline_s),
+        adapter_resources=AdapterResources(adapters, access, deadline_s=deadline_s),
+        keyring=keyring,
+        changes=foundation.changes,
+        blobs=foundation.blobs,
+        checks=_checks(foundation, integrations),
+    )
+
+
+def _checks(foundation: Foundation, integrations: Integrations) -> tuple[Check, ...]:
     """Only the database is required: without Redis we are slower, without a model lexical, and a vendor's outage is not ours."""
-
     return (
-        Check("database", True, database.ping),
-        Check("redis", False, lambda: ping(redis)),
-        Check("blobs", False, blobs.ping),
-        Check("embedding", False, embedding.state.describe),
+        Check("database", True, foundation.database.ping),
+        Check("redis", False, lambda: ping(foundation.redis)),
+        Check("blobs", False, foundation.blobs.ping),
+        Check("embedding", False, foundation.embedding.state.describe),
         *(
             Check(f"{i.adapter.name}:{i.name}", False, partial(i.adapter.ping, i.client))
             for i in integrations.all_for_health()
             if i.adapter.ping is not None
         ),
     )
-
-
-def _networks(settings: Settings) -> tuple[Network, ...]:
-    try:
-        return parse_networks(settings.private_networks)
-    except ValueError as error:
-        raise ConfigurationError(f"private_networks: {error}") from None
-
-
-def _request_rates(settings: Settings, redis: Redis) -> RateLimiter | None:
-    if settings.requests_per_s == 0:
-        return None
-    return RateLimiter(redis, Rate(settings.requests_per_s, settings.requests_burst, "requests"))
-
-
-def _rates(settings: Settings, redis: Redis) -> RateLimiter | None:
-    if settings.tool_calls_per_s == 0:
-        return None
-    return RateLimiter(redis, Rate(settings.tool_calls_per_s, settings.tool_calls_burst))
-
-
-def _limits(settings: Settings) -> ToolLimits:
-    return ToolLimits(settings.result_budget_bytes, settings.result_lifetime, settings.tool_deadline_s)
