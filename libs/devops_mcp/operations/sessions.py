@@ -114,11 +114,13 @@ class TokenSessions:
             # Who is suspended for an hour has the same token afterwards.
             account = await tx.sessions.account(token.session_id, self._now())
             following = await self._exchange(tx, session, token, client_id) if account else None
+            # Who asks for too much keeps the token that was asked with.
+            granted = _within(session, scopes) if session and following else ()
         if session is None or following is None:
             raise _refused()
         if doubted:
             await self._attempts.succeeded(doubted)
-        return await self._pair(session, following, _within(session, scopes))
+        return await self._pair(session, following, granted)
 
     async def end(self, refresh_token: str, *, client_id: str) -> None:
         """End the session that a refresh token is of, as RFC 7009 has it: a token that is good no more changes nothing."""
