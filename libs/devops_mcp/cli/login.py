@@ -28,6 +28,8 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 WITHIN_S = 15.0
 RENEW_BEFORE_S = 60.0
 """An access token that ends sooner is exchanged."""
+REFRESHED_WITHIN_S = 4.0
+"""Each of two tries, so that both are within the seconds in which a server answers a refresh token that it has changed already."""
 _SLOWER_S = 5
 _ENDPOINTS = ("device_authorization_endpoint", "token_endpoint", "revocation_endpoint")
 
@@ -143,14 +145,24 @@ class SignIn:
             login = self._file.read()
             if login is None or login.expires_at - RENEW_BEFORE_S > self._now():
                 return login
-            asked = {"grant_type": "refresh_token", "refresh_token": login.refresh_token}
-            try:
-                tokens = self._post(login.token_endpoint, {**asked, "client_id": CLI_CLIENT})
-            except Forbidden as error:
-                raise Unauthenticated(f"the login has ended ({error.message}); sign in anew") from None
-            renewed = replace(login, **self._kept(tokens))
+            renewed = replace(login, **self._kept(self._refreshed(login)))
             self._file.write(renewed)
             return renewed
+
+    def _refreshed(self, login: Login) -> dict[str, Any]:
+        """The next tokens. An answer that was lost on its way is asked for again at once: later it would end the session."""
+        asked = {"grant_type": "refresh_token", "refresh_token": login.refresh_token}
+        for last in (False, True):
+            try:
+                return self._post(
+                    login.token_endpoint, {**asked, "client_id": CLI_CLIENT}, within_s=REFRESHED_WITHIN_S
+                )
+            except Forbidden as error:
+                raise Unauthenticated(f"the login has ended ({error.message}); sign in anew") from None
+            except Unavailable:
+                if last:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def sign_out(self) -> bool:
         """End the session and forget the tokens; False where there were none."""
@@ -194,9 +206,9 @@ class SignIn:
                 pause += _SLOWER_S if waits == "slow_down" else 0
         raise Unavailable("nobody answered in time; sign in anew")
 
-    def _post(self, address: str, asked: Mapping[str, str]) -> dict[str, Any]:
+    def _post(self, address: str, asked: Mapping[str, str], *, within_s: float = WITHIN_S) -> dict[str, Any]:
         try:
-            answer = self._http.post(address, data=dict(asked))
+            answer = self._http.post(address, data=dict(asked), timeout=within_s)
         except httpx2.HTTPError as error:
             raise Unavailable(f"{_origin(address)} cannot be reached ({type(error).__name__})") from None
         if answer.status_code == 200:

@@ -6,12 +6,16 @@ import os
 import re
 import sys
 from asyncio.subprocess import PIPE
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from devops_mcp.operations import sessions
+from mcp_server.caller import Caller
 from support.agents import HANDSHAKE
 from support.oauth import PASSWORD, an_authorization_server, reachable_settings
 from support.services import running_mcp
@@ -94,6 +98,47 @@ async def test_a_person_signs_in_once_and_the_commands_use_it_until_it_signs_out
         }
         assert (await place.client.token(**asked)).json()["error"] == "invalid_grant"
         assert (await run(file, "token"))[0] == 1
+
+
+async def test_connections_outlast_their_access_token_and_share_one_login(
+    database, settings, tmp_path, monkeypatch
+):
+    """A13: two programs renew from one file at once, and the session goes on."""
+    # An access token is renewed a minute before it ends: here a second after it was had.
+    monkeypatch.setattr(sessions, "LIFETIME", timedelta(seconds=61))
+    renewals: asyncio.Queue[object] = asyncio.Queue()
+    renew = Caller.renew
+
+    async def noticed(caller: Caller, headers) -> None:
+        await renew(caller, headers)
+        renewals.put_nowait(caller)
+
+    monkeypatch.setattr(Caller, "renew", noticed)
+    file = tmp_path / "login.json"
+    mcp = settings.model_copy(update={"database_url": type(settings.database_url)(database.mcp_url)})
+    bridge = StdioServerParameters(
+        command=COMMAND[0],
+        args=[*COMMAND[1:], "stdio", "--state", str(tmp_path)],
+        env={**os.environ, "DEVOPS_MCP_LOGIN_FILE": str(file)},
+    )
+    async with (
+        an_authorization_server(database, settings) as place,
+        running_mcp(mcp),
+        AsyncExitStack() as open_,
+    ):
+        await sign_in(place, file)
+        began_with = json.loads(file.read_text())["refresh_token"]
+        clients = [
+            await open_.enter_async_context(Client(stdio_client(bridge), mode=HANDSHAKE)) for _ in "ab"
+        ]
+        async with asyncio.timeout(60):
+            seen: dict[object, int] = {}
+            while sorted(seen.values()) < [2, 2]:
+                caller = await renewals.get()
+                seen[caller] = seen.get(caller, 0) + 1
+        for client in clients:
+            assert (await client.list_tools()).tools
+        assert json.loads(file.read_text())["refresh_token"] != began_with
 
 
 async def test_a_server_that_names_another_issuer_is_not_signed_in_to(database, settings, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from devops_mcp.auth.api_keys import parse_key
+from devops_mcp.auth.api_keys import hash_secret, parse_key
 from support.happenings import happen
 from support.node import MODULES, NODE, package
 from support.services import new_key, running_mcp, settings_for
@@ -122,6 +122,51 @@ async def test_a_revoked_key_closes_what_it_opened_and_nothing_else(database, se
         pong = await opened[1].ping()
         await asyncio.wait_for(pong, 5)
         await opened[1].close()
+
+
+async def renew(ws: ClientConnection, credential: object) -> dict[str, Any]:
+    params = {"authorization": credential}
+    return await ask(
+        ws, {"jsonrpc": "2.0", "id": "renewal", "method": "io.devops-mcp/authenticate", "params": params}
+    )
+
+
+@pytest.mark.parametrize("first", [STATELESS, HANDSHAKE], ids=["stateless", "handshake"])
+async def test_a_connection_outlasts_its_credential_when_it_is_given_the_next_one_in_time(
+    database, settings, first
+):
+    """S01: another caller's credential is refused, and so is one that is not valid; the connection then goes on as before."""
+    key, others = await new_key(database.owner_url), await new_key(database.owner_url)
+    parts = parse_key(key)
+    assert parts is not None
+    following = f"dm_{parts.prefix}_{parts.secret[::-1]}"
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        running_mcp(settings) as url,
+        connect(address(url), additional_headers=headers) as left_behind,
+        connect(address(url), additional_headers=headers) as ws,
+    ):
+        assert (await renew(ws, f"Bearer {key}"))["result"] == {}
+        assert "result" in await ask(ws, first)
+        for wrong in (f"Bearer {others}", f"Bearer {following}", "Bearer", 7):
+            assert (await renew(ws, wrong))["error"]["code"] in (-32001, -32602)
+        rotated = (
+            "UPDATE api_keys SET secret_hash = %s, previous_hash = %s, previous_until = now() + %s::interval"
+        )
+        async with await psycopg.AsyncConnection.connect(
+            database.superuser_url, autocommit=True
+        ) as connection:
+            both = (hash_secret(parts.secret[::-1]), hash_secret(parts.secret))
+            where = " WHERE prefix = %s"
+            await connection.execute(rotated + where, (*both, "1 hour", parts.prefix))
+            assert (await renew(ws, f"Bearer {following}"))["result"] == {}
+            await connection.execute(rotated + where, (*both, "-1 hour", parts.prefix))
+            # Whoever still holds the one before is out by now, so that a sweep has been.
+            async with asyncio.timeout(REVOKED_WITHIN_S):
+                await left_behind.wait_closed()
+            assert left_behind.close_code == 4401
+        again = {**first, "id": 2} if first is STATELESS else {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+        assert "result" in await ask(ws, again)
 
 
 async def give_role(database, key: str, role: str) -> None:

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from devops_mcp.auth.authenticator import Authenticator, Credential
 from devops_mcp.models.conversation import Conversation
-from devops_mcp.models.errors import Unauthenticated
+from devops_mcp.models.errors import Forbidden, Unauthenticated
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.requester import FRONT_DOOR, NOBODY, Requester, View
 
@@ -50,6 +50,18 @@ class Caller:
         self.known = await self._authenticator.whose(credential)
         self._before = self._before or self.known
         return self.known
+
+    async def renew(self, headers: Mapping[str, str]) -> None:
+        """Go on with another credential of the same caller.
+
+        Raises `Unauthenticated` for one that is not valid, `Forbidden` for another caller's; the one before holds then.
+        """
+        credential = self._authenticator.credential(headers)
+        found = await self._authenticator.whose(credential)
+        before = self._before
+        if before is None or (found.tenant_id, found.id) != (before.tenant_id, before.id):
+            raise Forbidden("the credential is another caller's; open a connection with it")
+        self._credential, self.known = credential, found
 
     async def may_less(self) -> bool:
         """Whether the caller has lost a right since this was asked before, and so may hear what it could no longer ask for.

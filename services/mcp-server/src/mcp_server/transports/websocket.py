@@ -2,8 +2,9 @@
 
 Connection: `GET /ws` with the credential in a header, or a ticket in the address; subprotocol `mcp`, if the client offers any. Framing:
 one JSON-RPC message a text frame. Cancellation: `notifications/cancelled`. The first request decides the era, as on stdio: a 2026-07-28
-envelope, or `initialize`. A connection belongs to one principal and needs no stickiness: whichever replica it reached serves it. It
-ends with its credential (4401). Before a restart, what is under way is answered and the connection closed with 1012.
+envelope, or `initialize`. A connection belongs to one principal and needs no stickiness: whichever replica it reached serves it. It ends
+with its credential (4401), unless it is given another in time. Before a restart, what is under way is answered and the connection closed
+with 1012.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from mcp_server.caller import SCOPE_KEY, Caller
 from mcp_server.fast_calls import FastCalls
 from mcp_server.handlers.subscriptions import LEFT_KEY, SUBSCRIBED_KEY
 from mcp_server.transports.frames import BadFrame, read_frame, read_object
+from mcp_server.transports.ws_renewal import answer_of_renewal
 from mcp_server.transports.ws_resumption import Resumption
 from mcp_server.transports.ws_stateless import StatelessLoop
 from mcp_server.transports.ws_tickets import Tickets
@@ -189,7 +191,16 @@ class _Conversation:
             await asyncio.shield(loop.close())
 
     async def _next(self) -> bytes | None:
-        """The next frame; None when the client has gone."""
+        """The next frame of the protocol; None when the client has gone."""
+        caller: Caller = self.websocket.scope[SCOPE_KEY]
+        while (raw := await self._frame()) is not None:
+            answer = await answer_of_renewal(raw, caller)
+            if answer is None:
+                return raw
+            await self.websocket.send_text(answer)
+        return None
+
+    async def _frame(self) -> bytes | None:
         received = await self.websocket.receive()
         if received["type"] == "websocket.disconnect":
             return None

@@ -1,0 +1,42 @@
+"""Another credential for an open WebSocket, so that a connection outlasts the access token that it began with.
+
+The request `io.devops-mcp/authenticate` carries what the header `Authorization` would, and is answered by the transport itself, in either
+era. The connection stays its caller's: another caller's credential is refused, and the one before goes on to hold.
+"""
+
+from typing import Any
+
+import mcp_types as types
+import orjson
+
+from devops_mcp.models.errors import PlatformError
+from mcp_server.caller import UNAUTHENTICATED, Caller
+from mcp_server.transports.frames import BadFrame, read_object
+
+METHOD = "io.devops-mcp/authenticate"
+_MARK = METHOD.encode()
+
+
+async def answer_of_renewal(raw: bytes, caller: Caller) -> str | None:
+    """The answer to a frame that brings a credential; None for every other frame, whose owner is another."""
+    if _MARK not in raw:
+        return None
+    try:
+        message = read_object(raw)
+    except BadFrame:
+        return None
+    if message.get("method") != METHOD or "id" not in message:
+        return None
+    return orjson.dumps({"jsonrpc": "2.0", "id": message["id"], **await _outcome(message, caller)}).decode()
+
+
+async def _outcome(message: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    credential = message.get("params", {}).get("authorization")
+    if not isinstance(credential, str):
+        said = "params.authorization must be what the header 'Authorization' would say"
+        return {"error": {"code": types.INVALID_PARAMS, "message": said}}
+    try:
+        await caller.renew({"authorization": credential})
+    except PlatformError as error:
+        return {"error": {"code": UNAUTHENTICATED, "message": error.message}}
+    return {"result": {}}
