@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
+from devops_mcp.events.queues import IN_ORDER, QueueName
 from devops_mcp.models.base import Model
 
 
@@ -97,3 +98,10 @@ Message: TypeAlias = Annotated[
 """`id` is what once-in-effect is kept by: the same id is the same message, however often it is delivered."""
 
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
+
+
+def group_in(queue: QueueName, message: Message) -> UUID | None:
+    """Among which others the message keeps its order in this queue: those about the same context. None where the queue keeps none."""
+    if queue not in IN_ORDER:
+        return None
+    return message.context_id if isinstance(message, CompactionRequested) else message.id

@@ -11,6 +11,7 @@ class QueueName(StrEnum):
     TASKS_HIGH = "tasks-high"
     TASKS_NORMAL = "tasks-normal"
     TASKS_LOW = "tasks-low"
+    CONTEXTS = "contexts"
     NOTIFICATIONS = "notifications"
 
 
@@ -25,6 +26,7 @@ class QueueSpec:
     retention: timedelta = timedelta(days=4)
     dead_retention: timedelta = timedelta(days=14)
     fifo: bool = False
+    """Messages of one group keep their order, and only one consumer at a time has any of them."""
 
     def queue(self, prefix: str) -> str:
         """The queue's name at the service, such as `devops-mcp-events`."""
@@ -40,5 +42,9 @@ QUEUES: tuple[QueueSpec, ...] = (
     QueueSpec(QueueName.TASKS_HIGH, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_NORMAL, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_LOW, visibility_timeout=timedelta(seconds=30), max_receives=5),
+    QueueSpec(QueueName.CONTEXTS, visibility_timeout=timedelta(seconds=30), max_receives=5, fifo=True),
     QueueSpec(QueueName.NOTIFICATIONS, visibility_timeout=timedelta(seconds=60), max_receives=5),
 )
+
+IN_ORDER = frozenset(spec.name for spec in QUEUES if spec.fifo)
+"""The queues whose messages have a group; see `messages.group_in`."""

@@ -22,7 +22,7 @@ _ANSWER_S = 5.0
 _MAX_ATTRIBUTES = 10
 _MAX_REASON = 1_000
 _REASON, _MESSAGE_ID, _ATTEMPT = "dead_letter_reason", "dead_letter_message_id", "dead_letter_attempt"
-_SYSTEM_ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp"]
+_SYSTEM_ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
 _NOT_IN_MESSAGES = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -58,6 +58,8 @@ class Received:
     attributes: Mapping[str, str]
     attempt: int
     sent_at: datetime
+    group: str | None = None
+    """Of a FIFO queue's message: others of the same group come in the order in which they were sent."""
 
     @property
     def traceparent(self) -> str | None:
@@ -287,6 +289,7 @@ def _read(message: Mapping[str, Any]) -> Received:
         },
         attempt=int(system["ApproximateReceiveCount"]),
         sent_at=datetime.fromtimestamp(int(system["SentTimestamp"]) / 1_000, UTC),
+        group=system.get("MessageGroupId"),
     )
 
 

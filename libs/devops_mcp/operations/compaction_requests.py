@@ -23,5 +23,5 @@ async def request_compaction(
         await tx.compactions.take_over(context_id, message.id)
     elif not await tx.compactions.request(context_id, message.id, above):
         return False
-    await tx.outbox.add(QueueName.TASKS_LOW, message, trace=current_traceparent())
+    await tx.outbox.add(QueueName.CONTEXTS, message, trace=current_traceparent())
     return True

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from devops_mcp.events.messages import MESSAGE, Message
+from devops_mcp.events.messages import MESSAGE, Message, group_in
 from devops_mcp.events.queues import QueueName, QueueSpec
 from devops_mcp.events.sqs import Epitaph, Received
 from devops_mcp.models.base import Clock, Model, utc_now
@@ -197,7 +197,8 @@ def _posting(letter: DeadLetter, tenant_id: UUID) -> Posting | None:
         return None
     if message.tenant_id != tenant_id:
         return None
-    return Posting(message.id, QueueName(letter.queue), body, letter.trace)
+    queue = QueueName(letter.queue)
+    return Posting(message.id, queue, body, letter.trace, group_in(queue, message))
 
 
 def _read(body: str) -> _Named | None:

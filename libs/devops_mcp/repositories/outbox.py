@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
-from devops_mcp.events.messages import MESSAGE, Message
+from devops_mcp.events.messages import MESSAGE, Message, group_in
 from devops_mcp.events.queues import QueueName
 
 OUTBOX_CHANNEL = "outbox"
@@ -16,13 +16,15 @@ OUTBOX_CHANNEL = "outbox"
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One message to publish; `trace` is the traceparent of what caused it."""
+    """One message to publish; `trace` is the traceparent of what caused it. In a group, `place` says which comes before which."""
 
     tenant_id: UUID
     id: UUID
     queue: str
     message: str
     trace: str | None
+    group_id: UUID | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Posting:
     queue: QueueName
     message: str
     trace: str | None
+    group_id: UUID | None = None
+    """See `group_in`."""
 
 
 class Outbox:
@@ -47,25 +51,42 @@ class Outbox:
         trace: str | None = None,
         due_at: datetime | None = None,
     ) -> None:
-        """Publish `message` once this transaction commits, or at `due_at`; the relay is woken at the commit."""
+        """Publish `message` once this transaction commits, or at `due_at`; the relay is woken at the commit.
+
+        In a queue that keeps order, what is added later to its group waits until it is published.
+        """
+        group_id = group_in(queue, message)
+        if group_id is not None:
+            await self._lock([group_id])
         await self._connection.execute(
             """
             WITH added AS (
-                INSERT INTO outbox (id, queue, message, trace, due_at) VALUES (%s, %s, %s, %s, coalesce(%s, now()))
+                INSERT INTO outbox (id, queue, message, trace, due_at, group_id, place)
+                VALUES (%(id)s, %(queue)s, %(message)s, %(trace)s, coalesce(%(due_at)s, now()), %(group_id)s,
+                        CASE WHEN %(group_id)s::uuid IS NOT NULL THEN nextval('outbox_places') END)
             )
             SELECT pg_notify('outbox', '')
             """,
-            (message.id, queue, MESSAGE.dump_json(message).decode(), trace, due_at),
+            {
+                "id": message.id,
+                "queue": queue,
+                "message": MESSAGE.dump_json(message).decode(),
+                "trace": trace,
+                "due_at": due_at,
+                "group_id": group_id,
+            },
         )
 
     async def post(self, postings: Sequence[Posting]) -> None:
-        """Publish messages again; one that still waits to be published is not doubled."""
+        """Publish messages again, those of a group in this order; one that still waits to be published is not doubled."""
+        await self._lock({posting.group_id for posting in postings if posting.group_id is not None})
         await self._connection.execute(
             """
             WITH added AS (
-                INSERT INTO outbox (id, queue, message, trace)
-                SELECT DISTINCT ON (id) id, queue, message, trace
-                FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]) AS p (id, queue, message, trace)
+                INSERT INTO outbox (id, queue, message, trace, group_id, place)
+                SELECT id, queue, message, trace, group_id, CASE WHEN group_id IS NOT NULL THEN nextval('outbox_places') END
+                FROM (SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::uuid[]) WITH ORDINALITY
+                          AS p (id, queue, message, trace, group_id, n) ORDER BY n) AS in_order
                 ON CONFLICT DO NOTHING
             )
             SELECT pg_notify('outbox', '')
@@ -75,8 +96,16 @@ class Outbox:
                 [posting.queue for posting in postings],
                 [posting.message for posting in postings],
                 [posting.trace for posting in postings],
+                [posting.group_id for posting in postings],
             ),
         )
+
+    async def _lock(self, groups: Collection[UUID]) -> None:
+        """Let nobody else draw a place in these groups until this transaction ends."""
+        for group_id in sorted(groups):  # in one order, or two could wait for each other
+            await self._connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('outbox ' || %s, 0))", (str(group_id),)
+            )
 
 
 class Relay:
@@ -88,12 +117,17 @@ class Relay:
     async def take(self, limit: int, *, without: Collection[str] = ()) -> list[OutboxRow]:
         """The rows that have been due for longest and that no other relay holds, locked until the end of the transaction.
 
-        Those for the queues `without` are passed over.
+        Of a group only the first: what comes after it is there once this one was removed, and until then nobody may publish it. Those for
+        the queues `without` are passed over.
         """
         async with self._connection.cursor(row_factory=class_row(OutboxRow)) as cursor:
             await cursor.execute(
                 """
-                SELECT tenant_id, id, queue, message, trace FROM outbox WHERE due_at <= now() AND queue <> ALL (%s)
+                SELECT tenant_id, id, queue, message, trace, group_id, place FROM outbox AS o
+                WHERE due_at <= now() AND queue <> ALL (%s) AND (group_id IS NULL OR NOT EXISTS (
+                    SELECT FROM outbox AS earlier
+                    WHERE (earlier.tenant_id, earlier.queue, earlier.group_id) = (o.tenant_id, o.queue, o.group_id)
+                        AND earlier.place < o.place))
                 ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
                 """,
                 (list(without), limit),

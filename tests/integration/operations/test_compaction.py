@@ -51,10 +51,11 @@ class Bench:
 
     async def requested(self) -> list[CompactionRequested]:
         """What waits in the outbox, as the worker would get it; it is taken."""
+        messages = []
         async with self.database.relaying() as relay:
-            rows = await relay.take(100)
-            await relay.remove([row.id for row in rows])
-        messages = [MESSAGE.validate_json(row.message) for row in rows]
+            while rows := await relay.take(100):  # of a context one after the other
+                await relay.remove([row.id for row in rows])
+                messages += [MESSAGE.validate_json(row.message) for row in rows]
         return [message for message in messages if isinstance(message, CompactionRequested)]
 
     async def summaries(self) -> list[ContextItem]:

@@ -54,6 +54,8 @@ POLICIES: Mapping[QueueName, Policy] = {
     QueueName.TASKS_HIGH: Policy(slots=8, batch=1, further=0, patience=0, handler_timeout_s=TASK_S),
     QueueName.TASKS_NORMAL: Policy(slots=8, batch=1, further=0, patience=0, handler_timeout_s=TASK_S),
     QueueName.TASKS_LOW: Policy(slots=4, batch=1, further=0, patience=0, handler_timeout_s=TASK_S),
+    # One alone, so that none uses up its deliveries behind another of its context that fails. A long context is many calls of a model.
+    QueueName.CONTEXTS: Policy(slots=4, batch=1, further=0, handler_timeout_s=900.0),
     # A group takes as long as its slowest receiver, which has `posting.DEADLINE_S`.
     QueueName.NOTIFICATIONS: Policy(slots=8, further=0, handler_timeout_s=30.0),
 }

@@ -23,10 +23,12 @@ class Held:
         self._queue = queue
         self._spec = spec
         self._unsettled = {received.receipt: received for received in batch}
+        self._over: set[str] = set()
 
     async def acknowledge(self, batch: Sequence[Received]) -> None:
         """These have had their effect: the queue forgets them."""
         self._settle(batch)
+        self._over.update(received.receipt for received in batch)
         try:
             await self._queue.delete_batch([received.receipt for received in batch])
         except PlatformError as error:
@@ -48,6 +50,10 @@ class Held:
             self._log("message not buried", [received], error)
         else:
             await self.acknowledge([received])
+
+    def is_over(self, received: Received) -> bool:
+        """Whether it was acknowledged or buried, so that what comes after it in its group may be handled."""
+        return received.receipt in self._over
 
     async def keep(self) -> None:
         """Extend the visibility timeout of what is not settled, for ever."""

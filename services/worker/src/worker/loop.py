@@ -128,9 +128,25 @@ class Consumer:
     async def _work_off(self, batch: Sequence[Received], stop: asyncio.Event) -> bool:
         """Handle and settle a batch; False when one of our own parts was out of order."""
         async with holding(self._queue, self._spec, batch) as held:
+            if self._spec.fifo:
+                ordered = _by_order(batch)
+                well = await asyncio.gather(
+                    *(self._work_off_in_order(group, held, stop) for group in ordered)
+                )
+                return all(well)
             work = [read for received in batch if (read := await self._read(received, held))]
             well = await asyncio.gather(*(self._work_off_group(group, held, stop) for group in _groups(work)))
         return all(well)
+
+    async def _work_off_in_order(self, group: Sequence[Received], held: Held, stop: asyncio.Event) -> bool:
+        """One after the other; what follows one that stays in the queue goes back with it, because nothing may overtake."""
+        for n, received in enumerate(group, 1):
+            work = await self._read(received, held)
+            well = work is None or await self._work_off_group([work], held, stop)
+            if not held.is_over(received):
+                await held.give_back(group[n:], 0)
+                return well
+        return True
 
     async def _read(self, received: Received, held: Held) -> Work | None:
         try:
@@ -253,4 +269,12 @@ def _groups(work: Iterable[Work]) -> list[list[Work]]:
     groups: defaultdict[tuple[UUID, str], list[Work]] = defaultdict(list)
     for one in work:
         groups[one.message.tenant_id, one.message.type].append(one)
+    return list(groups.values())
+
+
+def _by_order(batch: Iterable[Received]) -> list[list[Received]]:
+    """Messages of a FIFO queue by group, each group in its order."""
+    groups: defaultdict[str | None, list[Received]] = defaultdict(list)
+    for received in batch:
+        groups[received.group].append(received)
     return list(groups.values())

@@ -2,6 +2,8 @@
 
 Any number of relays run at once without a leader: each takes rows that no other holds, publishes them, and removes them in the transaction
 that locked them. One that dies in between publishes a row twice, under the same message id, and the consumer gives it its effect once.
+
+Where order is kept, a group's first row stands for the group: who has locked it is alone at it, and the next is nobody's before it is gone.
 """
 
 import asyncio
@@ -31,11 +33,11 @@ _MEASURE_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """How many rows were taken, how many of them published, and which queues did not take all of theirs."""
+    """How many rows were published, which queues did not take all of theirs, and whether there may be more that others would."""
 
-    taken: int
     published: int
     failing: set[str]
+    more: bool
 
 
 class OutboxRelay:
@@ -73,8 +75,10 @@ class OutboxRelay:
             published = await self._publish(rows)
             if published:
                 await outbox.remove(published)
-        left = {row.id for row in rows}.difference(published)
-        return _Step(len(rows), len(published), {row.queue for row in rows if row.id in left})
+        gone = set(published)
+        successors = any(row.group_id is not None and row.id in gone for row in rows)
+        failing = {row.queue for row in rows if row.id not in gone}
+        return _Step(len(gone), failing, more=successors or len(rows) == TAKE)
 
     async def _empty(self, stop: asyncio.Event) -> None:
         """Publish until nothing is left but what its queue does not take; that is tried again the next time."""
@@ -85,7 +89,7 @@ class OutboxRelay:
                 step = await self._step(failing)
                 total += step.published
                 failing |= step.failing
-                if step.taken < TAKE:
+                if not step.more:
                     break
             await self._measure()
         except PlatformError as error:
@@ -108,9 +112,7 @@ class OutboxRelay:
         name = QueueName(batch[0].queue)
         try:
             async with asyncio.timeout(_PUBLISH_S):
-                refused = await self._queues[name].send_batch(
-                    [Outgoing(body=row.message, traceparent=row.trace) for row in batch]
-                )
+                refused = await self._queues[name].send_batch([_outgoing(row) for row in batch])
         except (PlatformError, TimeoutError) as error:
             log.warning("batch not published", queue=name, count=len(batch), error=type(error).__name__)
             return []
@@ -124,6 +126,18 @@ class OutboxRelay:
         self._measured_at = self._monotonic()
         async with self._database.relaying() as outbox:
             self._metrics.outbox_pending.set(await outbox.pending())
+
+
+def _outgoing(row: OutboxRow) -> Outgoing:
+    if row.group_id is None:
+        return Outgoing(body=row.message, traceparent=row.trace)
+    return Outgoing(
+        body=row.message,
+        traceparent=row.trace,
+        group=f"{row.tenant_id}:{row.group_id}",
+        # The row's, not the message's alone: what is sent again from the dead letters is meant, and has another place.
+        deduplication_id=f"{row.id}:{row.place}",
+    )
 
 
 async def _woken(wakes: AsyncIterator[None]) -> bool:
