@@ -207,7 +207,7 @@ async def test_a_refreshed_token_may_be_for_less_and_never_for_more(opened, repl
     assert (principal.may("search:read"), principal.may("contexts:read")) == (True, False)
     with pytest.raises(Forbidden):
         await replica.sessions.refresh(less.refresh_token, client_id="cli", scopes=("*",))
-    wall.advance(minutes=1)  # beyond the grace: who was refused has used up nothing
+    wall.advance(seconds=11)  # beyond the grace: who was refused has used up nothing
     again = await replica.sessions.refresh(less.refresh_token, client_id="cli")
     assert (await replica.sessions.principal_of(again.access_token, HERE)).may("contexts:read")
 
