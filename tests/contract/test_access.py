@@ -42,11 +42,20 @@ ANYBODY = ""
 """Whoever is known may call it; what it leads to has rights of its own."""
 OPEN = "open"
 """It takes no credential: it gives or ends one. The same answer for everybody."""
+AGENTS = "/api/v1/agents"
 CONTEXTS, LETTERS, HOOKS = "/api/v1/contexts", "/api/v1/dead-letters", "/api/v1/webhook-endpoints"
 INTEGRATIONS = "/api/v1/integrations"
 RULES = "/api/v1/rules"
 USERS, ROLES, KEYS, TENANTS = "/api/v1/users", "/api/v1/roles", "/api/v1/api-keys", "/api/v1/tenants"
 MATRIX: Mapping[str, str] = {
+    f"POST {AGENTS}": "agents:write",
+    f"GET {AGENTS}": "agents:read",
+    f"GET {AGENTS}/{{agent_id}}": "agents:read",
+    f"PUT {AGENTS}/{{agent_id}}": "agents:write",
+    # Of another, as all here but the owner are of this one.
+    f"PATCH {AGENTS}/{{agent_id}}": "agents:read + agents:write + agents:any_owner",
+    f"DELETE {AGENTS}/{{agent_id}}": "agents:write",
+    f"POST {AGENTS}/{{agent_id}}/heartbeat": "agents:write",
     f"POST {CONTEXTS}": "contexts:write",
     f"GET {CONTEXTS}": "contexts:read",
     f"GET {CONTEXTS}/{{context_id}}": "contexts:read",
@@ -414,6 +423,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
+    agent = (await made(AGENTS, {"name": CANARY}))["id"]
     context = (await made(CONTEXTS, {"title": CANARY}))["id"]
     await made(f"/api/v1/attachments?context_id={context}&name={CANARY}", CANARY)
     await made(f"{CONTEXTS}/{context}/items", {"items": [{"text": CANARY}]})
@@ -460,6 +470,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
             {"tenant": DEFAULT_TENANT_ID, "id": letter, "user": user, "canary": CANARY},
         )
     return {
+        "agent_id": agent,
         "context_id": context,
         "position": "1",
         "user_id": user,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, JsonValue, TypeAdapter
 
@@ -42,3 +42,6 @@ class Model(BaseModel):
     """A frozen value; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    UNVERSIONED: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change by themselves: whoever has seen another value of one has still seen what is to be changed."""

@@ -58,6 +58,9 @@ def _p(name: str, about: str, *roles: BuiltInRole) -> Permission:
 
 
 PERMISSIONS: tuple[Permission, ...] = (
+    _p("agents:any_owner", "register, change and remove everybody's agents", *_ADMIN),
+    _p("agents:read", "list the tenant's agents, what they can do and how they are", *_VIEWER, _AGENT),
+    _p("agents:write", "register oneself as an agent, and keep that current", *_DEVELOPER, _AGENT),
     _p("api_keys:own", "make, list, rotate and revoke API keys of one's own", *_VIEWER),
     _p("api_keys:read", "list the tenant's API keys, never their secrets", *_ADMIN),
     _p("api_keys:write", "make, rotate and revoke API keys, within one's own grants", *_ADMIN),

@@ -54,20 +54,29 @@ class EmbeddingService:
         `model` None goes back to the tenant's choice, or for the tenant to the installation's default. Raises `NotFound` for an unknown
         model, `Unavailable` where there is none at all.
         """
-        target = f"embedding_choice:{owner_id or 'tenant'}"
+        await self.permit_choice(principal, model, owner_id)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            return await self.choose_within(tx, principal, model, owner_id)
+
+    async def permit_choice(self, principal: Principal, model: str | None, owner_id: UUID | None) -> None:
+        """Raise `Forbidden`, and leave a record of it, for who may not choose, and `NotFound` for an unknown model."""
         if owner_id == principal.id:
-            await permit(self._database, principal, CHOOSE, target)
+            await permit(self._database, principal, CHOOSE, _target(owner_id))
         else:
-            await permit(self._database, principal, CHOOSE_FOR_ANYBODY, target)
+            await permit(self._database, principal, CHOOSE_FOR_ANYBODY, _target(owner_id))
         if model is not None:
             self._models.named(model)
+
+    async def choose_within(
+        self, tx: Transaction, principal: Principal, model: str | None, owner_id: UUID | None
+    ) -> Choice:
+        """`choose`, in the principal's transaction, of what it has been permitted."""
         owner = owner_id or TENANT
-        async with self._database.transaction(principal.tenant_id) as tx:
-            choices = await chosen(tx, self._models)
-            space = Chosen(self._models, {**choices.names, owner: model}).space(owner_id)
-            await tx.embeddings.choose(owner, model, space)
-            await tx.audit.append([deed(principal, "embeddings.choose", target, {"model": model})])
-            rows = await tx.embeddings.choices()
+        choices = await chosen(tx, self._models)
+        space = Chosen(self._models, {**choices.names, owner: model}).space(owner_id)
+        await tx.embeddings.choose(owner, model, space)
+        await tx.audit.append([deed(principal, "embeddings.choose", _target(owner_id), {"model": model})])
+        rows = await tx.embeddings.choices()
         return _choice(next(row for row in rows if row.owner_id == owner))
 
     async def embed(
@@ -112,6 +121,10 @@ class EmbeddingService:
         if model is not None:
             return self._models.named(model)
         return (await chosen(tx, self._models)).provider(principal.id)
+
+
+def _target(owner_id: UUID | None) -> str:
+    return f"embedding_choice:{owner_id or 'tenant'}"
 
 
 def _refuse_long(texts: Sequence[str], model: EmbeddingModel) -> None:

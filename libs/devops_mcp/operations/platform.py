@@ -27,6 +27,7 @@ from devops_mcp.observability.health import Check
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.accounts import Accounts, open_accounts
 from devops_mcp.operations.adapter_resources import AdapterResources
+from devops_mcp.operations.agents import AgentService
 from devops_mcp.operations.audit import AuditTrail, open_audit_trail
 from devops_mcp.operations.audit_log import AuditReader
 from devops_mcp.operations.authorization import Audiences
@@ -106,6 +107,7 @@ class Platform:
     request_rates: RateLimiter | None
     embedding: OpenedModels
     embeddings: EmbeddingService
+    agents: AgentService
     prompts: PromptService
     adapter_resources: AdapterResources
     keyring: Keyring
@@ -263,6 +265,7 @@ def _platform(
     settings, database, keyring = foundation.settings, foundation.database, foundation.keyring
     adapters, integrations, access = upstream.adapters, upstream.integrations, upstream.access
     private_networks, deadline_s = foundation.private_networks, settings.tool_deadline_s
+    embeddings = EmbeddingService(database, foundation.embedding.models)
     return Platform(
         database=database,
         redis=foundation.redis,
@@ -295,7 +298,8 @@ def _platform(
         private_networks=private_networks,
         request_rates=foundation.request_rates(),
         embedding=foundation.embedding,
-        embeddings=EmbeddingService(database, foundation.embedding.models),
+        embeddings=embeddings,
+        agents=AgentService(database, embeddings),
         prompts=PromptService(adapters, SUITE_PROMPTS, access, tooling.tools, deadline_s=deadline_s),
         adapter_resources=AdapterResources(adapters, access, deadline_s=deadline_s),
         keyring=keyring,

@@ -5,6 +5,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from devops_mcp.repositories.agents import Agents
 from devops_mcp.repositories.api_keys import ApiKeys
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.blobs import Blobs
@@ -44,6 +45,7 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
         self.tenant_id = tenant_id
+        self.agents = Agents(connection)
         self.api_keys = ApiKeys(connection)
         self.audit = AuditLog(connection)
         self.authorization_codes = AuthorizationCodes(connection)

@@ -24,7 +24,7 @@ from devops_mcp.serving.authentication import principal_of
 from devops_mcp.serving.surface import add_headers
 from rest_api import encodings, etags, once, sparse
 from rest_api.cursors import Cursors, scope_of
-from rest_api.endpoint import BINARY, JSON, LINES, AnyEndpoint, Call, File, NoBody, Raw
+from rest_api.endpoint import BINARY, JSON, LINES, AnyEndpoint, Call, File, NoBody, Raw, unversioned
 from rest_api.once import Mark, Once, Said
 from rest_api.parameters import body_of, given_of, params_of
 from rest_api.versions import patched, require_match
@@ -47,6 +47,7 @@ class Answering:
         self._route = f"{endpoint.method} {endpoint.path}"
         self._pages = endpoint.pages
         self._fields = endpoint.fields
+        self._unversioned = unversioned(endpoint.reply)
         self._hides = endpoint.open or endpoint.secret
         self._reads_body = endpoint.body is not NoBody and endpoint.method != "PATCH"
 
@@ -128,13 +129,13 @@ class Answering:
             headers[once.REPLAYED] = "true"
         if said.status == 204:
             return Response(status_code=204, headers=headers)
-        tag = etags.version_of(said.body) if self._endpoint.lock is not None else ""
+        tag = etags.tag_of(said.body, self._unversioned) if self._endpoint.lock is not None else ""
         return await self._sent(request, said, headers, tag)
 
     async def _shown(self, request: Request, reply: BaseModel, fields: tuple[str, ...]) -> Response:
         # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
         shown = reply.model_dump_json().encode()
-        tag = etags.version_of(shown)
+        tag = etags.tag_of(shown, self._unversioned)
         if fields:
             shown = sparse.part_of(self._endpoint.reply, reply, fields).encode()
             tag = etags.part_version(tag, shown)

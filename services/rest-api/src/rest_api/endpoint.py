@@ -128,3 +128,8 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
 
 
 AnyEndpoint = Endpoint[Any, Any, Any]
+
+
+def unversioned(reply: type[BaseModel]) -> frozenset[str]:
+    """What in such an answer changes by itself."""
+    return reply.UNVERSIONED if issubclass(reply, Model) else frozenset()

@@ -1,10 +1,13 @@
 """Versions of what is answered (RFC 9110): a digest of the whole representation, so that whatever changes in it makes another.
 
 The tag of a part (`fields=`) goes on with `.` and a digest of the part, that of an encoded answer with `-` and the encoding's name; what
-comes before either is the version, which is all that `If-Match` compares.
+comes before either is the version, which is all that `If-Match` compares. Fields that change by themselves are no part of the version:
+where there are such, the tag goes on with `.` and a digest of the whole.
 """
 
+import json
 import re
+from collections.abc import Collection
 from hashlib import blake2b
 
 _VERSION = 12
@@ -18,17 +21,25 @@ def version_of(representation: bytes) -> str:
     return blake2b(representation, digest_size=_VERSION).hexdigest()
 
 
-def part_version(version: str, part: bytes) -> str:
-    """That of a part of it."""
-    return f"{version}.{blake2b(part, digest_size=_PART).hexdigest()}"
+def part_version(tag: str, part: bytes) -> str:
+    """The tag of a part of it."""
+    return f"{_whole(tag)}.{blake2b(part, digest_size=_PART).hexdigest()}"
 
 
-def matches(header: str, version: str) -> bool:
-    """Whether `If-Match` names this version; by strong comparison, so that a weak tag never does."""
+def tag_of(representation: bytes, unversioned: Collection[str]) -> str:
+    """The tag of a representation, as JSON, in which the fields `unversioned` change by themselves."""
+    if not unversioned:
+        return version_of(representation)
+    settled = {name: value for name, value in json.loads(representation).items() if name not in unversioned}
+    return part_version(version_of(json.dumps(settled).encode()), representation)
+
+
+def matches(header: str, tag: str) -> bool:
+    """Whether `If-Match` names the version of this tag; by strong comparison, so that a weak tag never does."""
     if header.strip() == "*":
         return True
     strong = (found for found in _TAG.finditer(header) if not found[0].startswith("W/"))
-    return any(version == _whole(found[1]) for found in strong)
+    return any(_whole(tag) == _whole(found[1]) for found in strong)
 
 
 def is_known(header: str, tag: str) -> bool:

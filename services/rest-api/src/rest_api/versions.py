@@ -15,7 +15,7 @@ from starlette.requests import Request
 from devops_mcp.models.errors import PreconditionFailed
 from devops_mcp.serving.strict_json import loads
 from rest_api import etags
-from rest_api.endpoint import AnyEndpoint, Call, NoBody
+from rest_api.endpoint import AnyEndpoint, Call, NoBody, unversioned
 from rest_api.parameters import require_media_type, require_object, validated
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -53,7 +53,8 @@ async def require_match(endpoint: AnyEndpoint, header: str, call: Call[Any, Any]
     """Raise `PreconditionFailed` unless the resource is as the caller has seen it."""
     assert endpoint.read is not None, "the table says it"
     current: BaseModel = await endpoint.read(_reading(call))
-    if not etags.matches(header, etags.version_of(current.model_dump_json().encode())):
+    seen = etags.tag_of(current.model_dump_json().encode(), unversioned(type(current)))
+    if not etags.matches(header, seen):
         raise PreconditionFailed("somebody has changed it since; read it again, and decide anew")
 
 

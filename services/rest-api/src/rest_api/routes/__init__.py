@@ -1,6 +1,7 @@
 """The endpoints, one file a resource."""
 
 from rest_api.endpoint import AnyEndpoint
+from rest_api.routes.agents import AGENTS
 from rest_api.routes.api_keys import API_KEYS
 from rest_api.routes.audit import AUDIT
 from rest_api.routes.content import CONTENT
@@ -28,6 +29,7 @@ from rest_api.routes.webhook_endpoints import WEBHOOK_ENDPOINTS
 from rest_api.versions import completed
 
 _GIVEN: tuple[AnyEndpoint, ...] = (
+    *AGENTS,
     *CONTEXTS,
     *MEMORY,
     *CONTENT,
