@@ -26,8 +26,8 @@ from devops_mcp.models.permissions import BUILT_IN, BuiltInRole, covers
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.repositories.database import open_database
+from devops_mcp.serving.protected_resource import METADATA
 from mcp_server.app import open_app as open_mcp_app
-from mcp_server.authorization import METADATA
 from rest_api.app import open_app as open_rest_app
 from rest_api.endpoint import Raw
 from rest_api.routes import ENDPOINTS

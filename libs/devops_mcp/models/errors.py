@@ -98,6 +98,14 @@ class Forbidden(PlatformError):
     """Whether the audit log has it already."""
 
 
+class PermissionMissing(Forbidden):
+    """The caller, named `who`, lacks a permission; another credential may have it."""
+
+    def __init__(self, who: str, permission: str) -> None:
+        super().__init__(f"{who} lacks the permission {permission!r}")
+        self.permission = permission
+
+
 class PersonalCredentialMissing(Forbidden):
     """The integration is called as a person only, and this one has stored no credential for it."""
 

@@ -14,7 +14,7 @@ from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.blobs import MAX_ATTACHMENT, Attachment
 from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, ItemKind, NewItem
-from devops_mcp.models.errors import Forbidden, NotFound, PayloadTooLarge
+from devops_mcp.models.errors import NotFound, PayloadTooLarge, PermissionMissing
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.passages import NewPassage, PassageKind
@@ -326,9 +326,9 @@ async def request_vectors(tx: Transaction, passage_ids: Sequence[UUID], batch: i
 
 
 def require(principal: Principal, permission: str) -> None:
-    """Raise `Forbidden` unless the principal has the permission."""
+    """Raise `PermissionMissing` unless the principal has the permission."""
     if not principal.may(permission):
-        raise Forbidden(f"{principal.name} lacks the permission {permission!r}")
+        raise PermissionMissing(principal.name, permission)
 
 
 def context_uri(context_id: UUID) -> str:

@@ -13,7 +13,14 @@ from devops_mcp.adapters.base import AnyAdapter
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.sealing import SealBroken
 from devops_mcp.models.base import OWN_SYSTEM, Clock, JsonObject, utc_now
-from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, Violation
+from devops_mcp.models.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PermissionMissing,
+    PlatformError,
+    Violation,
+)
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.integrations import (
     MAX_INTEGRATIONS,
@@ -85,7 +92,7 @@ class IntegrationService:
         views = (*self._of_operator(principal), *(self._view(principal, row) for row in rows))
         seen = [view for view in views if principal.may(f"integrations:read:{view.name}")]
         if not seen and not principal.may("integrations:read:*"):
-            raise Forbidden(f"{principal.name} lacks the permission 'integrations:read'")
+            raise PermissionMissing(principal.name, "integrations:read")
         return tuple(sorted(seen, key=lambda view: view.name))
 
     async def get(self, principal: Principal, name: str) -> IntegrationView:
@@ -348,7 +355,7 @@ def _about(row: StoredIntegration, sealed: Sealed | None) -> JsonObject:
 
 def _require_read(principal: Principal, name: str) -> None:
     if not principal.may(f"integrations:read:{name}"):
-        raise Forbidden(f"{principal.name} lacks the permission 'integrations:read:{name}'")
+        raise PermissionMissing(principal.name, f"integrations:read:{name}")
 
 
 def _target(name: str) -> str:

@@ -18,9 +18,10 @@ from devops_mcp.operations.change_feed import ChangeFeed
 from devops_mcp.operations.feed import EventFeed
 from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.limits import BodyLimits
+from devops_mcp.serving.protected_resource import ProtectedResource, issuers_of
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
-from mcp_server.authorization import NarrowTokens, ProtectedResource
+from mcp_server.authorization import ADDRESS, TO_BEGIN_WITH, NarrowTokens
 from mcp_server.caller import READ_ONLY_PATH
 from mcp_server.handlers.resources import INTEGRATIONS_URI
 from mcp_server.protocol import build_protocol
@@ -51,7 +52,14 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         protocol = build_protocol(platform, feed, changes)
         server, fast = protocol.server, protocol.fast
         body_limits = BodyLimits()
-        resource = ProtectedResource(settings.mcp.url, _issuers(settings), ADDRESSES)
+        resource = ProtectedResource(
+            "DevOps MCP",
+            settings.mcp.url,
+            issuers_of(settings),
+            to_begin_with=TO_BEGIN_WITH,
+            paths=ADDRESSES,
+            shown=ADDRESS,
+        )
         # Sessions wait for Redis longer than a cache may: what they ask it is not asked on every request.
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
@@ -82,8 +90,3 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *common_routes(Health(platform.checks), metrics),
         ]
         yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits, resource.challenge)
-
-
-def _issuers(settings: Settings) -> list[str]:
-    """Who gives tokens for this service. Where people are known elsewhere, they sign in there."""
-    return list(dict.fromkeys([*(p.issuer for p in settings.identity_providers), settings.rest.url]))

@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from devops_mcp.cache.rates import rate_headers
-from devops_mcp.models.errors import Forbidden
+from devops_mcp.models.errors import Forbidden, PermissionMissing
 from devops_mcp.models.principals import NOBODY, Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
 from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.serving.authentication import principal_of
+from devops_mcp.serving.protected_resource import ProtectedResource, scopes_with
 from devops_mcp.serving.surface import add_headers
 from rest_api import encodings, etags, once, sparse
 from rest_api.cursors import Cursors, scope_of
@@ -36,9 +37,17 @@ NO_STORE = {"cache-control": "no-store"}
 class Answering:
     """One endpoint, served."""
 
-    def __init__(self, endpoint: AnyEndpoint, platform: Platform, cursors: Cursors, marked: Once) -> None:
+    def __init__(
+        self,
+        endpoint: AnyEndpoint,
+        platform: Platform,
+        resource: ProtectedResource,
+        cursors: Cursors,
+        marked: Once,
+    ) -> None:
         self._endpoint = endpoint
         self._platform = platform
+        self._resource = resource
         self._cursors = cursors
         self._marked = marked
         self._rates = platform.request_rates
@@ -57,7 +66,13 @@ class Answering:
         principal = await principal_of(request, self._authenticate)
         if self._rates is not None:
             add_headers(request.scope, rate_headers(await self._rates.take(f"rest:{principal.id}")))
-        return await self._answer(request, principal)
+        try:
+            return await self._answer(request, principal)
+        except PermissionMissing as error:
+            if scopes := scopes_with(principal, error.permission):
+                challenge = self._resource.too_narrow(request.scope, scopes)
+                add_headers(request.scope, {"www-authenticate": challenge})
+            raise
 
     async def _answer(self, request: Request, principal: Principal) -> Response:
         endpoint = self._endpoint

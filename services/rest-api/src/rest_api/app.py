@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import orjson
@@ -11,14 +11,16 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from devops_mcp.config import Settings
+from devops_mcp.models.oauth import DEFAULT_SCOPES
 from devops_mcp.observability.health import Health
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventIntake
 from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.problems import exception_handlers
+from devops_mcp.serving.protected_resource import ProtectedResource, issuers_of
 from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
@@ -31,15 +33,24 @@ from rest_api.table import routes_of
 from rest_api.webhooks import webhook_routes
 from rest_api.well_known import well_known_routes
 
+_API = "/api/"
+
 
 @asynccontextmanager
 async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> AsyncIterator[ASGIApp]:
     """The service's application, with everything behind it open until the block ends. Requests end by themselves, so `stop` is unused."""
     async with open_platform(settings, metrics, application="rest-api") as platform:
         intake = EventIntake(platform.database, metrics, platform.blobs)
+        resource = ProtectedResource(
+            "DevOps MCP REST API",
+            settings.rest.url,
+            issuers_of(settings),
+            to_begin_with=DEFAULT_SCOPES,
+        )
         routes = [
             *webhook_routes(platform.integrations, intake),
-            *routes_of(ENDPOINTS, platform),
+            *routes_of(ENDPOINTS, platform, resource),
+            *resource.routes(),
             *documentation_routes(),
             *well_known_routes(platform),
             *oauth_routes(platform.authorization),
@@ -47,7 +58,12 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         ]
         app = Starlette(exception_handlers=cast("Any", exception_handlers()))
         app.router = IndexedRouter(routes)
-        yield Surface(app, settings.rest, metrics)
+        yield Surface(app, settings.rest, metrics, challenge=partial(_challenge, resource))
+
+
+def _challenge(resource: ProtectedResource, scope: Scope) -> bytes:
+    """The API takes tokens; the senders of webhooks are told of none."""
+    return resource.challenge(scope) if scope["path"].startswith(_API) else b"Bearer"
 
 
 @cache

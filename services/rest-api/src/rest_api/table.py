@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from devops_mcp.operations.platform import Platform
+from devops_mcp.serving.protected_resource import ProtectedResource
 from rest_api.answering import Answering
 from rest_api.cursors import Cursors
 from rest_api.endpoint import AnyEndpoint
@@ -23,13 +24,16 @@ _LEASES = 2
 Serve: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def routes_of(endpoints: Iterable[AnyEndpoint], platform: Platform) -> list[Route]:
+def routes_of(
+    endpoints: Iterable[AnyEndpoint], platform: Platform, resource: ProtectedResource
+) -> list[Route]:
     """One route a path, so that what is said of a method that it lacks names all that it has."""
     cursors = Cursors(platform.keyring)
     marked = Once(platform.database, platform.keyring, _LEASES * timedelta(seconds=platform.tools.longest_s))
     by_path: defaultdict[str, dict[str, Serve]] = defaultdict(dict)
     for endpoint in endpoints:
-        by_path[_pattern(endpoint)][endpoint.method] = Answering(endpoint, platform, cursors, marked)
+        serve = Answering(endpoint, platform, resource, cursors, marked)
+        by_path[_pattern(endpoint)][endpoint.method] = serve
     return [_route(pattern, serving) for pattern, serving in by_path.items()]
 
 
