@@ -23,8 +23,8 @@ class OutboxRow:
     queue: str
     message: str
     trace: str | None
-    group_id: UUID | None = None
-    place: int | None = None
+    group_id: UUID | None
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +61,12 @@ class Outbox:
         await self._connection.execute(
             """
             WITH added AS (
-                INSERT INTO outbox (id, queue, message, trace, due_at, group_id, place)
-                VALUES (%(id)s, %(queue)s, %(message)s, %(trace)s, coalesce(%(due_at)s, now()), %(group_id)s,
-                        CASE WHEN %(group_id)s::uuid IS NOT NULL THEN nextval('outbox_places') END)
+                INSERT INTO outbox (id, queue, message, trace, due_at, group_id)
+                VALUES (%s, %s, %s, %s, coalesce(%s, now()), %s)
             )
             SELECT pg_notify('outbox', '')
             """,
-            {
-                "id": message.id,
-                "queue": queue,
-                "message": MESSAGE.dump_json(message).decode(),
-                "trace": trace,
-                "due_at": due_at,
-                "group_id": group_id,
-            },
+            (message.id, queue, MESSAGE.dump_json(message).decode(), trace, due_at, group_id),
         )
 
     async def post(self, postings: Sequence[Posting]) -> None:
@@ -83,10 +75,10 @@ class Outbox:
         await self._connection.execute(
             """
             WITH added AS (
-                INSERT INTO outbox (id, queue, message, trace, group_id, place)
-                SELECT id, queue, message, trace, group_id, CASE WHEN group_id IS NOT NULL THEN nextval('outbox_places') END
-                FROM (SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::uuid[]) WITH ORDINALITY
-                          AS p (id, queue, message, trace, group_id, n) ORDER BY n) AS in_order
+                INSERT INTO outbox (id, queue, message, trace, group_id)
+                SELECT id, queue, message, trace, group_id
+                FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::uuid[]) WITH ORDINALITY
+                    AS p (id, queue, message, trace, group_id, n) ORDER BY n
                 ON CONFLICT DO NOTHING
             )
             SELECT pg_notify('outbox', '')
