@@ -7,9 +7,50 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
-from psycopg.types.json import Jsonb
 
 from devops_mcp.models.facts import Fact, NewFact
+from devops_mcp.repositories.rows import rows
+
+_RECORD = """
+    WITH given AS MATERIALIZED (
+        SELECT g.* FROM jsonb_to_recordset(%s::jsonb) AS g (id uuid, subject text, predicate text, qualifier text, value jsonb,
+                                                            valid_from timestamptz, event_id uuid, event_type text, source text)
+    ), lines AS MATERIALIZED (
+        SELECT subject, predicate, qualifier, coalesce((
+            SELECT f.valid_from FROM facts AS f
+            WHERE f.subject = l.subject AND f.predicate = l.predicate AND f.qualifier = l.qualifier AND f.valid_from < l.first
+            ORDER BY f.valid_from DESC, f.event_id DESC LIMIT 1
+        ), first) AS since
+        FROM (SELECT subject, predicate, qualifier, min(valid_from) AS first FROM given GROUP BY subject, predicate, qualifier) AS l
+    ), stored AS MATERIALIZED (
+        SELECT subject, predicate, qualifier, of_line.* FROM lines AS l CROSS JOIN LATERAL (
+            SELECT f.id, f.ctid AS place, f.valid_from, f.valid_until, f.event_id FROM facts AS f
+            WHERE f.subject = l.subject AND f.predicate = l.predicate AND f.qualifier = l.qualifier AND f.valid_from >= l.since
+            ORDER BY f.valid_from, f.event_id OFFSET 0
+        ) AS of_line
+    ), fresh AS (
+        SELECT given.* FROM given LEFT JOIN stored USING (subject, predicate, qualifier, event_id) WHERE place IS NULL
+    ), ordered AS MATERIALIZED (
+        SELECT id, place, valid_until,
+               lead(valid_from) OVER (PARTITION BY subject, predicate, qualifier ORDER BY valid_from, event_id) AS next
+        FROM (
+            SELECT id, place, valid_until, subject, predicate, qualifier, valid_from, event_id FROM stored
+            UNION ALL
+            SELECT id, NULL, NULL, subject, predicate, qualifier, valid_from, event_id FROM fresh
+        ) AS of_lines
+    ), ended AS (
+        UPDATE facts AS f SET valid_until = (SELECT o.next FROM ordered AS o WHERE o.id = f.id)
+        WHERE ctid = ANY (ARRAY(SELECT place FROM ordered WHERE place IS NOT NULL AND valid_until IS DISTINCT FROM next))
+    )
+    INSERT INTO facts (id, subject, predicate, qualifier, value, valid_from, valid_until, event_id, event_type, source)
+    SELECT id, subject, predicate, qualifier, value, valid_from, next, event_id, event_type, source FROM fresh JOIN ordered USING (id)
+    ON CONFLICT DO NOTHING
+"""
+"""Each fact ends where the next of its line begins, whichever of the two came first. `stored` is of each line what is there from right
+before its first given fact on, so that a long line costs no more than a short one.
+
+Orders, `OFFSET 0` and `ctid` lead a planner that has not yet seen the table grow: it would choose another index, or read all of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +72,15 @@ class Facts:
 
         The lines are locked, so that two workers see each other's facts and each ends where the next begins.
         """
-        keys = sorted({(fact.subject, fact.predicate, fact.qualifier) for _, fact in facts})
+        lines = sorted({"\n".join((fact.subject, fact.predicate, fact.qualifier)) for _, fact in facts})
         await self._connection.execute(
             """
             SELECT pg_advisory_xact_lock(hashtextextended(current_tenant() || line, 0))
             FROM unnest(%s::text[]) WITH ORDINALITY AS k (line, n) ORDER BY n
             """,
-            (["\n".join(key) for key in keys],),
+            (lines,),
         )
-        await self._insert([fact for _, fact in facts], [id_ for id_, _ in facts])
-        await self._close_lines(keys, [fact for _, fact in facts])
+        await self._connection.execute(_RECORD, (rows({"id": id_, **fact.__dict__} for id_, fact in facts),))
 
     async def as_of(self, wanted: FactFilter, after: UUID | None, limit: int) -> list[Fact]:
         """Facts, the latest begun first, from behind the fact `after`."""
@@ -67,52 +107,6 @@ class Facts:
                 },
             )
             return await cursor.fetchall()
-
-    async def _insert(self, facts: Sequence[NewFact], ids: Sequence[UUID]) -> None:
-        await self._connection.execute(
-            """
-            INSERT INTO facts (id, subject, predicate, qualifier, value, valid_from, event_id, event_type, source)
-            SELECT f.* FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::timestamptz[], %s::uuid[], %s::text[],
-                                   %s::text[]) AS f
-            ON CONFLICT DO NOTHING
-            """,
-            (
-                list(ids),
-                [fact.subject for fact in facts],
-                [fact.predicate for fact in facts],
-                [fact.qualifier for fact in facts],
-                [None if fact.value is None else Jsonb(fact.value) for fact in facts],
-                [fact.valid_from for fact in facts],
-                [fact.event_id for fact in facts],
-                [fact.event_type for fact in facts],
-                [fact.source for fact in facts],
-            ),
-        )
-
-    async def _close_lines(self, keys: Sequence[tuple[str, str, str]], facts: Sequence[NewFact]) -> None:
-        """Let each fact end where the next of its line begins, from the one before the first new one on."""
-        first = [
-            min(f.valid_from for f in facts if (f.subject, f.predicate, f.qualifier) == key) for key in keys
-        ]
-        await self._connection.execute(
-            """
-            WITH lines AS (
-                SELECT k.subject, k.predicate, k.qualifier, coalesce((
-                    SELECT max(f.valid_from) FROM facts AS f
-                    WHERE f.subject = k.subject AND f.predicate = k.predicate AND f.qualifier = k.qualifier AND f.valid_from < k.first
-                ), k.first) AS first
-                FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[]) AS k (subject, predicate, qualifier, first)
-            ), ordered AS (
-                SELECT of_line.id, of_line.next FROM lines AS l CROSS JOIN LATERAL (
-                    -- Line by line through the index: a join would read every fact of the tenant.
-                    SELECT f.id, lead(f.valid_from) OVER (ORDER BY f.valid_from, f.event_id) AS next FROM facts AS f
-                    WHERE f.subject = l.subject AND f.predicate = l.predicate AND f.qualifier = l.qualifier AND f.valid_from >= l.first
-                ) AS of_line
-            )
-            UPDATE facts AS f SET valid_until = o.next FROM ordered AS o WHERE f.id = o.id AND f.valid_until IS DISTINCT FROM o.next
-            """,
-            ([key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys], first),
-        )
 
 
 def _is_pattern(subject: str | None) -> bool:
