@@ -20,7 +20,8 @@ READING = (
     "search:read",
     "tools:read:*",
 )
-DEFAULT_SCOPES = (*READING, "contexts:write", "tools:write:*", "tools:destructive:*")
+CHANGING = ("tools:write:*", "tools:destructive:*")
+DEFAULT_SCOPES = (*READING, "contexts:write", *CHANGING)
 """What a client is thought to want that does not say it: the work of agents, and nothing of running the platform."""
 ON_DEMAND = frozenset({"tools:destructive:*", "*"})
 """Scopes that are not chosen by themselves on the page which asks, unless the client named them."""
@@ -60,6 +61,13 @@ class AuthorizationRequest(Model):
     """The client said them; else they are what it is thought to want."""
     audience: str
     challenge: str
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """What the user may let it do beyond what it asked for, if it works with tools: there are clients that never ask for more."""
+        if not any(scope.startswith("tools:") for scope in self.scopes):
+            return ()
+        return tuple(scope for scope in CHANGING if not covers(self.scopes, scope))
 
 
 class Consent(Model):

@@ -160,8 +160,8 @@ class AuthorizationService:
         *,
         remembered: bool = False,
     ) -> str:
-        """Where to send the user with a code for those of the scopes that it chose. Raises `InvalidInput` where it chose none."""
-        scopes = narrower(asked.scopes, chosen)
+        """Where to send the user with a code for what it chose of the scopes, asked for or offered. Raises `InvalidInput` for none."""
+        scopes = narrower((*asked.scopes, *asked.offered), chosen)
         if not scopes:
             raise InvalidInput("nothing was chosen")
         await self._clients.note_use(await self._clients.find(asked.client_id))

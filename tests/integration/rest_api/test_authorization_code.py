@@ -397,3 +397,21 @@ async def test_a_document_that_is_not_the_clients_own_or_not_in_order_names_no_c
                 expected = (200 if path == "/c" else 400, False)
                 assert (answer.status_code, "location" in answer.headers) == expected, path
         assert documents.paths == list(answers), "each was asked for once, and no redirect was followed"
+
+
+async def test_the_user_may_give_what_is_offered_besides_and_nothing_else(database, settings):
+    """A client that works with tools may be let change things too, where the user ticks that; no other is."""
+    async with an_authorization_server(database, settings) as place:
+        page = await place.consent_page(scope="tools:read:*")
+        assert page.boxes == [
+            ("scope", "tools:read:*", True),
+            ("scope", "tools:write:*", False),
+            ("scope", "tools:destructive:*", False),
+        ]
+        chosen = ["tools:read:*", "tools:write:*", "audit:read"]
+        await place.alice.submit(page, decision="allow", scope=chosen)
+        tokens = (await place.client.exchange(place.alice.answered()["code"])).json()
+        assert tokens["scope"] == "tools:read:* tools:write:*"
+        assert [box[1] for box in (await place.consent_page(scope="contexts:read")).boxes] == [
+            "contexts:read"
+        ]

@@ -1,6 +1,10 @@
-"""The protocol's own Python client signs in by itself: from a 401 of mcp-server to its tools, over real HTTP."""
+"""The protocol's own clients sign in by themselves: from a 401 of mcp-server to its tools, over real HTTP."""
 
+import asyncio
+import json
+from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,11 +21,22 @@ from mcp.shared.auth import (
 import devops_mcp.outbound.http
 from support.agents import ERAS, HANDSHAKE
 from support.browser import Person
+from support.node import MODULES, NODE, package
 from support.oauth import CALLBACK, PASSWORD, add_alice, reachable_settings
 from support.services import running_mcp, running_rest
 from support.tls import serving_documents
 
 PATH = "/mcp/x/fs"
+
+
+async def allow(person: Person, url: str, *, everything: bool = False) -> str:
+    """Sign in where that is asked for, and allow what is ticked, or all there is; the text of the page that asked."""
+    page = await person.open(url)
+    if any(name == "password" for form in page.forms for name, _ in form.fields):
+        page = await person.sign_in(page, "alice", PASSWORD)
+    chosen = {"scope": [value for name, value, _ in page.boxes if name == "scope"]} if everything else {}
+    await person.submit(page, decision="allow", **chosen)
+    return page.text
 
 
 class Storage:
@@ -49,7 +64,7 @@ class Desktop:
 
     def __init__(self, mcp_url: str, person: Person, document: str | None = None) -> None:
         self.storage = Storage()
-        self._person = person
+        self.person = person
         self.seen: list[str] = []
         self.changed = {}
         said = OAuthClientMetadata(redirect_uris=[CALLBACK], client_name="A desktop client")
@@ -58,14 +73,10 @@ class Desktop:
         )
 
     async def _send(self, url: str) -> None:
-        page = await self._person.open(url)
-        if any(name == "password" for form in page.forms for name, _ in form.fields):
-            page = await self._person.sign_in(page, "alice", PASSWORD)
-        self.seen.append(page.text)
-        await self._person.submit(page, decision="allow")
+        self.seen.append(await allow(self.person, url))
 
     async def _receive(self) -> AuthorizationCodeResult:
-        return AuthorizationCodeResult(**self._person.answered() | self.changed)
+        return AuthorizationCodeResult(**self.person.answered() | self.changed)
 
 
 @pytest.fixture
@@ -73,6 +84,15 @@ def settings(database, redis_url, tmp_path):
     roots = {"work": {"path": str(tmp_path), "read_only": False}}
     files = {"name": "files", "system": "fs", "options": {"roots": roots}}
     return reachable_settings(database.mcp_url, redis_url, integrations=[files])
+
+
+def described(url: str) -> dict:
+    return {
+        "client_id": f"{url}/client.json",
+        "client_name": "A described client",
+        "redirect_uris": ["http://127.0.0.1/callback"],
+        "token_endpoint_auth_method": "none",
+    }
 
 
 @asynccontextmanager
@@ -117,14 +137,6 @@ async def test_a_client_registers_signs_in_and_calls_tools_and_asks_for_more_whe
 
 
 async def test_a_client_is_known_by_its_own_document(database, settings, tmp_path, monkeypatch):
-    def described(url: str) -> dict:
-        return {
-            "client_id": f"{url}/client.json",
-            "client_name": "A described client",
-            "redirect_uris": ["http://127.0.0.1/callback"],
-            "token_endpoint_auth_method": "none",
-        }
-
     async with serving_documents(tmp_path, {"/client.json": described}) as (documents, trusting):
         monkeypatch.setattr(devops_mcp.outbound.http, "_authorities", lambda: trusting)
         async with a_desktop(database, settings, f"{documents.url}/client.json") as (desktop, url):
@@ -144,3 +156,55 @@ async def test_an_answer_in_the_name_of_another_issuer_is_not_taken(database, se
         with pytest.RaisesGroup(OAuthFlowError, flatten_subgroups=True, allow_unwrapped=True):
             async with connected(desktop, url, HANDSHAKE) as client:
                 await client.list_tools()
+
+
+async def a_typescript_client(
+    version: int, url: str, person: Person, document: str = "", *, everything: bool = False
+) -> dict[str, Any]:
+    """What the script says at its end, after the person has allowed what it asked for on the way."""
+    package("@modelcontextprotocol/client")
+    script = MODULES.parent / f"typescript_v{version}_signing_in.mjs"
+    process = await asyncio.create_subprocess_exec(
+        str(NODE), str(script), url, CALLBACK, document, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=2**20
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            while "open" in (said := json.loads(await process.stdout.readline() or b"{}")):
+                await allow(person, said["open"], everything=everything)
+                process.stdin.write(f"{person.away}\n".encode())
+            rest, complained = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, (said, rest, complained.decode())
+    return dict(said)
+
+
+async def test_the_typescript_client_2_registers_signs_in_refreshes_and_asks_for_more(
+    database, settings, tmp_path
+):
+    async with a_desktop(database, settings) as (desktop, url):
+        said = await a_typescript_client(2, url, desktop.person)
+    assert "context_create" in said["tools"]
+    assert said["errors"] == [False, False]
+    assert said["refreshed"]
+    assert said["opened"] == 2, "once to begin with, and once for a tool that takes more"
+    assert (tmp_path / "made").is_dir()
+
+
+async def test_the_typescript_sdk_1_is_known_by_its_document_and_may_from_the_start_what_the_user_gives_it(
+    database, settings, tmp_path, monkeypatch
+):
+    """It never asks for more, since it refreshes first: so the user can give it more than it asks for."""
+    async with serving_documents(tmp_path, {"/client.json": described}) as (documents, trusting):
+        monkeypatch.setattr(devops_mcp.outbound.http, "_authorities", lambda: trusting)
+        async with a_desktop(database, settings) as (desktop, url):
+            document = f"{documents.url}/client.json"
+            said = await a_typescript_client(1, url, desktop.person, document, everything=True)
+    assert said["client"] == document
+    assert said["errors"] == [False, False]
+    assert said["refreshed"]
+    assert said["opened"] == 1
+    assert (tmp_path / "made").is_dir()

@@ -41,6 +41,7 @@ class Asking:
     audience: str
     scopes: tuple[str, ...]
     scopes_named: bool
+    offered: tuple[str, ...] = ()
     redirect_uri: str | None = None
     can_be_remembered: bool = False
     user_code: str | None = None
@@ -54,6 +55,7 @@ class Asking:
             audience=asked.audience,
             scopes=asked.scopes,
             scopes_named=asked.scopes_named,
+            offered=asked.offered,
             redirect_uri=asked.redirect_uri,
             can_be_remembered=can_be_remembered(asked),
         )
@@ -69,6 +71,10 @@ class Asking:
             user_code=user_code,
             address=waits.address,
         )
+
+    def chooses(self, scope: str) -> bool:
+        """Whether its box is ticked to begin with."""
+        return self.scopes_named or scope not in ON_DEMAND
 
 
 def sign_in_page(form: str, *, client_name: str | None, fault: str = "") -> HTMLResponse:
@@ -101,8 +107,9 @@ def consent_page(form: str, user: Principal, asking: Asking, *, fault: str = "")
 <form method="post" action="{action}">
 {_hidden(form)}
 <fieldset><legend>It asks to</legend>
-{"".join(_choice(scope, asking) for scope in asking.scopes)}
+{"".join(_choice(scope, chosen=asking.chooses(scope)) for scope in asking.scopes)}
 </fieldset>
+{_offer(asking)}
 <p>Take away what it should not do. It can never do more than you may yourself.</p>
 {_remembering(asking)}
 <button type="submit" name="decision" value="allow">Allow</button>
@@ -185,10 +192,17 @@ def _warning(asking: Asking) -> str:
     return f'<p class="warning">{escape(text)}</p>'
 
 
-def _choice(scope: str, asking: Asking) -> str:
-    chosen = "" if scope in ON_DEMAND and not asking.scopes_named else " checked"
+def _offer(asking: Asking) -> str:
+    """What it did not ask for: some programs never ask for more than at first."""
+    if not asking.offered:
+        return ""
+    choices = "".join(_choice(scope, chosen=False) for scope in asking.offered)
+    return f"<fieldset><legend>It did not ask for this; choose what it should do as well</legend>\n{choices}</fieldset>"
+
+
+def _choice(scope: str, *, chosen: bool) -> str:
     words = "; ".join(words_of(scope))
-    box = f'<input type="checkbox" name="scope" value="{escape(scope)}"{chosen}>'
+    box = f'<input type="checkbox" name="scope" value="{escape(scope)}"{" checked" if chosen else ""}>'
     return f'<label class="line">{box} {escape(words)} <small>({escape(scope)})</small></label>\n'
 
 
