@@ -148,15 +148,11 @@ async def _bare(
     """The same statements in the same kind of transaction, their rows fetched and left as they are."""
     query = QueryVector(LOCAL_SPACE, vector)
     wanted = SearchFilter(new_id(), any_owner=True, systems=systems)
-    given = passage_search.arguments(TEXT, [query], wanted, 10, Ranking(highlights=True))
     await connection.execute(_BEGIN)
-    few = None
-    if systems:
-        row = await (await connection.execute(passage_search.FEW, given)).fetchone()
-        few = row[0] if row else None
-    if few is None:
+    ground = await passage_search.groundwork(connection, TEXT, wanted, Ranking(highlights=True))
+    if ground.few is None:
         await connection.execute(passage_search.SETTINGS)
-    statement = passage_search.statement([query], exact=False, few=few is not None)
-    cursor = await connection.execute(statement, {**given, "few": few}, prepare=False)
+    given = passage_search.arguments(ground, [query], 10)
+    cursor = await connection.execute(passage_search.statement(ground, [query]), given, prepare=False)
     await cursor.fetchall()
     await connection.execute("COMMIT")

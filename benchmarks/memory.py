@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import psycopg
@@ -14,43 +15,71 @@ from devops_mcp.models.passages import PassageKind
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import QueryVector, SearchFilter
 
+Operation = Callable[[int], Awaitable[None]]
 ITEMS = 10_000
 ROUNDS = 3
-QUERY = "which certificate of the gateway had expired?"
+QUERIES = (
+    "which certificate of the gateway had expired?",
+    "what does the gateway say of its certificate?",
+    "when has the certificate expired?",
+    "who looked after the gateway?",
+    "why was the expired one not replaced?",
+)
 
 
 async def window(world: World) -> list[Row]:
-    """One window at a time of 4,000 tokens for a question, beside its two main queries with the vector given."""
+    """One window at a time of 4,000 tokens, for questions and without any, beside its main queries with the vectors given."""
     url = world.suite.addresses["postgres"]
     context_id = str(new_id())
     await _fill(url, context_id)
-    vector = QueryVector(SPACE, await asyncio.to_thread(lambda: Model(default_folder()).vectors([QUERY])[0]))
-    path = f"/api/v1/contexts/{context_id}/window?max_tokens=4000&query={QUERY.replace(' ', '+')}"
-    asked = _get(path, world.suite.headers)
+    vectors = await asyncio.to_thread(lambda: Model(default_folder()).vectors(QUERIES))
+    path = f"/api/v1/contexts/{context_id}/window?max_tokens=4000"
+    plain = _get(path, world.suite.headers)
+    asked = [_get(f"{path}&query={query.replace(' ', '+')}", world.suite.headers) for query in QUERIES]
     async with (
         connected(world.suite.addresses["rest"]) as connection,
         open_database(url, pool_size=2, application="bench") as database,
     ):
 
         async def over_http(number: int) -> None:
-            assert await connection.send(asked) == 200
+            assert await connection.send(asked[number % len(asked)]) == 200
+
+        async def plain_over_http(number: int) -> None:
+            assert await connection.send(plain) == 200
 
         async def as_sql(number: int) -> None:
-            await _queries(database, context_id, vector)
+            which = number % len(QUERIES)
+            await _found(database, context_id, QUERIES[which], QueryVector(SPACE, vectors[which]))
+            await _latest(database, context_id)
 
-        await over_http(0), await as_sql(0)  # warm
-        first, second = await alternate(
-            lambda: timed_calls(100, over_http), lambda: timed_calls(100, as_sql), ROUNDS
-        )
-    return [latency(f"window, context of {ITEMS:,} items", first, second)]
+        async def plain_as_sql(number: int) -> None:
+            await _latest(database, context_id)
+
+        rows = []
+        for name, ours, bare in (
+            ("window for a question", over_http, as_sql),
+            ("window", plain_over_http, plain_as_sql),
+        ):
+            rows.append(await _beside(f"{name}, context of {ITEMS:,} items", ours, bare))
+    return rows
 
 
-async def _queries(database: Database, context_id: str, vector: QueryVector) -> None:
+async def _beside(name: str, ours: Operation, bare: Operation) -> Row:
+    await ours(0), await bare(0)  # warm
+    first, second = await alternate(lambda: timed_calls(100, ours), lambda: timed_calls(100, bare), ROUNDS)
+    return latency(name, first, second)
+
+
+async def _found(database: Database, context_id: str, query: str, vector: QueryVector) -> None:
     wanted = SearchFilter(
         new_id(), any_owner=True, kinds=(PassageKind.CONTEXT_ITEM,), context_id=UUID(context_id)
     )
     async with database.transaction(DEFAULT_TENANT_ID) as tx:
-        assert await tx.passages.search(QUERY, [vector], wanted, 40)
+        assert await tx.passages.search(query, [vector], wanted, 40)
+
+
+async def _latest(database: Database, context_id: str) -> None:
+    async with database.transaction(DEFAULT_TENANT_ID) as tx:
         assert await tx.contexts.items(UUID(context_id), ITEMS - 250, 250)
 
 

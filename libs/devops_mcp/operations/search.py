@@ -18,8 +18,8 @@ from devops_mcp.operations.embedding_meter import EmbeddingMeter
 from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.operations.vectors import chosen
 from devops_mcp.repositories.database import Database
-from devops_mcp.repositories.passage_search import is_exact
-from devops_mcp.repositories.passages import QueryVector, Ranking, SearchFilter
+from devops_mcp.repositories.passages import Groundwork, QueryVector, Ranking, SearchFilter
+from devops_mcp.repositories.transaction import Transaction
 
 READ = "search:read"
 MAX_SPACES = 4
@@ -53,20 +53,31 @@ class SearchService:
         """The passages that answer best, of those the principal may see. Raises `NotFound` for a context that it may not."""
         require(principal, READ)
         started = self._monotonic()
-        vectors = await self.vectors(principal, question.query)
-        wanted = _filter(principal, question)
-        ranking = self._ranking(question)
-        async with self._database.transaction(principal.tenant_id) as tx:
-            if question.context_id is not None:
-                await visible(tx, principal, question.context_id)
-            hits = await tx.passages.search(question.query, vectors, wanted, question.limit, ranking)
-            if question.neighbours:
-                beside = await tx.passages.neighbours(hits, question.neighbours, wanted)
-                hits = [_with_neighbours(hit, beside.get(hit.passage.id, ())) for hit in hits]
+        ground, vectors = await asyncio.gather(
+            self._groundwork(principal, question), self.vectors(principal, question.query)
+        )
+
+        async def finished(tx: Transaction) -> list[Hit]:
+            hits = await tx.passages.finish(ground, vectors, question.limit)
+            if not question.neighbours:
+                return hits
+            beside = await tx.passages.neighbours(hits, question.neighbours, ground.wanted)
+            return [_with_neighbours(hit, beside.get(hit.passage.id, ())) for hit in hits]
+
+        hits = await self._database.read(principal.tenant_id, finished)
         mode = "hybrid" if vectors else "lexical"
         self._metrics.search(mode, self._monotonic() - started)
         spaces = tuple(vector.space for vector in vectors)
-        return Answer(hits=tuple(hits), mode=mode, spaces=spaces, exact=is_exact(ranking, wanted))
+        return Answer(hits=tuple(hits), mode=mode, spaces=spaces, exact=ground.exact)
+
+    async def _groundwork(self, principal: Principal, question: Question) -> Groundwork:
+        async def found(tx: Transaction) -> Groundwork:
+            if question.context_id is not None:
+                await visible(tx, principal, question.context_id)
+            wanted, ranking = _filter(principal, question), self._ranking(question)
+            return await tx.passages.groundwork(question.query, wanted, ranking)
+
+        return await self._database.read(principal.tenant_id, found)
 
     async def vectors(self, principal: Principal, query: str) -> tuple[QueryVector, ...]:
         """The question's vectors, one for each space that the principal's passages lie in.

@@ -1,20 +1,21 @@
 """A context as a model with limited room should see it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from devops_mcp.embedding.tokens import CHARS_PER_TOKEN, count_tokens
 from devops_mcp.models.contexts import Context, ItemKind
-from devops_mcp.models.passages import Hit, PassageKind
+from devops_mcp.models.passages import PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.windows import Window, WindowItem, WindowRequest
 from devops_mcp.operations.contexts import ANY_OWNER, READ, ContextService, require, visible
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.window_plan import Candidates, Choice, plan
-from devops_mcp.repositories.context_windows import Mark, Shown
+from devops_mcp.repositories.context_windows import Mark, Marks, Shown
 from devops_mcp.repositories.database import Database
-from devops_mcp.repositories.passages import QueryVector, SearchFilter
+from devops_mcp.repositories.passages import Groundwork, QueryVector, SearchFilter
 from devops_mcp.repositories.transaction import Transaction
 
 HITS = 40
@@ -23,11 +24,21 @@ _CUT = "\n[…]\n"
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What the query found: the items' positions, best first, and the best passage of each."""
+class _Opening:
+    """What is known before the question's vectors are: the candidates but those that the query finds, among the `latest` positions."""
 
-    positions: Sequence[int]
+    context: Context
+    marks: Marks
+    latest: range
+    ground: Groundwork | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    choices: Sequence[Choice]
+    items: Sequence[Shown]
     passages: Mapping[int, str]
+    """The best passage of each item that the query found, by position."""
 
 
 class WindowService:
@@ -41,25 +52,35 @@ class WindowService:
     async def window(self, principal: Principal, context_id: UUID, wanted: WindowRequest) -> Window:
         """The items that fit, and why each is there. Raises `NotFound` when there is no such context, or it is another's."""
         require(principal, READ)
-        vectors = await self._search.vectors(principal, wanted.query) if wanted.query else ()
-        async with self._database.transaction(principal.tenant_id) as tx:
-            context = await visible(tx, principal, context_id)
-            found = await _found(tx, principal, context_id, wanted.query, vectors)
-            choices = plan(wanted.max_tokens, await _candidates(tx, context, wanted.max_tokens, found))
-            items = await tx.context_windows.shown(context_id, [choice.mark.position for choice in choices])
-        parts = {choice.mark.position for choice in choices if choice.shortened}
-        kept = {i.position: i.blob_id for i in items if i.blob_id is not None and i.position not in parts}
-        texts = await self._contexts.kept_texts(principal.tenant_id, kept)
-        shown = _shown(choices, items, {item.position: item.text for item in items} | texts, found)
+        opening, vectors = await asyncio.gather(
+            self._database.read(principal.tenant_id, lambda tx: _opening(tx, principal, context_id, wanted)),
+            self._vectors(principal, wanted),
+        )
+        chosen = await self._database.read(
+            principal.tenant_id, lambda tx: _chosen(tx, opening, wanted.max_tokens, vectors)
+        )
+        shown = _shown(chosen, await self._texts(principal, chosen))
         return Window(
             context_id=context_id,
-            title=context.title,
+            title=opening.context.title,
             max_tokens=wanted.max_tokens,
             tokens=sum(item.tokens for item in shown),
-            item_count=context.item_count,
+            item_count=opening.context.item_count,
             mode=_mode(wanted, vectors),
             items=tuple(shown),
         )
+
+    async def _vectors(self, principal: Principal, wanted: WindowRequest) -> Sequence[QueryVector]:
+        return () if wanted.query is None else await self._search.vectors(principal, wanted.query)
+
+    async def _texts(self, principal: Principal, chosen: _Chosen) -> dict[int, str]:
+        """The texts that are shown, by position, with those that are kept apart from their rows."""
+        parts = {choice.mark.position for choice in chosen.choices if choice.shortened}
+        kept = {
+            i.position: i.blob_id for i in chosen.items if i.blob_id is not None and i.position not in parts
+        }
+        texts = {item.position: item.text for item in chosen.items}
+        return texts | await self._contexts.kept_texts(principal.tenant_id, kept)
 
 
 def _mode(wanted: WindowRequest, vectors: Sequence[QueryVector]) -> str | None:
@@ -68,44 +89,47 @@ def _mode(wanted: WindowRequest, vectors: Sequence[QueryVector]) -> str | None:
     return "hybrid" if vectors else "lexical"
 
 
-async def _found(
-    tx: Transaction, principal: Principal, context_id: UUID, query: str | None, vectors: Sequence[QueryVector]
-) -> _Found:
+async def _opening(
+    tx: Transaction, principal: Principal, context_id: UUID, wanted: WindowRequest
+) -> _Opening:
+    context = await visible(tx, principal, context_id)
+    end = context.item_count + 1
+    latest = range(max(end - _reach(context, wanted.max_tokens), 1), end)
+    marks = await tx.context_windows.marks(context_id, latest)
+    return _Opening(context, marks, latest, await _groundwork(tx, principal, context_id, wanted.query))
+
+
+async def _groundwork(
+    tx: Transaction, principal: Principal, context_id: UUID, query: str | None
+) -> Groundwork | None:
     if query is None:
-        return _Found((), {})
-    wanted = SearchFilter(
+        return None
+    among = SearchFilter(
         owner_id=principal.id,
         any_owner=principal.may(ANY_OWNER),
         kinds=(PassageKind.CONTEXT_ITEM,),
         context_id=context_id,
     )
-    hits = await tx.passages.search(query, vectors, wanted, HITS)
+    return await tx.passages.groundwork(query, among)
+
+
+async def _chosen(tx: Transaction, opening: _Opening, budget: int, vectors: Sequence[QueryVector]) -> _Chosen:
+    ground = opening.ground
+    hits = [] if ground is None else await tx.context_windows.found(ground, vectors, HITS)
     passages: dict[int, str] = {}
     for hit in hits:
-        passages.setdefault(_position(hit), hit.passage.text)
-    return _Found(tuple(passages), passages)
-
-
-def _position(hit: Hit) -> int:
-    position = hit.passage.metadata["position"]
-    assert isinstance(position, int)
-    return position
-
-
-async def _candidates(tx: Transaction, context: Context, budget: int, found: _Found) -> Candidates:
-    end = context.item_count + 1
-    latest = range(max(end - _reach(context, budget), 1), end)
-    marks = await tx.context_windows.marks(context.id, latest, found.positions)
-    at = marks.at
-    return Candidates(
-        anchors=marks.anchors,
-        recent=await _recent(tx, context, budget, marks.recent, latest),
-        summaries=marks.summaries,
-        relevant=[
-            at[position] for position in found.positions if position in at and at[position].covers_to is None
-        ],
-        passage_tokens={position: count_tokens(text) for position, text in found.passages.items()},
+        passages.setdefault(hit.mark.position, hit.passage)
+    relevant = {hit.mark.position: hit.mark for hit in hits if hit.mark.covers_to is None}
+    candidates = Candidates(
+        anchors=opening.marks.anchors,
+        recent=await _recent(tx, opening, budget),
+        summaries=opening.marks.summaries,
+        relevant=list(relevant.values()),
+        passage_tokens={position: count_tokens(text) for position, text in passages.items()},
     )
+    choices = plan(budget, candidates)
+    items = await tx.context_windows.shown(opening.context.id, [choice.mark.position for choice in choices])
+    return _Chosen(choices, items, passages)
 
 
 def _reach(context: Context, budget: int) -> int:
@@ -114,26 +138,23 @@ def _reach(context: Context, budget: int) -> int:
     return min(max(int(budget / average * 1.25), _LEAST_REACH), _MOST_REACH)
 
 
-async def _recent(
-    tx: Transaction, context: Context, budget: int, latest: list[Mark], seen: range
-) -> list[Mark]:
+async def _recent(tx: Transaction, opening: _Opening, budget: int) -> list[Mark]:
     """The latest items until their tokens fill the budget; pages grow, so that a large window does not take many."""
-    marks, tokens = latest, sum(mark.tokens for mark in latest)
+    marks, seen = list(opening.marks.recent), opening.latest
+    tokens = sum(mark.tokens for mark in marks)
     while tokens < budget and seen.start > 1:
         seen = range(max(seen.start - 2 * len(seen), 1), seen.start)
-        found = await tx.context_windows.between(context.id, seen)
+        found = await tx.context_windows.between(opening.context.id, seen)
         marks += found
         tokens += sum(mark.tokens for mark in found)
     return marks
 
 
-def _shown(
-    choices: Sequence[Choice], items: Sequence[Shown], texts: Mapping[int, str], found: _Found
-) -> list[WindowItem]:
-    by_position = {item.position: item for item in items}
+def _shown(chosen: _Chosen, texts: Mapping[int, str]) -> list[WindowItem]:
+    by_position = {item.position: item for item in chosen.items}
     return [
-        _view(choice, by_position[choice.mark.position], texts[choice.mark.position], found.passages)
-        for choice in choices
+        _view(choice, by_position[choice.mark.position], texts[choice.mark.position], chosen.passages)
+        for choice in chosen.choices
         if choice.mark.position in by_position
     ]
 

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, args_row
 
+from devops_mcp.repositories.passage_search import Groundwork, QueryVector, arguments, statement
+
 MAX_ANCHORS = 500
 MAX_SUMMARIES = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """An item without its text. `covers_from` and `covers_to` are a summary's."""
 
     position: int
@@ -45,9 +47,12 @@ _ALL = sql.SQL(
     """SELECT 1 AS part, a.* FROM ({mark} WHERE context_id = %(context)s AND (pinned OR role = 'system')
                                   ORDER BY system DESC, position DESC LIMIT %(anchors)s) AS a
     UNION ALL SELECT 2, s.* FROM ({summaries}) AS s
-    UNION ALL SELECT 3, r.* FROM ({before}) AS r
-    UNION ALL SELECT 4, p.* FROM ({mark} WHERE context_id = %(context)s AND position = ANY(%(at)s)) AS p"""
+    UNION ALL SELECT 3, r.* FROM ({before}) AS r"""
 ).format(mark=_MARK, summaries=_SUMMARIES, before=_BEFORE)
+_FOUND = sql.SQL(
+    """SELECT i.position, i.tokens, i.role IS NOT DISTINCT FROM 'system', i.pinned, i.covers_from, i.covers_to, best.text
+       FROM best JOIN context_items AS i ON i.context_id = best.context_id AND i.position = (best.metadata->>'position')::integer"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +60,22 @@ class Marks:
     """Candidates for a window.
 
     `anchors`: the system's items, then the pinned ones, each the newest first; `summaries` by the last position that they stand for, the
-    newest and the widest first; `recent` the newest first; `at` by position.
+    newest and the widest first; `recent` the newest first.
     """
 
     anchors: list[Mark]
     summaries: list[Mark]
     recent: list[Mark]
-    at: dict[int, Mark]
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Found(NamedTuple):
+    """An item that a search found, by which of its passages."""
+
+    mark: Mark
+    passage: str
+
+
+class Shown(NamedTuple):
     """What is shown of an item. A text of which this is the beginning only is kept in `blob_id`."""
 
     position: int
@@ -80,8 +90,8 @@ class ContextWindows:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def marks(self, context_id: UUID, recent: range, at: Sequence[int]) -> Marks:
-        """All kinds of candidates: those at the positions of `recent`, and those at single positions."""
+    async def marks(self, context_id: UUID, recent: range) -> Marks:
+        """The candidates that no search is needed for: `recent` are the positions of the latest."""
         cursor = await self._connection.execute(
             _ALL,
             {
@@ -90,19 +100,25 @@ class ContextWindows:
                 "summaries": MAX_SUMMARIES,
                 "before": recent.stop,
                 "from": recent.start,
-                "at": list(at),
             },
         )
-        parts: tuple[list[Mark], ...] = ([], [], [], [])
+        parts: tuple[list[Mark], ...] = ([], [], [])
         for part, *values in await cursor.fetchall():
             parts[part - 1].append(Mark(*values))
-        anchors, summaries, latest, single = parts
+        anchors, summaries, latest = parts
         return Marks(
             sorted(anchors, key=lambda mark: (not mark.system, -mark.position)),
             sorted(summaries, key=_by_span),
             _newest_first(latest),
-            {mark.position: mark for mark in single},
         )
+
+    async def found(self, ground: Groundwork, vectors: Sequence[QueryVector], limit: int) -> list[Found]:
+        """What a search within one context finds, the best first; of an item each of its passages."""
+        # Never prepared, as any search.
+        cursor = await self._connection.execute(
+            statement(ground, vectors, _FOUND), arguments(ground, vectors, limit), prepare=False
+        )
+        return [Found(Mark(*mark), passage) for *mark, passage in await cursor.fetchall()]
 
     async def between(self, context_id: UUID, positions: range) -> list[Mark]:
         """The items at these positions, the newest first."""

@@ -1,5 +1,7 @@
 """The search over passages: by words and, in each space, by meaning, fused by reciprocal rank.
 
+What needs no vector, the groundwork, is asked for apart, so that it is done while the question's vectors are computed.
+
 A space's nearest passages are placed among those of the other spaces by their rank, less a half, divided by its share of all vectors:
 the best of a space that holds a tenth counts like the fifth of all. So a space that is being filled neither drowns the others nor drowns.
 """
@@ -38,12 +40,15 @@ _FILTERS = sql.SQL(
         AND (%(since)s::timestamptz IS NULL OR occurred_at >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR occurred_at < %(until)s)"""
 )
+BY_WORDS = sql.SQL(
+    """SELECT passage_id, relevance
+       FROM passages_by_words(%(query)s, %(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
+                              %(subject)s, %(metadata)s, %(since)s, %(until)s, %(candidates)s)
+       ORDER BY relevance DESC, passage_id DESC"""
+)
 _LEXICAL = sql.SQL(
     """asked AS (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words FROM unnest(to_tsvector('english', %(query)s))),
-    lexical AS (
-        SELECT passage_id AS id, relevance, row_number() OVER (ORDER BY relevance DESC, passage_id DESC) AS rank
-        FROM passages_by_words(%(query)s, %(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
-                               %(subject)s, %(metadata)s, %(since)s, %(until)s, %(candidates)s))"""
+    lexical AS (SELECT * FROM unnest(%(worded)s::uuid[], %(relevances)s::real[]) WITH ORDINALITY AS w (id, relevance, rank))"""
 )
 _OF_SPACE = sql.SQL(
     """SELECT id, distance, (row_number() OVER (ORDER BY distance, id DESC) - 0.5) / {share} AS place FROM (
@@ -86,10 +91,13 @@ _FUSED = sql.SQL(
                p.kind, p.source_id, p.part, p.context_id, p.title, p.text, p.uri, p.occurred_at, p.metadata, p.space
         FROM fused AS f JOIN passages AS p USING (id)),
     best AS (SELECT aged.*, fused * recency AS score FROM aged ORDER BY score DESC, id DESC LIMIT %(limit)s)
-    SELECT best.id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata, space,
+    {shown} ORDER BY score DESC, best.id DESC"""
+)
+_HITS = sql.SQL(
+    """SELECT best.id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata, space,
            score, fused, recency, lexical_rank, vector_rank, relevance::float8, distance::float8,
            CASE WHEN %(highlights)s THEN ts_headline('english', text, words, %(headline)s) END AS headline
-    FROM best, asked ORDER BY score DESC, id DESC"""
+       FROM best, asked"""
 )
 FEW = sql.SQL(
     """SELECT few_passages(%(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
@@ -160,31 +168,49 @@ class Ranking:
 PLAIN = Ranking()
 
 
+@dataclass(frozen=True, slots=True)
+class Groundwork:
+    """A search as far as it goes without vectors.
+
+    `worded` hold words of the question, the best first, ranked by `relevances`; `few` are all that the filters leave, where these are few.
+    """
+
+    query: str
+    wanted: SearchFilter
+    ranking: Ranking
+    worded: list[UUID]
+    relevances: list[float]
+    few: list[UUID] | None
+
+    @property
+    def exact(self) -> bool:
+        return is_exact(self.ranking, self.wanted)
+
+
+async def groundwork(
+    connection: AsyncConnection[TupleRow], query: str, wanted: SearchFilter, ranking: Ranking
+) -> Groundwork:
+    """Search by words, and see how much the filters leave."""
+    given = {**_filters(wanted), "query": query, "candidates": ranking.candidates, "most": MOST}
+    cursor = await connection.execute(BY_WORDS, given)
+    found = await cursor.fetchall()
+    few = None
+    if wanted.narrows and not is_exact(ranking, wanted):
+        row = await (await connection.execute(FEW, given)).fetchone()
+        few = row[0] if row else None
+    return Groundwork(query, wanted, ranking, [row[0] for row in found], [row[1] for row in found], few)
+
+
 async def search(
-    connection: AsyncConnection[TupleRow],
-    query: str,
-    vectors: Sequence[QueryVector],
-    wanted: SearchFilter,
-    limit: int,
-    ranking: Ranking,
+    connection: AsyncConnection[TupleRow], ground: Groundwork, vectors: Sequence[QueryVector], limit: int
 ) -> list[Hit]:
     """The best passages, each with how its score came about."""
-    exact = is_exact(ranking, wanted)
-    few = await _few(connection, wanted) if vectors and not exact and wanted.narrows else None
-    if vectors and not exact and few is None:
+    if vectors and not ground.exact and ground.few is None:
         await connection.execute(SETTINGS)
-    given = {**arguments(query, vectors, wanted, limit, ranking), "few": few}
     async with connection.cursor(row_factory=dict_row) as cursor:
         # Never prepared: a plan for any filter is a plan for none.
-        await cursor.execute(statement(vectors, exact=exact, few=few is not None), given, prepare=False)
+        await cursor.execute(statement(ground, vectors), arguments(ground, vectors, limit), prepare=False)
         return [_hit(row) for row in await cursor.fetchall()]
-
-
-async def _few(connection: AsyncConnection[TupleRow], wanted: SearchFilter) -> list[UUID] | None:
-    """The passages that the filters leave; None where they are many."""
-    cursor = await connection.execute(FEW, {**_filters(wanted), "most": MOST})
-    row = await cursor.fetchone()
-    return row[0] if row else None
 
 
 def is_exact(ranking: Ranking, wanted: SearchFilter) -> bool:
@@ -195,26 +221,26 @@ def is_exact(ranking: Ranking, wanted: SearchFilter) -> bool:
     return ranking.exact or wanted.context_id is not None
 
 
-def arguments(
-    query: str, vectors: Sequence[QueryVector], wanted: SearchFilter, limit: int, ranking: Ranking
-) -> dict[str, Any]:
+def arguments(ground: Groundwork, vectors: Sequence[QueryVector], limit: int) -> dict[str, Any]:
     """What `statement` is executed with."""
     return {
-        **_filters(wanted),
-        **_order(ranking),
+        **_filters(ground.wanted),
+        **_order(ground.ranking),
         **_vectors(vectors),
-        "query": query,
+        "query": ground.query,
+        "worded": ground.worded,
+        "relevances": ground.relevances,
+        "few": ground.few,
         "limit": limit,
-        "most": MOST,
     }
 
 
-def statement(vectors: Sequence[QueryVector], *, exact: bool, few: bool = False) -> sql.Composed:
-    """The whole search as one statement; with `few` the nearest of the passages of that parameter."""
-    among = _OF_FEW if few else _EXACT if exact else _INDEXED
+def statement(ground: Groundwork, vectors: Sequence[QueryVector], shown: sql.SQL = _HITS) -> sql.Composed:
+    """What follows the groundwork, as one statement; `shown` selects from `best`."""
+    among = _OF_FEW if ground.few is not None else _EXACT if ground.exact else _INDEXED
     spaces: list[sql.Composable] = [_of_space(*numbered, among) for numbered in enumerate(vectors)]
     placed = sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(space) for space in spaces or [_NOTHING])
-    return _FUSED.format(lexical=_LEXICAL, nearest=_NEAREST.format(spaces=placed))
+    return _FUSED.format(lexical=_LEXICAL, nearest=_NEAREST.format(spaces=placed), shown=shown)
 
 
 def _of_space(number: int, vector: QueryVector, among: sql.SQL) -> sql.Composed:

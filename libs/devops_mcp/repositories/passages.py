@@ -10,10 +10,18 @@ from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.passages import Hit, Neighbour, NewPassage
 from devops_mcp.repositories.passage_neighbours import neighbours
-from devops_mcp.repositories.passage_search import PLAIN, QueryVector, Ranking, SearchFilter, search
+from devops_mcp.repositories.passage_search import (
+    PLAIN,
+    Groundwork,
+    QueryVector,
+    Ranking,
+    SearchFilter,
+    groundwork,
+    search,
+)
 from devops_mcp.repositories.rows import rows
 
-__all__ = ["Passages", "QueryVector", "Ranking", "SearchFilter", "Unembedded", "Whose"]
+__all__ = ["Groundwork", "Passages", "QueryVector", "Ranking", "SearchFilter", "Unembedded", "Whose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +165,14 @@ class Passages:
             ),
         )
 
+    async def groundwork(self, query: str, wanted: SearchFilter, ranking: Ranking = PLAIN) -> Groundwork:
+        """What of a search needs no vector, for `finish`; it may be done in an earlier transaction."""
+        return await groundwork(self._connection, query, wanted, ranking)
+
+    async def finish(self, ground: Groundwork, vectors: Sequence[QueryVector], limit: int) -> list[Hit]:
+        """The best passages: words and, where there are vectors, meaning, fused by reciprocal rank."""
+        return await search(self._connection, ground, vectors, limit)
+
     async def search(
         self,
         query: str,
@@ -165,8 +181,8 @@ class Passages:
         limit: int,
         ranking: Ranking = PLAIN,
     ) -> list[Hit]:
-        """The best passages: words and, where there are vectors, meaning, fused by reciprocal rank."""
-        return await search(self._connection, query, vectors, wanted, limit, ranking)
+        """Both at once, for who has the vectors."""
+        return await self.finish(await self.groundwork(query, wanted, ranking), vectors, limit)
 
     async def neighbours(
         self, hits: Sequence[Hit], count: int, wanted: SearchFilter

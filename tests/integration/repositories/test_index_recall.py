@@ -7,7 +7,7 @@ from psycopg import sql
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.repositories import passage_search
 from devops_mcp.repositories.database import open_database
-from devops_mcp.repositories.passages import QueryVector, Ranking, SearchFilter
+from devops_mcp.repositories.passages import Groundwork, QueryVector, Ranking, SearchFilter
 from support.embedding import LOCAL_SPACE
 from support.passage_rows import SMALL_TENANT, Vectors, fill
 
@@ -40,8 +40,9 @@ def wanted(systems: tuple[str, ...]) -> SearchFilter:
 def plan(database, question: QueryVector, systems: tuple[str, ...]) -> str:
     with psycopg.connect(database.app_url) as connection:
         connection.execute("SELECT set_config('app.tenant', %s, true)", (str(DEFAULT_TENANT_ID),))
-        arguments = passage_search.arguments("the", [question], wanted(systems), 10, Ranking())
-        statement = sql.SQL("EXPLAIN ") + passage_search.statement([question], exact=False)
+        ground = Groundwork("the", wanted(systems), Ranking(), [], [], None)
+        arguments = passage_search.arguments(ground, [question], 10)
+        statement = sql.SQL("EXPLAIN ") + passage_search.statement(ground, [question])
         return "\n".join(row[0] for row in connection.execute(statement, arguments).fetchall())
 
 
