@@ -1,10 +1,11 @@
-"""The audit trail: written off the path of the call, in batches, and never lost on a clean stop."""
+"""The audit trail: written off the path of the call, in batches, and never lost on a clean stop; and with it what was used."""
 
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from devops_mcp.events.model import Event
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.usage import CallUsed, ToolsUsed
 from devops_mcp.repositories.database import Database
 
 BATCH = 1_000
@@ -27,34 +29,44 @@ class _Waiting:
     record: AuditRecord
     event: Event | None
     trace: str | None
+    used: CallUsed | None
 
 
 class AuditTrail:
     """Takes records at once and writes them a moment later. When `HELD` wait, `record` writes first: none is dropped.
 
-    What is to be published is so with its record, in one transaction.
+    What is to be published is so with its record, in one transaction, and so is what a call has used added up.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Waiting] = deque()
         self._writing = asyncio.Lock()
+        self._unsure = False
 
-    async def record(self, record: AuditRecord, event: Event | None = None, trace: str | None = None) -> None:
-        """Keep `record`, and publish `event`, which `trace` led to.
+    async def record(
+        self,
+        record: AuditRecord,
+        event: Event | None = None,
+        trace: str | None = None,
+        used: CallUsed | None = None,
+    ) -> None:
+        """Keep `record`, publish `event`, which `trace` led to, and add up what was `used` by the call that it is of.
 
         Raises `Unavailable` only when the database has been away for so long that no more can be held.
         """
         if len(self._waiting) >= HELD:
             await self.flush()
-        self._waiting.append(_Waiting(record, event, trace))
+        self._waiting.append(_Waiting(record, event, trace, used))
 
     async def flush(self) -> None:
         """Write all that waits. What cannot be written stays, in its order."""
         async with self._writing:
             while self._waiting:
                 batch = [self._waiting[i] for i in range(min(BATCH, len(self._waiting)))]
-                await self._store(batch)
+                sure, self._unsure = not self._unsure, True
+                await self._store(batch, sure=sure)
+                self._unsure = False
                 for _ in batch:
                     self._waiting.popleft()
 
@@ -67,16 +79,40 @@ class AuditTrail:
             except PlatformError as error:
                 log.warning("audit records wait", waiting=len(self._waiting), error=error.message)
 
-    async def _store(self, batch: Sequence[_Waiting]) -> None:
+    async def _store(self, batch: Sequence[_Waiting], *, sure: bool) -> None:
+        """Write a batch. Unless it is `sure` that none of it is written yet, what is there is not counted once more."""
         by_tenant: defaultdict[UUID, list[_Waiting]] = defaultdict(list)
         for one in batch:
             by_tenant[one.record.tenant_id].append(one)
         for tenant_id, own in by_tenant.items():
             published = [(one.event, one.trace) for one in own if one.event is not None]
             async with self._database.transaction(tenant_id) as tx:
+                known = set() if sure else await tx.audit.known([one.record.id for one in own])
+                if used := _added_up([one for one in own if one.record.id not in known]):
+                    await tx.tool_usage.add(used)
                 await tx.audit.append([one.record for one in own])
                 if published:
                     await tx.events.publish(*zip(*published, strict=True))
+
+
+def _added_up(batch: Sequence[_Waiting]) -> list[ToolsUsed]:
+    """What was used, by principal, tool and day."""
+    sums: dict[tuple[UUID, str, datetime], ToolsUsed] = {}
+    for one in batch:
+        if one.used is None:
+            continue
+        record = one.record
+        day = record.at.replace(hour=0, minute=0, second=0, microsecond=0)
+        key = (record.actor_id, record.target, day)
+        before = sums.get(key) or ToolsUsed(*key, one.used.system, 0, 0, 0.0, 0)
+        sums[key] = replace(
+            before,
+            calls=before.calls + 1,
+            errors=before.errors + (record.outcome == "failed"),
+            duration_ms=before.duration_ms + record.duration_ms,
+            tokens=before.tokens + one.used.tokens,
+        )
+    return list(sums.values())
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The account of every call of a tool: measured, logged, audited, published, and written into the context that it belongs to.
+"""The account of every call of a tool: measured, logged, audited, added up, published, and written into the context that it belongs to.
 
 What is called of the suite itself is audited and not published: nobody waits to hear that somebody searched.
 """
@@ -8,10 +8,12 @@ from collections.abc import Mapping
 import structlog
 from pydantic import JsonValue
 
+from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.events.model import ToolCalled
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import OWN_SYSTEM, Clock, JsonObject, utc_now
 from devops_mcp.models.ids import new_id
+from devops_mcp.models.usage import CallUsed
 from devops_mcp.observability.caller import current_address
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import current_trace_id, current_traceparent
@@ -80,10 +82,12 @@ class CallLedger:
             trace_id=current_trace_id(),
             at=self._now(),
         )
+        used = CallUsed(entry.system, count_tokens(said))
         if entry.system == SUITE or code == INPUT_REQUIRED:
-            await self._audit.record(record)
+            await self._audit.record(record, used=used)
         else:
-            await self._audit.record(record, _event(record, entry, requester), current_traceparent())
+            event = _event(record, entry, requester)
+            await self._audit.record(record, event, current_traceparent(), used)
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
             await self._journal.record(principal, requester.context_id, tool, arguments, said)
 

@@ -1,7 +1,7 @@
 """Embedding as callers use it: which models there are, which is whose, vectors for texts, and what it costs."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider, Purpose
@@ -14,6 +14,7 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
 from devops_mcp.operations.embedding_meter import EmbeddingMeter
+from devops_mcp.operations.usage import require_readable, span
 from devops_mcp.operations.vectors import Chosen, chosen
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.embeddings import StoredChoice
@@ -23,9 +24,6 @@ READ = "search:read"
 CREATE = "embeddings:create"
 CHOOSE = "embeddings:choose"
 CHOOSE_FOR_ANYBODY = "embeddings:any_owner"
-READ_OWN_USAGE = "usage:own"
-READ_USAGE = "usage:read"
-USAGE_DAYS = timedelta(days=30)
 
 
 class EmbeddingService:
@@ -107,11 +105,8 @@ class EmbeddingService:
         limit: int,
     ) -> UsageReport:
         """What embedding cost: one's own, or with the permission one principal's, or with None everybody's. Default: the last 30 days."""
-        if principal_id != principal.id or not principal.may(READ_OWN_USAGE):
-            require(principal, READ_USAGE)
-        now = self._now()
-        begin = since or now - USAGE_DAYS
-        end = until or now + timedelta(days=1)
+        require_readable(principal, principal_id)
+        begin, end = span(since, until, self._now())
         async with self._database.transaction(principal.tenant_id) as tx:
             return await tx.embeddings.usage(principal_id, begin, end, limit)
 

@@ -67,6 +67,7 @@ from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
 from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
+from devops_mcp.operations.usage import UsageService
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.operations.windows import WindowService
 from devops_mcp.outbound.addresses import Network
@@ -108,6 +109,7 @@ class Platform:
     embedding: OpenedModels
     embeddings: EmbeddingService
     agents: AgentService
+    usage: UsageService
     prompts: PromptService
     adapter_resources: AdapterResources
     keyring: Keyring
@@ -300,6 +302,7 @@ def _platform(
         embedding=foundation.embedding,
         embeddings=embeddings,
         agents=AgentService(database, embeddings),
+        usage=UsageService(database),
         prompts=PromptService(adapters, SUITE_PROMPTS, access, tooling.tools, deadline_s=deadline_s),
         adapter_resources=AdapterResources(adapters, access, deadline_s=deadline_s),
         keyring=keyring,

@@ -30,6 +30,11 @@ class AuditLog:
                 "SELECT append_audit(%s::jsonb)", (orjson.dumps(records).decode(),)
             )
 
+    async def known(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the records that are there already."""
+        cursor = await self._connection.execute("SELECT id FROM audit_log WHERE id = ANY(%s)", (list(ids),))
+        return {row[0] for row in await cursor.fetchall()}
+
     async def latest(self, limit: int) -> list[AuditRecord]:
         """The newest records first."""
         async with self._connection.cursor(row_factory=class_row(AuditRecord)) as cursor:

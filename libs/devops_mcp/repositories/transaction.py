@@ -35,6 +35,7 @@ from devops_mcp.repositories.rules import Rules
 from devops_mcp.repositories.sessions import Sessions, SigningKeyRows
 from devops_mcp.repositories.tasks import Tasks
 from devops_mcp.repositories.tenants import Tenants
+from devops_mcp.repositories.usage import ToolUsages
 from devops_mcp.repositories.users import Users
 from devops_mcp.repositories.webhook_deliveries import WebhookDeliveries
 from devops_mcp.repositories.webhook_endpoints import WebhookEndpoints
@@ -80,6 +81,7 @@ class Transaction:
         self.rules = Rules(connection)
         self.tasks = Tasks(connection)
         self.tenants = Tenants(connection)
+        self.tool_usage = ToolUsages(connection)
         self.users = Users(connection)
         self.webhook_deliveries = WebhookDeliveries(connection)
         self.webhook_endpoints = WebhookEndpoints(connection)

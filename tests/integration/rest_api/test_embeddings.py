@@ -57,9 +57,11 @@ async def test_a_text_is_paid_for_once_and_accounted_for(database, redis_url):
         first = (await rest("POST", PATH, json={"input": ["one two", "three", "one two"]})).json()
         again = (await rest("POST", PATH, json={"input": ["three", "four"]})).json()
         asked = [body["input"] for body in fake.bodies]
-        usage = (await rest("GET", "/api/v1/usage")).json()
-        mine = (await rest("GET", "/api/v1/usage", params={"principal_id": str(ME)})).json()
-        nobodys = (await rest("GET", "/api/v1/usage", params={"principal_id": str(new_id())})).json()
+        usage = (await rest("GET", "/api/v1/usage/embeddings")).json()
+        mine = (await rest("GET", "/api/v1/usage/embeddings", params={"principal_id": str(ME)})).json()
+        nobodys = (
+            await rest("GET", "/api/v1/usage/embeddings", params={"principal_id": str(new_id())})
+        ).json()
     assert asked == [["one two", "three"], ["four"]]
     assert first["vectors"] == [vector_of(text, 8) for text in ("one two", "three", "one two")]
     assert again["vectors"] == [vector_of("three", 8), vector_of("four", 8)]
@@ -83,7 +85,7 @@ async def test_tenants_share_neither_what_was_paid_for_nor_the_bill(database, re
         await rest("POST", PATH, json={"input": ["a secret plan"]})
     async with world(database, redis_url, tenant_id=OTHER_TENANT) as (theirs, fake):
         answer = (await theirs("POST", PATH, json={"input": ["a secret plan"]})).json()
-        usage = (await theirs("GET", "/api/v1/usage")).json()
+        usage = (await theirs("GET", "/api/v1/usage/embeddings")).json()
     assert (answer["cached"], len(fake.bodies), usage["texts"]) == (0, 1, 1)
 
 
@@ -91,7 +93,7 @@ async def test_another_of_the_space_stands_in_and_is_the_one_accounted_to(databa
     async with world(database, redis_url) as (rest, fake):
         fake.first = [openai_error(401, "invalid_api_key")]
         answer = (await rest("POST", PATH, json={"input": ["x"]})).json()
-        usage = (await rest("GET", "/api/v1/usage")).json()
+        usage = (await rest("GET", "/api/v1/usage/embeddings")).json()
     assert answer["model"] == usage["items"][0]["model"] == "spare"
     assert usage["cost_usd"] == 0
 
@@ -120,10 +122,10 @@ async def test_who_lacks_the_permission_is_refused(database, redis_url):
             await rest("POST", PATH, json={"input": ["x"]}),
             await rest("PUT", "/api/v1/models/choice", json={"model": "spare"}),
             await rest("PUT", "/api/v1/models/choice", json={"model": "spare", "owner_id": str(new_id())}),
-            await rest("GET", "/api/v1/usage"),
-            await rest("GET", "/api/v1/usage", params={"principal_id": str(new_id())}),
+            await rest("GET", "/api/v1/usage/embeddings"),
+            await rest("GET", "/api/v1/usage/embeddings", params={"principal_id": str(new_id())}),
         ]
-        own = await rest("GET", "/api/v1/usage", params={"principal_id": str(ME)})
+        own = await rest("GET", "/api/v1/usage/embeddings", params={"principal_id": str(ME)})
     assert [answer.status_code for answer in answers] == [403] * 5
     assert own.status_code == 200
     assert fake.bodies == []

@@ -51,6 +51,7 @@ KEYS_KEPT = timedelta(days=90)
 CALLS_KEPT = timedelta(hours=24)
 """How long a call that is repeated under its key gets the answer of the first."""
 RULE_RUNS_KEPT = timedelta(days=30)
+USAGE_KEPT = timedelta(days=1_095)
 REEMBEDDING_TURN = timedelta(seconds=5)
 TURNS_OF_ALL = 6
 """Every so many turns all tenants are looked at, in between those that have something under way."""
@@ -207,6 +208,7 @@ class Upkeep:
                 await tx.pollers.drop_older(now - CURSORS_KEPT)
             await self._in_chunks(tenant_id, lambda tx: tx.rule_runs.drop_older(now - RULE_RUNS_KEPT, _CHUNK))
             await self._in_chunks(tenant_id, lambda tx: tx.embeddings.forget(now - VECTORS_KEPT, _CHUNK))
+            await self._in_chunks(tenant_id, lambda tx: tx.tool_usage.drop_older(now - USAGE_KEPT, _CHUNK))
             await self._in_chunks(tenant_id, lambda tx: tx.events.forget_keys(now - KEYS_KEPT, _CHUNK))
             await self._in_chunks(
                 tenant_id, lambda tx: tx.idempotent_calls.drop_older(now - CALLS_KEPT, _CHUNK)

@@ -24,6 +24,7 @@ from rest_api.routes.sessions import SESSIONS
 from rest_api.routes.tasks import TASKS
 from rest_api.routes.tenants import TENANTS
 from rest_api.routes.tools import TOOLS
+from rest_api.routes.usage import USAGE
 from rest_api.routes.users import USERS
 from rest_api.routes.webhook_endpoints import WEBHOOK_ENDPOINTS
 from rest_api.versions import completed
@@ -44,6 +45,7 @@ _GIVEN: tuple[AnyEndpoint, ...] = (
     *SEARCH,
     *TOOLS,
     *TASKS,
+    *USAGE,
     *WEBHOOK_ENDPOINTS,
     *OAUTH,
     *ME,

@@ -1,12 +1,11 @@
-"""Embedding models, vectors for texts, and what they cost."""
+"""Embedding models, and vectors for texts."""
 
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.embedding.base import Purpose
-from devops_mcp.models.base import Model, Moment
-from devops_mcp.models.embeddings import Choice, ModelList, UsageReport, Vectors
+from devops_mcp.models.embeddings import Choice, ModelList, Vectors
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
 
 TAG = "embeddings"
@@ -30,15 +29,6 @@ class NewChoice(Body):
     tenant: bool = False
 
 
-class UsageWanted(Model):
-    """Days (UTC) from `since` to before `until`; default: the last 30 days. Without `principal_id` everybody's."""
-
-    principal_id: UUID | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-    limit: int = Field(default=100, ge=1, le=1_000)
-
-
 async def list_models(call: Call[NoParams, NoBody]) -> ModelList:
     """List the embedding models, and which are chosen."""
     return await call.platform.embeddings.models(call.principal)
@@ -57,18 +47,6 @@ async def create_embeddings(call: Call[NoParams, NewVectors]) -> Vectors:
     return await call.platform.embeddings.embed(call.principal, body.input, body.model, body.purpose)
 
 
-async def get_usage(call: Call[UsageWanted, NoBody]) -> UsageReport:
-    """Get what embedding cost, by day, principal and model, newest first; what this machine computed is not counted."""
-    params = call.params
-    return await call.platform.embeddings.usage(
-        call.principal,
-        principal_id=params.principal_id,
-        since=params.since,
-        until=params.until,
-        limit=params.limit,
-    )
-
-
 EMBEDDINGS: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", "/api/v1/models", TAG, list_models, ModelList),
     Endpoint("PUT", "/api/v1/models/choice", TAG, choose_model, Choice, body=NewChoice, errors=(404,)),
@@ -82,5 +60,4 @@ EMBEDDINGS: tuple[AnyEndpoint, ...] = (
         errors=(404, 429, 502, 504),
         leased=True,
     ),
-    Endpoint("GET", "/api/v1/usage", TAG, get_usage, UsageReport, params=UsageWanted),
 )
