@@ -7,10 +7,12 @@ the queues, so that it is nobody's data, and somebody has to see it.
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 from pydantic import ValidationError
 
+from devops_mcp.cache.changes import Changes
 from devops_mcp.events.messages import MESSAGE, Message, group_in
 from devops_mcp.events.queues import QueueName, QueueSpec
 from devops_mcp.events.sqs import Epitaph, Received
@@ -20,8 +22,12 @@ from devops_mcp.models.errors import Conflict, NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import Principal
+from devops_mcp.models.tasks import Task
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
+from devops_mcp.operations.event_replays import CONSUMER as REPLAYS
+from devops_mcp.operations.message_deaths import end_what_waits, take_up_again
+from devops_mcp.operations.tasks import tell_of_task
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
@@ -34,6 +40,8 @@ AT_ONCE = 1_000
 """Letters that one request sends again, in one transaction."""
 _CHUNK = 100
 _TYPE = re.compile(r"[a-z_.]{1,100}")
+_Again: TypeAlias = tuple[DeadLetter, Message]
+"""A letter, and what it holds, as it is sent again."""
 
 
 class Redriven(Model):
@@ -57,10 +65,11 @@ class _Named(Model, extra="ignore"):
 
 
 class DeadLetterFiler:
-    """Files what died in a queue; delivered twice, a letter is filed once."""
+    """Files what died in a queue; delivered twice, a letter is filed once. `changes` tells those who watch what ends with it."""
 
-    def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
+    def __init__(self, database: Database, changes: Changes | None = None, *, now: Clock = utc_now) -> None:
         self._database = database
+        self._changes = changes
         self._now = now
 
     async def file(self, spec: QueueSpec, letters: Sequence[Received]) -> None:
@@ -74,10 +83,21 @@ class DeadLetterFiler:
             named = _read(received.body)
             tenant_id = named.tenant_id if named and named.tenant_id in known else DEFAULT_TENANT_ID
             by_tenant[tenant_id].append(self._letter(spec, received, named))
-        for tenant_id, filed in by_tenant.items():
+        for tenant_id, dead in by_tenant.items():
             async with self._database.transaction(tenant_id) as tx:
-                done = await tx.processed.among(spec.name, [letter.message_id for letter in filed])
-                await tx.dead_letters.add([letter for letter in filed if letter.message_id not in done])
+                ended = await self._file(tx, spec, dead)
+            for task in ended:
+                await tell_of_task(self._changes, task)
+
+    async def _file(self, tx: Transaction, spec: QueueSpec, dead: Sequence[DeadLetter]) -> list[Task]:
+        """File those of a tenant; the tasks that ended with them."""
+        ids = [letter.message_id for letter in dead]
+        done = await tx.processed.among(spec.name, ids) | await tx.processed.among(REPLAYS, ids)
+        filed = [letter for letter in dead if letter.message_id not in done]
+        await tx.dead_letters.add(filed)
+        messages = [(_message(letter, tx.tenant_id), letter.reason) for letter in filed]
+        ended = [await end_what_waits(tx, message, reason) for message, reason in messages if message]
+        return [task for task in ended if task]
 
     def _letter(self, spec: QueueSpec, received: Received, named: _Named | None) -> DeadLetter:
         epitaph = received.epitaph or Epitaph(
@@ -130,11 +150,11 @@ class DeadLetterService:
         await permit(self._database, principal, REDRIVE, f"dead_letter:{letter_id}")
         async with self._database.transaction(principal.tenant_id) as tx:
             letter = await _existing(tx, letter_id)
-            if (posting := _posting(letter, principal.tenant_id)) is None:
+            if (message := _message(letter, principal.tenant_id)) is None:
                 raise Conflict(f"dead letter {letter_id} is no message that this version can read")
             if not await tx.dead_letters.remove([letter_id]):
                 raise _absent(letter_id)
-            await tx.outbox.post([posting])
+            await _send_again(tx, [(letter, message)])
             about = {"queue": letter.queue, "message_id": letter.message_id}
             await tx.audit.append(
                 [deed(principal, "dead_letters.redrive", f"dead_letter:{letter_id}", about)]
@@ -146,7 +166,7 @@ class DeadLetterService:
         async with self._database.transaction(principal.tenant_id) as tx:
             found, unreadable, more = await self._readable(tx, queue)
             removed = await tx.dead_letters.remove(list(found))
-            await tx.outbox.post([posting for id_, posting in found.items() if id_ in removed])
+            await _send_again(tx, [again for id_, again in found.items() if id_ in removed])
             about = {"redriven": len(removed), "unreadable": unreadable}
             await tx.audit.append([deed(principal, "dead_letters.redrive", f"queue:{queue}", about)])
         return Redriven(redriven=len(removed), unreadable=unreadable, more=more)
@@ -171,34 +191,42 @@ class DeadLetterService:
             )
         return Purged(purged=purged)
 
-    async def _readable(self, tx: Transaction, queue: QueueName) -> tuple[dict[UUID, Posting], int, bool]:
+    async def _readable(self, tx: Transaction, queue: QueueName) -> tuple[dict[UUID, _Again], int, bool]:
         """The oldest letters that can be sent again; how many were passed over; whether there are more behind them."""
-        found: dict[UUID, Posting] = {}
+        found: dict[UUID, _Again] = {}
         unreadable, after = 0, None
         while letters := await tx.dead_letters.oldest(queue, after, _CHUNK):
             for letter in letters:
-                posting = _posting(letter, tx.tenant_id)
-                if posting is not None and len(found) == AT_ONCE:
+                message = _message(letter, tx.tenant_id)
+                if message is not None and len(found) == AT_ONCE:
                     return found, unreadable, True
-                if posting is None:
+                if message is None:
                     unreadable += 1
                 else:
-                    found[letter.id] = posting
+                    found[letter.id] = letter, message
                 after = letter.id
         return found, unreadable, False
 
 
-def _posting(letter: DeadLetter, tenant_id: UUID) -> Posting | None:
-    """The message as it goes into the outbox; None when it is not one of this tenant that we can read."""
-    body = letter.body or ""
+async def _send_again(tx: Transaction, letters: Sequence[_Again]) -> None:
+    for _, message in letters:
+        await take_up_again(tx, message)
+    await tx.outbox.post([_posting(letter, message) for letter, message in letters])
+
+
+def _posting(letter: DeadLetter, message: Message) -> Posting:
+    """The message as it goes into the outbox."""
+    queue = QueueName(letter.queue)
+    return Posting(message.id, queue, letter.body or "", letter.trace, group_in(queue, message))
+
+
+def _message(letter: DeadLetter, tenant_id: UUID) -> Message | None:
+    """What died; None when it is not one of this tenant that we can read."""
     try:
-        message: Message = MESSAGE.validate_json(body)
+        message: Message = MESSAGE.validate_json(letter.body or "")
     except ValidationError:
         return None
-    if message.tenant_id != tenant_id:
-        return None
-    queue = QueueName(letter.queue)
-    return Posting(message.id, queue, body, letter.trace, group_in(queue, message))
+    return message if message.tenant_id == tenant_id else None
 
 
 def _read(body: str) -> _Named | None:

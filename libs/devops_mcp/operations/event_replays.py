@@ -119,7 +119,7 @@ class Replayer:
                 return True  # it was cancelled, or erased
             replay, position = locked
             if (problem := await self._problem(tx, replay)) is not None:
-                await _end(tx, replay, ReplayStatus.FAILED, problem)
+                await end_replay(tx, replay.id, ReplayStatus.FAILED, problem)
             elif await tx.webhook_deliveries.pending_of(replay.id) >= MAX_PENDING:
                 await _go_on(tx, replay.id, self._now() + PAUSE)
             else:
@@ -135,7 +135,7 @@ class Replayer:
         if len(events) == CHUNK:
             await _go_on(tx, replay.id)
         else:
-            await _end(tx, replay, ReplayStatus.COMPLETED)
+            await end_replay(tx, replay.id, ReplayStatus.COMPLETED)
 
     async def _hand_on(self, tx: Transaction, replay: Replay, events: Sequence[Event]) -> None:
         # To this consumer the same event is another message in each replay, and the same one however often a chunk is tried.
@@ -179,12 +179,16 @@ async def _go_on(tx: Transaction, replay_id: UUID, at: datetime | None = None) -
     await tx.outbox.add(QueueName.TASKS_LOW, message, trace=current_traceparent(), due_at=at)
 
 
-async def _end(tx: Transaction, replay: Replay, status: ReplayStatus, error: str | None = None) -> None:
-    ended = await tx.event_replays.end(replay.id, status, error)
-    assert ended is not None, "its row is locked, and it ran"
+async def end_replay(
+    tx: Transaction, replay_id: UUID, status: ReplayStatus, error: str | None = None
+) -> None:
+    """End it, and say so in the audit log; one that does not run stays as it is."""
+    ended = await tx.event_replays.end(replay_id, status, error)
+    if ended is None:
+        return
     about: dict[str, JsonValue] = {"status": status, "done": ended.done, "total": ended.total, "error": error}
-    await tx.audit.append([deed_of_ours(tx.tenant_id, "events.replay.end", _target(replay.id), about)])
-    log.info("replay ended", replay_id=str(replay.id), outcome=status, count=ended.done, reason=error)
+    await tx.audit.append([deed_of_ours(tx.tenant_id, "events.replay.end", _target(replay_id), about)])
+    log.info("replay ended", replay_id=str(replay_id), outcome=status, count=ended.done, reason=error)
 
 
 async def _check_endpoint(tx: Transaction, endpoint_id: UUID) -> None:

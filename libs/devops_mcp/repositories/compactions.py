@@ -40,6 +40,13 @@ class Compactions:
             "UPDATE contexts SET compaction_id = %s WHERE id = %s", (compaction_id, context_id)
         )
 
+    async def take_up(self, context_id: UUID, compaction_id: UUID) -> None:
+        """Make `compaction_id` the one that sums the context up again, where nobody else does."""
+        await self._connection.execute(
+            "UPDATE contexts SET compaction_id = %s WHERE id = %s AND compaction_id IS NULL",
+            (compaction_id, context_id),
+        )
+
     async def progress(self, context_id: UUID, keep_tokens: int, span_tokens: int) -> Progress:
         """What to sum up next: items of about `span_tokens`, none of the latest that make up `keep_tokens`."""
         async with self._connection.cursor(row_factory=class_row(Progress)) as cursor:

@@ -105,6 +105,18 @@ class EventReplays:
             {"id": replay_id, "status": status, "error": error},
         )
 
+    async def begin_again(self, replay_id: UUID) -> None:
+        """Let one that failed go on where it was, unless another replay to the same consumer runs."""
+        await self._connection.execute(
+            """
+            UPDATE event_replays AS r SET status = 'running', error = NULL, updated_at = now(), finished_at = NULL
+            WHERE id = %s AND status = 'failed' AND NOT EXISTS (
+                SELECT FROM event_replays AS other WHERE other.status = 'running' AND other.consumer = r.consumer
+                    AND other.endpoint_id IS NOT DISTINCT FROM r.endpoint_id)
+            """,
+            (replay_id,),
+        )
+
     async def drop_older(self, than: datetime) -> int:
         cursor = await self._connection.execute("DELETE FROM event_replays WHERE finished_at < %s", (than,))
         return cursor.rowcount

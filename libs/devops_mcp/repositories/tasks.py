@@ -169,6 +169,16 @@ class Tasks:
             {"id": task_id},
         )
 
+    async def lock_unheld(self, task_id: UUID) -> Task | None:
+        """The task if it waits for a worker, which nobody else changes until this transaction ends."""
+        return await self._one(
+            sql.SQL("""
+            SELECT {columns} FROM tasks
+            WHERE id = %(id)s AND status = 'working' AND (lease_until IS NULL OR lease_until < now()) FOR UPDATE
+            """).format(columns=_COLUMNS),
+            {"id": task_id},
+        )
+
     async def end(self, task_id: UUID, attempt: int, status: TaskStatus, result: TaskResult) -> Task | None:
         """Write down how it ended; None when it is no longer this attempt's to end."""
         return await self._one(

@@ -100,6 +100,13 @@ class WebhookDeliveries:
             (error, delivery_id),
         )
 
+    async def revive(self, delivery_id: UUID) -> None:
+        """Let one that was given up go on with its attempts."""
+        await self._connection.execute(
+            "UPDATE webhook_deliveries SET status = 'pending', next_at = now() WHERE id = %s AND status = 'failed'",
+            (delivery_id,),
+        )
+
     async def attempted(
         self,
         delivery_id: UUID,

@@ -88,7 +88,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             Consumer(queues[spec.name], spec, handlers.handle, database.ping, metrics, POLICIES[spec.name])
             for spec in _consumed(embedding)
         ]
-        filer = DeadLetterFiler(database)
+        filer = DeadLetterFiler(database, platform.changes)
         collectors = [DeadLetterCollector(queues[spec.name], spec, filer) for spec in QUEUES]
         relay = OutboxRelay(database, queues, metrics)
         checks = (Check("queue", True, queues[QueueName.EVENTS].ping), *platform.checks)

@@ -1,0 +1,52 @@
+"""What waits for a message that has died ends with it and says why, or somebody would wait for ever; a redrive takes it up again.
+
+What is not here waits for nothing: events, vectors and blobs are found again by what they lack, and an erasure goes on by its letter alone.
+"""
+
+from devops_mcp.events.messages import CompactionRequested, Message, NotificationDue, ReplayDue, TaskReady
+from devops_mcp.models.errors import Internal
+from devops_mcp.models.replays import ReplayStatus
+from devops_mcp.models.tasks import Task, TaskResult, TaskStatus
+from devops_mcp.operations.event_replays import end_replay
+from devops_mcp.operations.tasks import settle_origin
+from devops_mcp.repositories.transaction import Transaction
+
+
+async def end_what_waits(tx: Transaction, message: Message, reason: str) -> Task | None:
+    """In the transaction that files the letter, as often as it is filed; the task that ended, for those who watch it."""
+    match message:
+        case ReplayDue():
+            await end_replay(tx, message.replay_id, ReplayStatus.FAILED, f"its message died: {reason}")
+        case NotificationDue():
+            await tx.webhook_deliveries.end(message.delivery_id, f"its message died: {reason}")
+        case CompactionRequested():
+            await tx.compactions.end(message.context_id, message.id)
+        case TaskReady():
+            return await _end_task(tx, message, reason)
+        case _:
+            pass
+    return None
+
+
+async def take_up_again(tx: Transaction, message: Message) -> None:
+    """In the transaction that sends the message again. Where that is not possible, the message finds that there is nothing to do."""
+    match message:
+        case ReplayDue():
+            await tx.event_replays.begin_again(message.replay_id)
+        case NotificationDue():
+            await tx.webhook_deliveries.revive(message.delivery_id)
+        case CompactionRequested():
+            await tx.compactions.take_up(message.context_id, message.id)
+        case _:
+            pass
+
+
+async def _end_task(tx: Transaction, message: TaskReady, reason: str) -> Task | None:
+    task = await tx.tasks.lock_unheld(message.task_id)
+    if task is None:
+        return None
+    result = TaskResult(code=Internal.code, error=f"its message died: {reason}")
+    ended = await tx.tasks.end(task.id, task.attempt, TaskStatus.FAILED, result)
+    if ended is not None:
+        await settle_origin(tx, ended)
+    return ended

@@ -1,0 +1,187 @@
+"""What waits for a message ends when the message dies, and goes on where its letter is sent again; against PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.sealing import SecretSeal
+from devops_mcp.events.messages import MESSAGE, Message, NotificationDue, ReplayDue, TaskReady
+from devops_mcp.events.queues import QUEUES, QueueName
+from devops_mcp.events.sqs import Received
+from devops_mcp.models.event_queries import EventsWanted
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.models.replays import ReplayConsumer, ReplayDraft, ReplayStatus
+from devops_mcp.models.tasks import NewTask, TaskStatus
+from devops_mcp.models.webhooks import DeliveryStatus, EndpointDraft
+from devops_mcp.operations import event_replays
+from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.dead_letters import DeadLetterFiler, DeadLetterService
+from devops_mcp.operations.event_replays import Replayer, ReplayService
+from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
+from devops_mcp.repositories.database import Database, open_database
+from support.happenings import happen
+from support.servers import LOOPBACK
+from support.services import new_key
+
+TENANT = DEFAULT_TENANT_ID
+SPECS = {spec.name: spec for spec in QUEUES}
+REASON = "internal: the handler is broken"
+
+
+@dataclass
+class Bench:
+    owner: Principal
+    app: Database
+    worker: Database
+    superuser_url: str
+
+    def waiting(self, queue: QueueName) -> list[Message]:
+        """What is in the outbox for the queue; taken out of it."""
+        with psycopg.connect(self.superuser_url) as connection:
+            found = connection.execute(
+                "DELETE FROM outbox WHERE queue = %s AND due_at <= clock_timestamp() RETURNING message",
+                (queue,),
+            ).fetchall()
+        return [MESSAGE.validate_json(row[0]) for row in found]
+
+    async def die(self, queue: QueueName, message: Message) -> None:
+        epitaph = {"dead_letter_reason": REASON, "dead_letter_attempt": "5"}
+        body = MESSAGE.dump_json(message).decode()
+        received = Received(str(new_id()), "", body, epitaph, 1, datetime.now(UTC))
+        await DeadLetterFiler(self.worker).file(SPECS[queue], [received])
+
+    async def redrive(self, queue: QueueName) -> None:
+        assert (await DeadLetterService(self.app).redrive_all(self.owner, queue)).redriven == 1
+
+
+@pytest.fixture
+async def bench(database) -> AsyncIterator[Bench]:
+    key_id = new_id()
+    await new_key(database.owner_url, id=key_id)
+    async with (
+        open_database(database.app_url, pool_size=2, application="test") as app,
+        open_database(database.worker_url, pool_size=2, application="test") as worker,
+    ):
+        owner = Principal(id=key_id, tenant_id=TENANT, kind=PrincipalKind.AGENT, name="me", grants=("*",))
+        yield Bench(owner, app, worker, database.superuser_url)
+
+
+async def test_a_replay_whose_message_died_says_why_and_goes_on_where_it_was(
+    bench, database, redis_url, monkeypatch
+):
+    monkeypatch.setattr(event_replays, "CHUNK", 2)
+    events = await happen(database.worker_url, redis_url, 1, 2, 3)
+    service, replayer = ReplayService(bench.app), Replayer(bench.worker, embeds=False)
+    everything = EventsWanted(since=datetime(2020, 1, 1, tzinfo=UTC))
+    draft = ReplayDraft(events=everything, consumer=ReplayConsumer.PROCESSING)
+    replay = await service.start(bench.owner, draft)
+    [first] = bench.waiting(QueueName.TASKS_LOW)
+    assert isinstance(first, ReplayDue)
+    await replayer.process(TENANT, [first])
+    await bench.die(QueueName.TASKS_LOW, first)
+    assert (await service.get(bench.owner, replay.id)).status is ReplayStatus.RUNNING, (
+        "that one had its effect"
+    )
+    [second] = bench.waiting(QueueName.TASKS_LOW)
+    for _ in range(2):  # the letter is delivered twice
+        await bench.die(QueueName.TASKS_LOW, second)
+    failed = await service.get(bench.owner, replay.id)
+    assert (failed.status, failed.done, failed.error) == (
+        ReplayStatus.FAILED,
+        2,
+        f"its message died: {REASON}",
+    )
+    other = await service.start(bench.owner, draft)
+    await service.cancel(bench.owner, other.id)
+    bench.waiting(QueueName.TASKS_LOW)
+    await bench.redrive(QueueName.TASKS_LOW)
+    again = bench.waiting(QueueName.TASKS_LOW)
+    await replayer.process(TENANT, [m for m in again if isinstance(m, ReplayDue)])
+    ended = await service.get(bench.owner, replay.id)
+    assert (ended.status, ended.done, ended.error) == (ReplayStatus.COMPLETED, len(events), None)
+
+
+async def test_a_replay_stays_failed_while_another_to_its_consumer_runs(bench, database, redis_url):
+    await happen(database.worker_url, redis_url, 1)
+    service = ReplayService(bench.app)
+    everything = EventsWanted(since=datetime(2020, 1, 1, tzinfo=UTC))
+    draft = ReplayDraft(events=everything, consumer=ReplayConsumer.PROCESSING)
+    replay = await service.start(bench.owner, draft)
+    [message] = bench.waiting(QueueName.TASKS_LOW)
+    await bench.die(QueueName.TASKS_LOW, message)
+    await service.start(bench.owner, draft)
+    await bench.redrive(QueueName.TASKS_LOW)
+    assert (await service.get(bench.owner, replay.id)).status is ReplayStatus.FAILED
+
+
+async def test_a_delivery_whose_message_died_has_failed_and_is_on_its_way_again_with_the_letter(
+    bench, database, redis_url
+):
+    endpoints = WebhookEndpointService(bench.app, SecretSeal(Keyring([SecretStr("k" * 32)])), LOOPBACK)
+    endpoint = await endpoints.create(
+        bench.owner, EndpointDraft(name="receiver", url="http://127.0.0.1:9/", filter=None)
+    )
+    [event_id] = await happen(database.worker_url, redis_url, 1)
+    async with bench.worker.transaction(TENANT) as tx:
+        [delivery] = await tx.webhook_deliveries.create([(endpoint.id, event_id)], new_id())
+
+    async def states() -> list[tuple[DeliveryStatus, str | None]]:
+        page = await endpoints.deliveries(bench.owner, endpoint.id, status=None, cursor=None, limit=10)
+        return [(one.status, one.last_error) for one in page.items if one.id == delivery.id]
+
+    await bench.die(
+        QueueName.NOTIFICATIONS, NotificationDue(id=new_id(), tenant_id=TENANT, delivery_id=delivery.id)
+    )
+    assert await states() == [(DeliveryStatus.FAILED, f"its message died: {REASON}")]
+    await bench.redrive(QueueName.NOTIFICATIONS)
+    assert [status for status, _ in await states()] == [DeliveryStatus.PENDING]
+
+
+async def test_a_context_whose_compaction_died_may_be_summed_up_again(bench):
+    contexts = ContextService(bench.app, embeds=False, compact_above=0)
+    context = await contexts.create(bench.owner, "a long night")
+    await contexts.compact(bench.owner, context.id, keep_tokens=0)
+    [message] = bench.waiting(QueueName.CONTEXTS)
+
+    async def compacting() -> UUID | None:
+        return (await contexts.get(bench.owner, context.id)).compaction_id
+
+    assert await compacting() == message.id
+    await bench.die(QueueName.CONTEXTS, message)
+    assert await compacting() is None
+    await bench.redrive(QueueName.CONTEXTS)
+    assert await compacting() == message.id
+
+
+async def test_a_task_whose_message_died_has_failed_unless_a_worker_is_at_it(bench):
+    async def a_task() -> UUID:
+        task = NewTask(
+            id=new_id(),
+            owner_id=bench.owner.id,
+            tool="fs_file_get",
+            arguments={},
+            expires_at=datetime.now(UTC) + timedelta(hours=1),
+        )
+        async with bench.worker.transaction(TENANT) as tx:
+            await tx.tasks.add(task)
+        return task.id
+
+    waiting, held = await a_task(), await a_task()
+    async with bench.worker.transaction(TENANT) as tx:
+        await tx.tasks.claim(held, datetime.now(UTC) + timedelta(minutes=1))
+    for task_id in (waiting, held):
+        await bench.die(QueueName.TASKS_NORMAL, TaskReady(id=new_id(), tenant_id=TENANT, task_id=task_id))
+    async with bench.worker.transaction(TENANT) as tx:
+        ended, running = await tx.tasks.find(waiting), await tx.tasks.find(held)
+    assert ended is not None
+    assert running is not None
+    assert (ended.status, running.status) == (TaskStatus.FAILED, TaskStatus.WORKING)
+    assert ended.result is not None
+    assert ended.result.error == f"its message died: {REASON}"
