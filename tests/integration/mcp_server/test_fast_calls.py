@@ -1,35 +1,58 @@
-"""The short way of tools/call answers as the long way does, byte for byte but for the order of keys, and leaves to it what is not plain."""
+"""The short way answers as the long way does, byte for byte but for the order of keys, and leaves to it what is not plain."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
 
 import httpx2
+import psycopg
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
-from mcp_server.fast_calls import FastCalls
+from mcp_server.fast_calls import Answering, FastCalls
+from support.channels import ALL_REVISIONS, STATELESS, Ask, asking, channel, opening
+from support.handshake import BOTH, REVISIONS
 from support.services import new_key, running_mcp, settings_for
 
-Ask: TypeAlias = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-ENVELOPE = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+VERSION, CAPABILITIES, CLIENT = (
+    f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientCapabilities", "clientInfo")
+)
+WAYS = ("ws",)
+"""By which transports plain requests go the short way."""
+BLOCKED = """
+    SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
-def call(name: Any, arguments: Any = None, meta: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    params = {"name": name, "_meta": ENVELOPE | (meta or {}), **more}
-    params |= {} if arguments is None else {"arguments": arguments}
-    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+@dataclass(frozen=True)
+class Case:
+    """A request; `meta` is put to what its revision has in `_meta`, `beside` into the message itself."""
+
+    method: str
+    params: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Any] = field(default_factory=dict)
+
+    def said(self, revision: str) -> str:
+        message = asking(revision, self.method, **self.params)
+        params = message["params"]
+        if self.meta:
+            params["_meta"] = params.get("_meta", {}) | self.meta
+        return json.dumps({**message, "params": params, "id": 1, **self.beside})
 
 
+def call(name: Any, arguments: Any = None, meta: dict[str, Any] | None = None, **more: Any) -> Case:
+    given = {} if arguments is None else {"arguments": arguments}
+    return Case("tools/call", {"name": name, **given, **more}, meta or {})
+
+
+NOTES = {"path": "work/notes.txt"}
 PLAIN = {
-    "a read": call("fs_read", {"path": "work/notes.txt"}),
+    "a read": call("fs_read", NOTES),
     "no arguments": call("context_list"),
     "wrong arguments": call("fs_read", {"path": 7}),
     "unknown arguments": call("fs_read", {"path": "work/notes.txt", "colour": "red"}),
@@ -37,27 +60,41 @@ PLAIN = {
     "a refused write": call("fs_mkdir", {"path": "work/new"}),
     "a dry run": call("context_create", {"title": "x", "dry_run": True}),
     "a cut result": call("fs_read", {"path": "work/long.txt"}),
-    "a list": {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}},
+    "a list": Case("tools/list"),
     "a trace": call("context_list", {}, {"traceparent": TRACE}),
+    "a trace that is none": call("context_list", {}, {"traceparent": "nonsense"}),
+    "a progress token": call("context_list", {}, {"progressToken": 3}),
+    "what another wrote into it": call("context_list", {}, {"example.com/toolUseId": {"a": [1]}}),
+    "an id of text": Case("tools/call", {"name": "context_list"}, beside={"id": 'ä "1"'}),
+}
+PLAIN_OF_CONNECTIONS = {
+    "a ping": Case("ping"),
+    "a list with a token": Case("tools/list", {}, {"progressToken": "t"}),
 }
 LONG_WAY = {
     "an unknown tool": call("nothing_there"),
     "a tool that is not listed": call("prometheus_query", {"query": "up"}),
     "a tool that hands on": call("tools_read", {"name": "context_list"}),
-    "a tool that asks": call("fs_write", {"path": "work/notes.txt", "content": "", "overwrite": True}),
+    "a tool that asks": call("fs_write", {**NOTES, "content": "", "overwrite": True}),
     "an idempotency key": call("context_list", {}, {"io.devops-mcp/idempotencyKey": "k"}),
     "a context": call("context_list", {}, {"io.devops-mcp/contextId": "not one"}),
-    "another version": call("context_list", {}, {"io.modelcontextprotocol/protocolVersion": "1999-01-01"}),
+    "another version": call("context_list", {}, {VERSION: "1999-01-01"}),
+    "a log level": call("context_list", {}, {"io.modelcontextprotocol/logLevel": "info"}),
+    "a progress token that is none": call("context_list", {}, {"progressToken": 1.5}),
     "arguments that are no object": call("context_list", [1]),
     "a name that is no text": call(7),
+    "no name": Case("tools/call"),
     "answers": call("context_list", {}, inputResponses={}),
-    "another method": {"jsonrpc": "2.0", "id": 1, "method": "prompts/list", "params": {"_meta": ENVELOPE}},
-    "a cursor that is none": {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/list",
-        "params": {"_meta": ENVELOPE, "cursor": "nonsense"},
-    },
+    "a task": call("context_list", {}, task={"ttl": 1000}),
+    "another method": Case("prompts/list"),
+    "an unknown method": Case("tools/eat"),
+    "a cursor that is none": Case("tools/list", {"cursor": "nonsense"}),
+    "more than a request": Case("tools/list", beside={"extra": 1}),
+}
+LONG_WAY_ALONE = {
+    "a ping": Case("ping"),
+    "a client that is none": call("context_list", {}, {CLIENT: 7}),
+    "capabilities that are none": call("context_list", {}, {CAPABILITIES: {"elicitation": 7}}),
 }
 
 
@@ -69,97 +106,156 @@ def settings(database, redis_url, tmp_path):
     return settings_for(database.mcp_url, redis_url, [files])
 
 
+class Short:
+    """What the short way was asked: `taken` says of each request whether it answered."""
+
+    def __init__(self) -> None:
+        self.taken: list[bool] = []
+        self.closed = False
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Everything goes the long way within this block."""
+        self.closed = True
+        yield
+        self.closed = False
+
+    def since(self) -> list[bool]:
+        taken, self.taken = self.taken, []
+        return taken
+
+
 @pytest.fixture
-def taken(monkeypatch):
-    """What the short way has answered."""
-    answered: list[bytes | None] = []
-    answer = FastCalls.answer
+def short(monkeypatch):
+    noted, prepare = Short(), FastCalls.prepare
 
-    async def noted(self: FastCalls, message: dict[str, Any], scope: Any) -> bytes | None:
-        answered.append(await answer(self, message, scope))
-        return answered[-1]
+    async def watched(self: FastCalls, *args: Any) -> Answering | None:
+        if noted.closed:
+            return None
+        prepared = await prepare(self, *args)
+        noted.taken.append(prepared is not None)
+        return prepared
 
-    monkeypatch.setattr(FastCalls, "answer", noted)
-    return answered
-
-
-async def ask(ws: ClientConnection, message: dict[str, Any]) -> dict[str, Any]:
-    await ws.send(json.dumps(message))
-    return dict(json.loads(await asyncio.wait_for(ws.recv(), 10)))
+    monkeypatch.setattr(FastCalls, "prepare", watched)
+    return noted
 
 
-def comparable(answer: dict[str, Any]) -> str:
+@asynccontextmanager
+async def greeted(transport: str, url: str, key: str, revision: str) -> AsyncIterator[Ask]:
+    """A client that has begun and listed once."""
+    async with channel(transport, url, key, revision) as ask:
+        await ask(json.dumps(opening(revision) | {"id": 0}))
+        if revision != STATELESS:
+            await ask('{"jsonrpc":"2.0","method":"notifications/initialized"}')
+        await ask(Case("tools/list").said(revision))
+        yield ask
+
+
+def comparable(answer: dict[str, Any] | None) -> str:
     """Without the handle of what was kept, which is new each time."""
+    assert answer is not None
     text = json.dumps(answer, sort_keys=True)
     result = answer.get("result", {}).get("structuredContent", {})
     handle = (result.get("truncated") or {}).get("handle")
     return text.replace(handle, "HANDLE") if handle else text
 
 
-@asynccontextmanager
-async def asking(transport: str, url: str, key: str) -> AsyncIterator[Ask]:
-    """A way to send one message and read its answer."""
-    headers = {"Authorization": f"Bearer {key}"}
-    if transport == "ws":
-        async with connect(url.replace("http", "ws") + "/ws/x/fs", additional_headers=headers) as ws:
-            yield partial(ask, ws)
-        return
-
-    async def post(message: dict[str, Any]) -> dict[str, Any]:
-        params = message["params"]
-        mirrored = {
-            "Accept": "application/json, text/event-stream",
-            "MCP-Protocol-Version": params["_meta"]["io.modelcontextprotocol/protocolVersion"],
-            "Mcp-Method": message["method"],
-        }
-        mirrored |= {"Mcp-Name": str(params["name"])} if "name" in params else {}
-        answer = await http.post(f"{url}/mcp/x/fs", json=message, headers=mirrored)
-        return dict(answer.json())
-
-    async with httpx2.AsyncClient(headers=headers) as http:
-        yield post
-
-
-@pytest.mark.parametrize("transport", ["ws", "http"])
-@pytest.mark.parametrize("name", PLAIN)
-async def test_both_ways_answer_alike(database, settings, taken, monkeypatch, transport, name):
+@pytest.mark.parametrize("revision", ALL_REVISIONS)
+async def test_both_ways_answer_alike(database, settings, short, revision):
     key = await new_key(database.owner_url)
-    async with running_mcp(settings) as url, asking(transport, url, key) as say:
-        first, short = await say(PLAIN[name]), await say(PLAIN[name])
-        assert None not in taken
-        assert comparable(first) == comparable(short)
-        monkeypatch.setattr(FastCalls, "answer", _never)
-        long = await say(PLAIN[name])
-    assert comparable(short) == comparable(long)
+    plain = PLAIN if revision == STATELESS else PLAIN | PLAIN_OF_CONNECTIONS
+    async with running_mcp(settings) as url:
+        for transport in WAYS:
+            async with greeted(transport, url, key, revision) as ask:
+                for name, case in plain.items():
+                    short.since()
+                    first, again = await ask(case.said(revision)), await ask(case.said(revision))
+                    assert short.since() == [True, True], f"{name} over {transport}"
+                    with short.shut():
+                        long = await ask(case.said(revision))
+                    assert comparable(first) == comparable(again) == comparable(long), (
+                        f"{name} over {transport}"
+                    )
 
 
-@pytest.mark.parametrize("transport", ["ws", "http"])
-@pytest.mark.parametrize("name", LONG_WAY)
-async def test_what_is_not_plain_goes_the_long_way(database, settings, taken, transport, name):
+@pytest.mark.parametrize("revision", ALL_REVISIONS)
+async def test_what_is_not_plain_goes_the_long_way(database, settings, short, revision):
     key = await new_key(database.owner_url)
-    async with running_mcp(settings) as url, asking(transport, url, key) as say:
-        answer = await say(LONG_WAY[name])
-    assert not any(taken)
-    assert answer["id"] == 1
+    odd = LONG_WAY | LONG_WAY_ALONE if revision == STATELESS else LONG_WAY
+    async with running_mcp(settings) as url:
+        for transport in WAYS:
+            async with greeted(transport, url, key, revision) as ask:
+                for name, case in odd.items():
+                    short.since()
+                    answer = await ask(case.said(revision))
+                    assert not any(short.since()), f"{name} over {transport}"
+                    assert answer is not None
+                    assert answer["id"] == 1
 
 
-async def test_headers_that_say_something_else_than_the_body_are_refused(database, settings, taken):
+@pytest.mark.parametrize("transport", WAYS)
+async def test_the_first_list_of_a_connection_begins_the_watch_of_it(database, settings, short, transport):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, channel(transport, url, key, REVISIONS[-1]) as ask:
+        before = await ask(Case("tools/list").said(REVISIONS[-1]))
+        await ask(json.dumps(opening(REVISIONS[-1]) | {"id": 0}))
+        await ask('{"jsonrpc":"2.0","method":"notifications/initialized"}')
+        first = await ask(Case("tools/list").said(REVISIONS[-1]))
+        assert not any(short.since())
+        second = await ask(Case("tools/list").said(REVISIONS[-1]))
+        assert short.since() == [True]
+    assert before is not None
+    assert "error" in before
+    assert first == second
+
+
+async def test_headers_that_say_something_else_than_the_body_are_refused(database, settings, short):
     """M04"""
     key = await new_key(database.owner_url)
-    message = PLAIN["a read"]
     right = {
         "Authorization": f"Bearer {key}",
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": "2026-07-28",
+        "Accept": BOTH,
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": STATELESS,
         "Mcp-Method": "tools/call",
         "Mcp-Name": "fs_read",
     }
     async with running_mcp(settings) as url, httpx2.AsyncClient() as http:
         for name, value in {"Mcp-Name": "fs_list", "Mcp-Method": "tools/list"}.items():
-            answer = await http.post(f"{url}/mcp/x/fs", json=message, headers=right | {name: value})
+            said = PLAIN["a read"].said(STATELESS)
+            answer = await http.post(f"{url}/mcp/x/fs", content=said, headers=right | {name: value})
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
-    assert not any(taken)
+    assert not any(short.taken)
 
 
-async def _never(self: FastCalls, message: dict[str, Any], scope: Any) -> None:
-    return None
+@pytest.mark.parametrize("revision", [REVISIONS[-1], STATELESS])
+async def test_a_call_that_is_cancelled_ends_and_is_not_answered(database, settings, short, revision):
+    key = await new_key(database.owner_url)
+    slow = call("context_list").said(revision)
+    async with (
+        running_mcp(settings) as url,
+        greeted("ws", url, key, revision),
+        connect(url.replace("http", "ws", 1) + "/ws", additional_headers={"X-API-Key": key}) as socket,
+        await psycopg.AsyncConnection.connect(database.superuser_url) as locking,
+        await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as watching,
+    ):
+        await socket.send(json.dumps(opening(revision) | {"id": 0}))
+        await socket.recv()
+        await locking.execute("LOCK TABLE contexts IN ACCESS EXCLUSIVE MODE")
+        await socket.send(slow)
+        await until_found(watching, BLOCKED)
+        await socket.send('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}')
+        await socket.send(json.dumps(asking(revision, "tools/eat") | {"id": 2}))
+        assert json.loads(await socket.recv())["id"] == 2
+        await until_found(watching, "SELECT 1 FROM audit_log WHERE error_code = 'cancelled'")
+        await locking.rollback()
+        await socket.send(json.dumps(asking(revision, "tools/eat") | {"id": 3}))
+        assert json.loads(await socket.recv())["id"] == 3
+    assert True in short.taken
+
+
+async def until_found(connection: psycopg.AsyncConnection[Any], query: LiteralString) -> None:
+    """Return when the query finds something."""
+    async with asyncio.timeout(20):
+        while not await (await connection.execute(query)).fetchall():
+            await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The short way of `tools/call` and `tools/list` in 2026-07-28: for tools that answer at once and talk to nobody, and pages made before.
+"""The short way of `tools/call`, `tools/list` and `ping`, in every revision: for tools that answer at once and talk to nobody.
 
 It gives the same answers as the handlers behind the SDK's kernel, from the same operations, without building the SDK's models of the
 request and of the result; `tests/integration/mcp_server/test_fast_calls.py` holds the two to each other. Whatever it does not know to
@@ -6,112 +6,133 @@ answer goes the long way.
 """
 
 from collections import OrderedDict
-from typing import Any, TypeGuard
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
-import mcp_types as types
 import orjson
+import structlog
+from mcp.server.connection import Connection
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import x_mcp_header_map
+from mcp_types import INTERNAL_ERROR, SERVER_INFO_META_KEY
 from mcp_types.methods import serialize_server_result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from opentelemetry.trace import Span
 from starlette.types import Scope
 
 from devops_mcp.adapters.base import Effect, TaskSupport
-from devops_mcp.models.errors import NotFound, PlatformError, Unauthenticated
-from devops_mcp.observability.tracing import TRACEPARENT, continued
+from devops_mcp.models.errors import PlatformError
+from devops_mcp.observability.tracing import TRACEPARENT, continued, spanned
 from devops_mcp.operations.catalogue import CatalogueEntry
+from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import SCOPE_KEY, Caller, has_beside, view_of
 from mcp_server.handlers.contents import result_of
 from mcp_server.handlers.tools import ToolHandlers, error_text
+from mcp_server.plain_requests import LIST, PING, Plain, of_connection, standing_alone
 
-METHOD = "tools/call"
-LIST = "tools/list"
 PAGES = 500
 """So many different pages are kept."""
-_CALL = frozenset({"name", "arguments", "_meta"})
-_PAGE = frozenset({"cursor", "_meta"})
-_META = frozenset(
-    {
-        types.PROTOCOL_VERSION_META_KEY,
-        types.CLIENT_CAPABILITIES_META_KEY,
-        types.CLIENT_INFO_META_KEY,
-        TRACEPARENT,
-        "tracestate",
-    }
-)
+Answering: TypeAlias = Callable[[], Coroutine[Any, Any, bytes]]
+"""Answers a request with a whole JSON-RPC message, and never raises but when it is cancelled."""
 _BESIDE_KEY = "devops_mcp.beside"
+log = structlog.get_logger()
+
+
+class _Page(NamedTuple):
+    """A page of tools, as written where the tenant had integrations of these systems."""
+
+    systems: Any
+    body: bytes
 
 
 class FastCalls:
-    """Answers calls that are plain; `server_info` is what every result is stamped with."""
+    """Answers plain requests; `server_info` is what every result of 2026-07-28 is stamped with."""
 
-    def __init__(self, tools: ToolService, lists: ToolHandlers, server_info: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        tools: ToolService,
+        lists: ToolHandlers,
+        integrations: Integrations,
+        server_info: dict[str, Any],
+    ) -> None:
         self._tools = tools
         self._lists = lists
-        self._stamp = {"io.modelcontextprotocol/serverInfo": server_info}
-        self._ending = (
+        self._integrations = integrations
+        self._stamp = {SERVER_INFO_META_KEY: server_info}
+        self._modern_ending = (
             b',"isError":false,"resultType":"complete","_meta":' + orjson.dumps(self._stamp) + b"}}"
         )
         self._at_once: dict[str, bool] = {}
-        self._pages: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._pages: OrderedDict[tuple[Any, ...], _Page] = OrderedDict()
 
-    async def answer(self, message: dict[str, Any], scope: Scope) -> bytes | None:
-        """The answer as JSON; None when the request must go the long way, and nothing has been done."""
-        method, params = message.get("method"), message.get("params")
-        if method == METHOD and _is_plain(params, _CALL) and isinstance(params.get("name"), str):
-            return None if _has_beside(scope) else await self._call(message["id"], params, scope)
-        if method == LIST and _is_plain(params, _PAGE) and isinstance(params.get("cursor", ""), str):
-            return await self._page(message["id"], params, scope)
-        return None
+    async def prepare(
+        self, message: dict[str, Any], scope: Scope, connection: Connection | None = None
+    ) -> Answering | None:
+        """What answers the request; None when it must go the long way. Nothing has been done yet.
 
-    async def _page(self, request_id: str | int, params: dict[str, Any], scope: Scope) -> bytes | None:
-        """A page as it was written the last time: what is in it depends on rights and view, and on nothing else while we run."""
-        caller: Caller = scope[SCOPE_KEY]
-        cursor = params.get("cursor")
-        version = params["_meta"][types.PROTOCOL_VERSION_META_KEY]
-        try:
-            principal = await caller.principal()
-            view = view_of(scope, principal)
-            key = (principal.tenant_id, principal.grants, principal.limits, view, cursor, version)
-            page = self._pages.get(key)
-            if page is None:
-                page = self._pages[key] = self._made(Requester(principal, view), cursor, version)
-        except (Unauthenticated, MCPError):
+        `connection` is that of the handshake era, and None where requests stand alone.
+        """
+        plain = standing_alone(message) if connection is None else of_connection(message, connection)
+        if plain is None:
             return None
-        self._pages.move_to_end(key)
-        if len(self._pages) > PAGES:
-            self._pages.popitem(last=False)
-        return b'{"jsonrpc":"2.0","id":' + orjson.dumps(request_id) + b',"result":' + page + b"}"
-
-    def _made(self, requester: Requester, cursor: str | None, version: str) -> bytes:
-        page = self._lists.page_for(requester, cursor).model_dump(
-            by_alias=True, mode="json", exclude_none=True
-        )
-        return orjson.dumps({**serialize_server_result(LIST, version, page), "_meta": self._stamp})
-
-    async def _call(self, request_id: str | int, params: dict[str, Any], scope: Scope) -> bytes | None:
+        if plain.method == PING:
+            return partial(_answered, plain.id, b"{}")
         caller: Caller = scope[SCOPE_KEY]
         try:
             principal = await caller.principal()
             requester = Requester(principal, view_of(scope, principal))
-            entry = self._tools.get(requester, params["name"])
-        except (NotFound, Unauthenticated):
+            if plain.method == LIST:
+                return partial(_answered, plain.id, self._page(plain, requester))
+            entry = self._tools.get(requester, plain.params["name"])
+        except (PlatformError, MCPError):
             return None
-        if not self._answers_at_once(entry):
+        if not self._answers_at_once(entry) or _has_beside(scope):
             return None
-        meta = params["_meta"]
-        carrier = {TRACEPARENT: meta[TRACEPARENT]} if TRACEPARENT in meta else {}
-        with continued(carrier, f"{METHOD} {entry.tool.name}"):
-            try:
-                outcome = await self._tools.call_found(requester, entry, params.get("arguments") or {})
-            except PlatformError as error:
-                return self._written(request_id, _failure(error))
-        if outcome.blocks:
-            shown = result_of(outcome).model_dump(by_alias=True, mode="json", exclude_none=True)
-            return self._written(request_id, shown)
-        return self._data(request_id, outcome.text)
+        return partial(self._call, plain, requester, entry)
+
+    def _page(self, plain: Plain, requester: Requester) -> bytes:
+        """A page as it was written the last time; it depends on rights, view and the tenant's systems. Raises `MCPError`."""
+        principal, cursor = requester.principal, plain.params.get("cursor")
+        systems = self._integrations.systems(principal.tenant_id)
+        key = (
+            principal.tenant_id,
+            principal.grants,
+            principal.limits,
+            requester.view,
+            cursor,
+            plain.version,
+        )
+        page = self._pages.get(key)
+        if page is None or page.systems != systems:
+            page = self._pages[key] = _Page(systems, self._written_page(plain, requester))
+        self._pages.move_to_end(key)
+        if len(self._pages) > PAGES:
+            self._pages.popitem(last=False)
+        return page.body
+
+    def _written_page(self, plain: Plain, requester: Requester) -> bytes:
+        page = self._lists.page_for(requester, plain.params.get("cursor"))
+        return orjson.dumps(self._stamped(plain, _dumped(plain, page)))
+
+    async def _call(self, plain: Plain, requester: Requester, entry: CatalogueEntry) -> bytes:
+        try:
+            with _span_of(plain):
+                arguments = plain.params.get("arguments") or {}
+                outcome = await self._tools.call_found(requester, entry, arguments)
+                if outcome.blocks:
+                    return self._written(plain, _dumped(plain, result_of(outcome)))
+                return self._data(plain, outcome.text)
+        except PlatformError as error:
+            shown = {"content": [{"type": "text", "text": error_text(error)}], "isError": True}
+            return self._written(plain, shown)
+        except Exception:  # the border to the protocol: every request is answered
+            log.exception("short way failed", tool=entry.tool.name)
+            fault = {"code": INTERNAL_ERROR, "message": "Internal server error"}
+            return orjson.dumps({"jsonrpc": "2.0", "id": plain.id, "error": fault})
 
     def _answers_at_once(self, entry: CatalogueEntry) -> bool:
         known = self._at_once.get(entry.tool.name)
@@ -124,41 +145,44 @@ class FastCalls:
             self._at_once[entry.tool.name] = known
         return known
 
-    def _data(self, request_id: str | int, text: str) -> bytes:
+    def _data(self, plain: Plain, text: str) -> bytes:
         """As `_written` would have it; what is JSON already is not read and written again."""
         parts = (
             b'{"jsonrpc":"2.0","id":',
-            orjson.dumps(request_id),
+            orjson.dumps(plain.id),
             b',"result":{"content":[{"type":"text","text":',
             orjson.dumps(text),
             b'}],"structuredContent":',
             text.encode(),
-            self._ending,
+            self._modern_ending if plain.version in MODERN_PROTOCOL_VERSIONS else b',"isError":false}}',
         )
         return b"".join(parts)
 
-    def _written(self, request_id: str | int, result: dict[str, Any]) -> bytes:
-        stamped = {**result, "resultType": "complete", "_meta": self._stamp}
-        return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": stamped})
+    def _written(self, plain: Plain, result: dict[str, Any]) -> bytes:
+        return orjson.dumps({"jsonrpc": "2.0", "id": plain.id, "result": self._stamped(plain, result)})
+
+    def _stamped(self, plain: Plain, result: dict[str, Any]) -> dict[str, Any]:
+        if plain.version not in MODERN_PROTOCOL_VERSIONS:
+            return result
+        return {**result, "resultType": "complete", "_meta": self._stamp}
 
 
-def _failure(error: PlatformError) -> dict[str, Any]:
-    return {"content": [{"type": "text", "text": error_text(error)}], "isError": True}
+async def _answered(request_id: str | int, result: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","id":' + orjson.dumps(request_id) + b',"result":' + result + b"}"
 
 
-def _is_plain(params: Any, known: frozenset[str]) -> TypeGuard[dict[str, Any]]:
-    """Whether the request has the form that most have; any other is judged by the SDK."""
-    if not isinstance(params, dict) or not params.keys() <= known:
-        return False
-    meta, arguments = params.get("_meta"), params.get("arguments", {})
-    return (
-        isinstance(arguments, dict)
-        and isinstance(meta, dict)
-        and meta.keys() <= _META
-        and meta.get(types.PROTOCOL_VERSION_META_KEY) in MODERN_PROTOCOL_VERSIONS
-        and isinstance(meta.get(types.CLIENT_CAPABILITIES_META_KEY), dict)
-        and all(isinstance(meta[key], str) for key in (TRACEPARENT, "tracestate") if key in meta)
+def _dumped(plain: Plain, result: Any) -> dict[str, Any]:
+    """A result of the SDK's as the revision has it."""
+    return serialize_server_result(
+        plain.method, plain.version, result.model_dump(by_alias=True, mode="json", exclude_none=True)
     )
+
+
+def _span_of(plain: Plain) -> AbstractContextManager[Span]:
+    """The span of a call: in the trace that the client names, else in that of the request which brought it."""
+    name = f"{plain.method} {plain.params['name']}"
+    meta = plain.params.get("_meta", {})
+    return continued(meta, name) if TRACEPARENT in meta else spanned(name)
 
 
 def _has_beside(scope: Scope) -> bool:

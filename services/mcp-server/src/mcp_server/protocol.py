@@ -102,7 +102,7 @@ def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> 
     server.extensions |= {TASKS: {}, SKILLS: SETTINGS}
     server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
     server.middleware.append(HandshakeTasks(platform.tools, platform.tasks, subscriptions))
-    return Protocol(server, FastCalls(platform.tools, tools, server.server_info_stamp))
+    return Protocol(server, FastCalls(platform.tools, tools, platform.integrations, server.server_info_stamp))
 
 
 def _sealing(keyring: Keyring) -> RequestStateSecurity:

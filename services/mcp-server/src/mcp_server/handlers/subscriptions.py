@@ -33,6 +33,7 @@ from devops_mcp.operations.tasks import task_uri
 from mcp_server.caller import principal_of
 from mcp_server.handlers.resources import EVENTS, ResourceHandlers
 from mcp_server.handlers.tasks import TASK_IDS, TaskHandlers
+from mcp_server.plain_requests import LISTS_KEY
 from mcp_server.transports.ws_resumption import Left
 
 EVENT_META_KEY = "io.devops-mcp/event"
@@ -43,7 +44,6 @@ SUBSCRIBED_KEY = "devops_mcp.subscribed"
 """In the scope of a connection: the addresses it is subscribed to."""
 LEFT_KEY = "devops_mcp.left"
 """In the scope of a connection: what its client left when it was here before."""
-_LISTS_KEY = "devops_mcp.lists"
 _FOLLOWED_KEY = "devops_mcp.tasks"
 
 
@@ -168,9 +168,9 @@ class SubscriptionHandlers:
     async def watch_lists(self, ctx: ServerRequestContext[Any, Any]) -> None:
         """Tell a connection of the handshake era when what it has listed changes; it need not ask for that."""
         connection = ctx.session._connection
-        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or _LISTS_KEY in connection.state:
+        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or LISTS_KEY in connection.state:
             return
-        connection.state[_LISTS_KEY] = True
+        connection.state[LISTS_KEY] = True
         principal = await principal_of(ctx)
         watch = await connection.exit_stack.enter_async_context(
             self._changes.watch(principal.tenant_id, LISTED)

@@ -39,9 +39,24 @@ def read_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
+def is_request(message: dict[str, Any]) -> bool:
+    return "method" in message and "id" in message
+
+
+def has_envelope(message: dict[str, Any]) -> bool:
+    """Whether a request says itself who asks, as those of 2026-07-28 do."""
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return isinstance(meta, dict) and types.PROTOCOL_VERSION_META_KEY in meta
+
+
 def read_frame(raw: bytes) -> types.JSONRPCMessage:
     """The same as the SDK's model of it."""
-    value = read_object(raw)
+    return modelled(read_object(raw))
+
+
+def modelled(value: dict[str, Any]) -> types.JSONRPCMessage:
+    """What `read_object` gave as the SDK's model of it. Raises `BadFrame`."""
     try:
         return types.jsonrpc_message_adapter.validate_python(value, by_name=False)
     except ValueError:

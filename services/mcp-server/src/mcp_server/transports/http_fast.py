@@ -12,7 +12,8 @@ from mcp.shared.inbound import decode_header_value
 from starlette.responses import Response
 from starlette.types import Receive
 
-from mcp_server.fast_calls import LIST, METHOD, FastCalls
+from mcp_server.fast_calls import FastCalls
+from mcp_server.plain_requests import CALL, LIST
 from mcp_server.transports.http_exchange import Exchange
 
 _ONCE = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"content-type", b"accept"})
@@ -24,31 +25,27 @@ async def answered_fast(fast: FastCalls, exchange: Exchange) -> bool:
     message = exchange.message
     if not isinstance(message, types.JSONRPCRequest) or not _mirrors(exchange, message):
         return False
-    plain = {"id": message.id, "method": message.method, "params": message.params}
-    answering = asyncio.create_task(fast.answer(plain, exchange.scope))
+    said = {"id": message.id, "method": message.method, "params": message.params or {}}
+    answer_to = await fast.prepare(said, exchange.scope)
+    if answer_to is None:
+        return False
+    answering = asyncio.create_task(answer_to())
     gone = asyncio.create_task(_disconnected(exchange.receive))
     try:
         await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
             return True  # nobody is left to be answered
-        answer = answering.result()
     finally:
         for task in (answering, gone):
             task.cancel()
-    if answer is None:
-        return False
-    await exchange.respond(Response(answer, media_type="application/json"))
+    await exchange.respond(Response(answering.result(), media_type="application/json"))
     return True
 
 
 def _mirrors(exchange: Exchange, message: types.JSONRPCRequest) -> bool:
     """Whether the headers are those that a plain call has, each once, and say what the body says."""
     headers = _plain_headers(exchange.scope["headers"])
-    if (
-        headers is None
-        or message.method not in (METHOD, LIST)
-        or headers.get(b"mcp-method") != message.method
-    ):
+    if headers is None or message.method not in (CALL, LIST) or headers.get(b"mcp-method") != message.method:
         return False
     params: Mapping[str, Any] = message.params or {}
     meta = params.get("_meta")

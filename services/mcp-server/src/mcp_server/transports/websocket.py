@@ -11,15 +11,11 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
-import mcp_types as types
 from mcp.server.lowlevel.server import Server
-from mcp.server.runner import serve_dual_era_loop
-from mcp.shared._context_streams import ContextReceiveStream, ContextSendStream, create_context_streams
-from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.models.errors import PlatformError, Unauthenticated
@@ -28,7 +24,9 @@ from devops_mcp.serving import problems
 from mcp_server.caller import SCOPE_KEY, Caller
 from mcp_server.fast_calls import FastCalls
 from mcp_server.handlers.subscriptions import LEFT_KEY, SUBSCRIBED_KEY
-from mcp_server.transports.frames import BadFrame, read_frame, read_object
+from mcp_server.transports.frames import BadFrame, has_envelope, is_request, read_object
+from mcp_server.transports.under_way import UnderWay
+from mcp_server.transports.ws_handshake import HandshakeLoop
 from mcp_server.transports.ws_renewal import answer_of_renewal
 from mcp_server.transports.ws_resumption import Resumption
 from mcp_server.transports.ws_stateless import StatelessLoop
@@ -41,8 +39,8 @@ REVOKED = 4401
 SWEEP_S = 1.0
 """With the seconds that a key is remembered, a revoked one is out within five."""
 DRAIN_S = 10.0
-
-Inbound: TypeAlias = SessionMessage | Exception
+MAX_BEFORE = 8
+"""So many messages that come before the first request are kept for whoever will answer it."""
 
 
 class WebSocketEndpoint:
@@ -55,7 +53,7 @@ class WebSocketEndpoint:
         stop: asyncio.Event,
         tickets: Tickets,
         resumption: Resumption,
-        fast: FastCalls | None = None,
+        fast: FastCalls,
     ) -> None:
         self._server = server
         self._authenticator = authenticator
@@ -132,23 +130,17 @@ class WebSocketEndpoint:
 
 
 class _Conversation:
-    """One connection: by our own framing where its first request stands alone, else by the SDK's loop; and what ends them."""
+    """One connection: in the era that its first request is of; and what ends it."""
 
     def __init__(
-        self,
-        websocket: WebSocket,
-        server: Server[dict[str, Any]],
-        stop: asyncio.Event,
-        fast: FastCalls | None,
+        self, websocket: WebSocket, server: Server[dict[str, Any]], stop: asyncio.Event, fast: FastCalls
     ) -> None:
         self.websocket = websocket
         self._server = server
         self._stop = stop
         self._fast = fast
         self._ending: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-        self._under_way: set[str | int] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._under_way = UnderWay()
 
     async def run(self) -> None:
         """Serve the client until it goes, or until it must."""
@@ -172,103 +164,55 @@ class _Conversation:
             self._ending.set_result((code, reason))
 
     async def _serve(self) -> None:
-        first = await self._next()
-        if first is None:
-            return
-        if has_envelope(first):
-            await self._run_stateless(first)
-        else:
-            await self._run_handshake(first)
+        opening: list[dict[str, Any]] = []
+        while (message := await self._next()) is not None:
+            if len(opening) < MAX_BEFORE or is_request(message):
+                opening.append(message)
+            if is_request(message):
+                await self._loop_for(message).run(self._messages(opening))
+                return
 
-    async def _run_stateless(self, first: bytes) -> None:
-        loop = StatelessLoop(self.websocket, self._server, self._fast, self.websocket.send_text)
-        self._idle = loop.idle
-        try:
-            await loop.take(first)
-            while (raw := await self._next()) is not None:
-                await loop.take(raw)
-        finally:
-            await asyncio.shield(loop.close())
+    def _loop_for(self, first: dict[str, Any]) -> StatelessLoop | HandshakeLoop:
+        loop = StatelessLoop if has_envelope(first) else HandshakeLoop
+        return loop(self.websocket, self._server, self._fast, self._under_way, self._send)
 
-    async def _next(self) -> bytes | None:
-        """The next frame of the protocol; None when the client has gone."""
+    async def _messages(self, opening: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+        """What came so far, and what comes, one message a turn of the loop: who sends sixty at once waits for the others' one."""
+        for message in opening:
+            yield message
+        opening.clear()
+        await asyncio.sleep(0)
+        while (following := await self._next()) is not None:
+            yield following
+            await asyncio.sleep(0)
+
+    async def _next(self) -> dict[str, Any] | None:
+        """The next message of the protocol; None when the client has gone."""
         caller: Caller = self.websocket.scope[SCOPE_KEY]
-        while (raw := await self._frame()) is not None:
-            answer = await answer_of_renewal(raw, caller)
+        while (message := await self._message()) is not None:
+            answer = await answer_of_renewal(message, caller)
             if answer is None:
-                return raw
-            await self.websocket.send_text(answer)
+                return message
+            await self._send(answer)
         return None
 
-    async def _frame(self) -> bytes | None:
-        received = await self.websocket.receive()
-        if received["type"] == "websocket.disconnect":
-            return None
-        text = received.get("text")
-        return text.encode() if text is not None else received["bytes"]  # type: ignore[no-any-return]
+    async def _message(self) -> dict[str, Any] | None:
+        """The next message; a frame that holds none is answered with why."""
+        while (received := await self.websocket.receive())["type"] != "websocket.disconnect":
+            text = received.get("text")
+            try:
+                return read_object(text.encode() if text is not None else received["bytes"])
+            except BadFrame as fault:
+                await self._send(fault.answer.model_dump_json(by_alias=True, exclude_unset=True))
+        return None
 
-    async def _run_handshake(self, first: bytes) -> None:
-        to_server, inbound = create_context_streams[Inbound](0)
-        from_server, outbound = create_context_streams[SessionMessage](0)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read, to_server, first)
-            tasks.start_soon(self._write, outbound)
-            await serve_dual_era_loop(
-                self._server,
-                inbound,
-                from_server,
-                lifespan_state={},
-                init_options=self._server.create_initialization_options(),
-            )
-            tasks.cancel_scope.cancel()
-
-    async def _read(self, to_server: ContextSendStream[Inbound], first: bytes) -> None:
-        async with to_server:
-            raw: bytes | None = first
-            while raw is not None:
-                try:
-                    message = read_frame(raw)
-                except BadFrame as fault:
-                    await self._send(fault.answer)
-                else:
-                    self._note_request(message)
-                    metadata = ServerMessageMetadata(request_context=self.websocket)
-                    await to_server.send(SessionMessage(message, metadata))
-                raw = await self._next()
-
-    async def _write(self, outbound: ContextReceiveStream[SessionMessage]) -> None:
-        async with outbound:
-            async for message in outbound:
-                await self._send(message.message)
-                self._note_answer(message.message)
-
-    async def _send(self, message: types.JSONRPCMessage) -> None:
-        await self.websocket.send_text(message.model_dump_json(by_alias=True, exclude_unset=True))
-
-    def _note_request(self, message: types.JSONRPCMessage) -> None:
-        # A stream of subscriptions never ends by itself, so nobody waits for it.
-        if isinstance(message, types.JSONRPCRequest) and message.method != "subscriptions/listen":
-            self._under_way.add(message.id)
-            self._idle.clear()
-
-    def _note_answer(self, message: types.JSONRPCMessage) -> None:
-        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
-            self._under_way.discard(message.id)
-            if not self._under_way:
-                self._idle.set()
+    async def _send(self, text: str) -> None:
+        """Who has gone hears it no more."""
+        with suppress(WebSocketDisconnect, WebSocketDisconnected):
+            await self.websocket.send_text(text)
 
     async def _close_at_stop(self) -> None:
         await self._stop.wait()
         with anyio.move_on_after(DRAIN_S):
-            await self._idle.wait()
+            await self._under_way.idle.wait()
         self.end(RESTARTING, "the server restarts; connect again")
-
-
-def has_envelope(raw: bytes) -> bool:
-    """Whether a frame is a request that stands alone; what cannot be read is judged by whoever answers it."""
-    try:
-        params = read_object(raw).get("params")
-    except BadFrame:
-        return False
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    return isinstance(meta, dict) and types.PROTOCOL_VERSION_META_KEY in meta

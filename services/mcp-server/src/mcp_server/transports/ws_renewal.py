@@ -11,20 +11,12 @@ import orjson
 
 from devops_mcp.models.errors import PlatformError
 from mcp_server.caller import UNAUTHENTICATED, Caller
-from mcp_server.transports.frames import BadFrame, read_object
 
 METHOD = "io.devops-mcp/authenticate"
-_MARK = METHOD.encode()
 
 
-async def answer_of_renewal(raw: bytes, caller: Caller) -> str | None:
-    """The answer to a frame that brings a credential; None for every other frame, whose owner is another."""
-    if _MARK not in raw:
-        return None
-    try:
-        message = read_object(raw)
-    except BadFrame:
-        return None
+async def answer_of_renewal(message: dict[str, Any], caller: Caller) -> str | None:
+    """The answer to a request that brings a credential; None for every other message, whose owner is another."""
     if message.get("method") != METHOD or "id" not in message:
         return None
     return orjson.dumps({"jsonrpc": "2.0", "id": message["id"], **await _outcome(message, caller)}).decode()

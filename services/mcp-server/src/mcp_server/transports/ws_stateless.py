@@ -1,12 +1,13 @@
 """2026-07-28 over one WebSocket: our own framing around the SDK's kernel, since every request stands alone.
 
-Each request runs as a task of its own and is answered when it is done, in whatever order. `notifications/cancelled` ends one. What the
-plain calls of tools need not, they go without: see `mcp_server.fast_calls`.
+Each request runs as a task of its own and is answered when it is done, in whatever order. `notifications/cancelled` ends one. What
+plain requests need not, they go without: see `mcp_server.fast_calls`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -23,11 +24,13 @@ from mcp.shared.message import MessageMetadata, ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from starlette.websockets import WebSocket
 
-from mcp_server.fast_calls import FastCalls
-from mcp_server.transports.frames import BadFrame, read_object
+from mcp_server.fast_calls import Answering, FastCalls
+from mcp_server.transports.frames import is_request
+from mcp_server.transports.under_way import CANCELLED, UnderWay
 
 MAX_IN_FLIGHT = 64
 TOO_MANY = -32000
+LISTEN = "subscriptions/listen"
 Send = Callable[[str], Awaitable[None]]
 _TRANSPORT = TransportContext(kind="websocket", can_send_request=False)
 
@@ -65,69 +68,47 @@ class _Exchange:
 
 
 class StatelessLoop:
-    """The requests of one connection. `take` each frame; at the end, `close`."""
+    """The messages of one connection."""
 
     def __init__(
-        self, websocket: WebSocket, server: Server[dict[str, Any]], fast: FastCalls | None, send: Send
+        self,
+        websocket: WebSocket,
+        server: Server[dict[str, Any]],
+        fast: FastCalls,
+        under_way: UnderWay,
+        send: Send,
     ) -> None:
         self._websocket = websocket
         self._server = server
         self._fast = fast
+        self._under_way = under_way
         self._send = send
-        self._loop = asyncio.get_running_loop()
-        self._running: dict[str | int, asyncio.Task[None]] = {}
-        self.idle = asyncio.Event()
-        """Set while nothing but streams of subscriptions is under way."""
-        self.idle.set()
-        self._waited_for: set[str | int] = set()
 
-    async def take(self, raw: bytes) -> None:
-        """Begin what a frame asks for."""
+    async def run(self, messages: AsyncIterator[dict[str, Any]]) -> None:
+        """Answer until there are no more, or it is cancelled; what is under way then ends."""
         try:
-            message = read_object(raw)
-        except BadFrame as fault:
-            await self._send(fault.answer.model_dump_json(by_alias=True, exclude_unset=True))
-            return
-        if "method" not in message:
-            return  # an answer, where nothing was asked
-        if "id" in message:
-            await self._begin(message)
-        elif message["method"] == "notifications/cancelled":
-            self._cancel(message.get("params"))
-
-    async def close(self) -> None:
-        """End whatever is under way."""
-        running = list(self._running.values())
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+            async for message in messages:
+                if is_request(message):
+                    await self._begin(message)
+                elif message.get("method") == CANCELLED:
+                    self._under_way.cancel(message.get("params"))
+        finally:
+            await asyncio.shield(self._under_way.close())
 
     async def _begin(self, message: dict[str, Any]) -> None:
         request_id = message["id"]
-        if request_id in self._running:
+        if request_id in self._under_way:
             await self._refuse(request_id, types.INVALID_REQUEST, "the id is that of a request under way")
-            return
-        if len(self._running) >= MAX_IN_FLIGHT:
+        elif len(self._under_way) >= MAX_IN_FLIGHT:
             await self._refuse(request_id, TOO_MANY, f"{MAX_IN_FLIGHT} requests are under way; wait for one")
-            return
-        # A stream of subscriptions never ends by itself, so nobody waits for it.
-        if message["method"] != "subscriptions/listen":
-            self._waited_for.add(request_id)
-            self.idle.clear()
-        self._running[request_id] = self._loop.create_task(self._run(message))
-        # One frame a turn of the loop: who sent sixty at once waits for the others' one.
-        await asyncio.sleep(0)
+        else:
+            answering = await self._fast.prepare(message, self._websocket.scope)
+            work = self._run(answering or partial(self._answer, message))
+            # A stream of subscriptions never ends by itself.
+            self._under_way.run(request_id, work, is_endless=message["method"] == LISTEN)
 
-    async def _run(self, message: dict[str, Any]) -> None:
-        request_id = message["id"]
-        try:
-            answer = await self._fast.answer(message, self._websocket.scope) if self._fast else None
-            await self._send((answer or await self._answer(message)).decode())
-        finally:
-            del self._running[request_id]
-            self._waited_for.discard(request_id)
-            if not self._waited_for:
-                self.idle.set()
+    async def _run(self, answering: Answering) -> None:
+        await self._send((await answering()).decode())
 
     async def _answer(self, message: dict[str, Any]) -> bytes:
         request_id, method, params = message["id"], message["method"], message.get("params")
@@ -153,12 +134,6 @@ class StatelessLoop:
             fault = modern_error_data(error)
             return _error(request_id, fault.code, fault.message, fault.data)
         return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": result})
-
-    def _cancel(self, params: Any) -> None:
-        named = params.get("requestId") if isinstance(params, dict) else None
-        task = self._running.get(named) if isinstance(named, str | int) else None
-        if task is not None:
-            task.cancel()
 
     async def _refuse(self, request_id: str | int, code: int, message: str) -> None:
         await self._send(_error(request_id, code, message, None).decode())
