@@ -1,9 +1,10 @@
 """The composition root of rest-api: what it is made of, in the order of its start."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any, cast
 
 import orjson
@@ -25,7 +26,7 @@ from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from rest_api import encodings, etags
-from rest_api.docs import page
+from rest_api.docs import POLICY, page
 from rest_api.oauth import oauth_routes
 from rest_api.openapi import document
 from rest_api.routes import ENDPOINTS
@@ -72,18 +73,21 @@ def documentation_routes() -> tuple[Route, ...]:
     described = document(ENDPOINTS)
     return (
         _document("/openapi.json", orjson.dumps(described), "application/json"),
-        _document("/docs", page(described).encode(), "text/html"),
+        _document("/docs", page(described).encode(), "text/html", {"content-security-policy": POLICY}),
     )
 
 
-def _document(path: str, content: bytes, media_type: str) -> Route:
+def _document(
+    path: str, content: bytes, media_type: str, own_headers: Mapping[str, str] = MappingProxyType({})
+) -> Route:
     """Tagged, and encoded once for each coding that somebody asks for."""
     tag = etags.version_of(content)
     bodies: dict[str | None, bytes] = {None: content}
 
     async def show(request: Request) -> Response:
         coding = encodings.negotiated(request.headers.get("accept-encoding", ""), len(content))
-        headers = {"vary": "accept-encoding", "etag": f'"{tag}"' if coding is None else f'"{tag}-{coding}"'}
+        shown_tag = f'"{tag}"' if coding is None else f'"{tag}-{coding}"'
+        headers = {**own_headers, "vary": "accept-encoding", "etag": shown_tag}
         if etags.is_known(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers=headers)
         if coding is not None:

@@ -1,5 +1,7 @@
 """The readable page of the API: made from the OpenAPI document, one file without scripts, so that it works offline."""
 
+import base64
+from hashlib import sha256
 from html import escape
 from typing import Any
 
@@ -10,6 +12,9 @@ code, pre { font: 13px ui-monospace, monospace } pre { background: #f6f8fa; padd
 table { border-collapse: collapse } td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top }
 .method { color: #0550ae } details { margin: .25rem 0 } nav a { margin-right: 1rem }
 """
+_STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
+POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+"""The page's `Content-Security-Policy`."""
 
 
 def page(document: dict[str, Any]) -> str:
@@ -27,11 +32,12 @@ def page(document: dict[str, Any]) -> str:
     )
     info = document["info"]
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])} API</title><style>{_STYLE}</style>"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(info['title'])} API</title><style>{_STYLE}</style></head><body><main>"
         f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1><p>{escape(info['description'])} "
         "Send an access token or an API key as <code>Authorization: Bearer …</code>. The machine-readable form is "
         f'<a href="/openapi.json">openapi.json</a>.</p><nav>{links}<a href="#models">models</a></nav>'
-        f'{sections}<h2 id="models">models</h2>{models}</html>'
+        f'{sections}<h2 id="models">models</h2>{models}</main></body></html>'
     )
 
 

@@ -27,7 +27,7 @@ label { display: block; margin: .5rem 0 } label.line { padding-left: 1.7rem; tex
 input[type=text], input[type=password] { display: block; width: 100%; box-sizing: border-box; font: inherit; padding: .5rem }
 button { font: inherit; padding: .5rem 1.25rem; margin: .5rem .5rem 0 0 } .fault { border-left: 4px solid #cf222e; padding-left: .75rem }
 .warning { border-left: 4px solid #9a6700; padding-left: .75rem } dt { font-weight: 600 } dd { margin: 0 0 .5rem; overflow-wrap: anywhere }
-code { font: 1.1em ui-monospace, monospace } form.aside { display: inline } form.aside button { padding: 0 .5rem; margin: 0 }
+code { font: 1.1em ui-monospace, monospace } form.aside button { padding: 0 .5rem; margin: 0 }
 """
 _STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 
@@ -87,8 +87,9 @@ def sign_in_page(form: str, *, client_name: str | None, fault: str = "") -> HTML
 <form method="post" action="{SIGN_IN}">
 {_hidden(form)}
 <label>Username (outside of the default tenant: tenant/username)
-<input type="text" name="username" autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus></label>
-<label>Password <input type="password" name="password" autocomplete="current-password" required></label>
+<input type="text" name="username" autocomplete="username" autocapitalize="none" spellcheck="false"
+required autofocus{_at_fault(fault)}></label>
+<label>Password <input type="password" name="password" autocomplete="current-password" required{_at_fault(fault)}></label>
 <button type="submit">Sign in</button>
 </form>"""
     return page("Sign in", body, status=403 if fault else 200)
@@ -99,8 +100,8 @@ def consent_page(form: str, user: Principal, asking: Asking, *, fault: str = "")
     name, action = escape(asking.client_name), AUTHORIZE if asking.redirect_uri else DEVICE
     body = f"""
 <h1>Let {name} act for you?</h1>
-<p>You are signed in as <b>{escape(user.name)}</b>.
-<form class="aside" method="post" action="{SIGN_OUT}">{_hidden(form)}<button type="submit">Not you?</button></form></p>
+<form class="aside" method="post" action="{SIGN_OUT}">{_hidden(form)}
+<p>You are signed in as <b>{escape(user.name)}</b>. <button type="submit">Not you? Sign in as somebody else</button></p></form>
 {_fault(fault)}
 <dl>{_facts(asking)}</dl>
 {_warning(asking)}
@@ -128,7 +129,7 @@ Only go on if you started this yourself.</p>
 <form method="post" action="{DEVICE}">
 {_hidden(form)}
 <label>Code <input type="text" name="user_code" value="{escape(typed)}" autocomplete="off" autocapitalize="characters"
-spellcheck="false" required autofocus></label>
+spellcheck="false" required autofocus{_at_fault(fault)}></label>
 <button type="submit">Go on</button>
 </form>"""
     return page("Connect a device", body, status=403 if fault else 200)
@@ -213,7 +214,12 @@ def _remembering(asking: Asking) -> str:
 
 
 def _fault(text: str) -> str:
-    return f'<p class="fault" role="alert">{escape(text)}</p>' if text else ""
+    return f'<p class="fault" role="alert" id="fault">{escape(text)}</p>' if text else ""
+
+
+def _at_fault(fault: str) -> str:
+    """Of a field that what is wrong is about: read out with it."""
+    return ' aria-invalid="true" aria-describedby="fault"' if fault else ""
 
 
 def _hidden(form: str) -> str:
