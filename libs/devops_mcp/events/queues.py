@@ -21,6 +21,7 @@ class QueueSpec:
 
     name: QueueName
     visibility_timeout: timedelta
+    """How long what a killed worker held is nobody's. A worker that lives extends it while a handler runs, however long that is."""
     max_receives: int
     """How often a message is delivered before the queue itself moves it to the dead letters."""
     retention: timedelta = timedelta(days=4)
@@ -37,13 +38,13 @@ class QueueSpec:
 
 
 QUEUES: tuple[QueueSpec, ...] = (
-    QueueSpec(QueueName.EVENTS, visibility_timeout=timedelta(seconds=30), max_receives=5),
-    QueueSpec(QueueName.EMBEDDINGS, visibility_timeout=timedelta(seconds=60), max_receives=5),
+    QueueSpec(QueueName.EVENTS, visibility_timeout=timedelta(seconds=20), max_receives=5),
+    QueueSpec(QueueName.EMBEDDINGS, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_HIGH, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_NORMAL, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_LOW, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.CONTEXTS, visibility_timeout=timedelta(seconds=30), max_receives=5, fifo=True),
-    QueueSpec(QueueName.NOTIFICATIONS, visibility_timeout=timedelta(seconds=60), max_receives=5),
+    QueueSpec(QueueName.NOTIFICATIONS, visibility_timeout=timedelta(seconds=20), max_receives=5),
 )
 
 IN_ORDER = frozenset(spec.name for spec in QUEUES if spec.fifo)

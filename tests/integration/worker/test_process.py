@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import httpx2
@@ -88,10 +89,8 @@ def each(count: int) -> dict[str, int]:
 
 @pytest.fixture
 async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
-    # A killed worker's messages come back after 2 s in place of 30.
-    specs = [
-        replace(spec, visibility_timeout=spec.visibility_timeout / 15, max_receives=20) for spec in QUEUES
-    ]
+    # A killed worker's messages come back after 2 s in place of 20.
+    specs = [replace(spec, visibility_timeout=timedelta(seconds=2), max_receives=20) for spec in QUEUES]
     prefix = f"test-{uuid4().hex[:12]}-"
     await create_queues(queues.endpoint_url, prefix=prefix, specs=specs)
     settings = {
