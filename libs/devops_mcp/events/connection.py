@@ -1,12 +1,15 @@
 """The connection to SQS: credentials, timeouts, and botocore's errors in our own words."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.credentials import AioCredentials
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -19,13 +22,15 @@ from devops_mcp.models.errors import ConfigurationError, InvalidInput, PlatformE
 
 MAX_WAIT_S = 20
 """The service's limit for a long poll."""
-_READ_TIMEOUT_S = MAX_WAIT_S + 5
+CONNECT_S = 3
+READ_S = MAX_WAIT_S + 5
+CONNECTIONS = 128
+"""Every slot of every queue waits in a long poll, and what is sent must not wait for those."""
 _CONFIG = {
-    "connect_timeout": 3,
-    "read_timeout": _READ_TIMEOUT_S,
+    "connect_timeout": CONNECT_S,
+    "read_timeout": READ_S,
     "retries": {"mode": "standard", "total_max_attempts": 2},
-    # Every slot of every queue waits in a long poll, and what is sent must not wait for those.
-    "max_pool_connections": 128,
+    "max_pool_connections": CONNECTIONS,
     "tcp_keepalive": True,
     # Every parameter is ours; checking them against the model costs a tenth of a call.
     "parameter_validation": False,
@@ -53,6 +58,31 @@ _REFUSED_CREDENTIALS = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where SQS is, and what is signed with: `credentials` gives those of the moment, None where there are none."""
+
+    url: str
+    region: str
+    credentials: Callable[[], Awaitable[Any]]
+    ca_bundle: str | None
+
+
+async def find_sqs(*, endpoint_url: str | None, region: str, environment: Mapping[str, str]) -> Endpoint:
+    """The service as `open_sqs` would open it."""
+    session = get_session()
+    local = _is_local(endpoint_url, environment)
+    with translated("sqs"):
+        async with _client(session, region, endpoint_url, local=local) as client:
+            url, region = client.meta.endpoint_url, client.meta.region_name
+        found = AioCredentials("local", "local") if local else await session.get_credentials()
+
+    async def credentials() -> Any:
+        return None if found is None else await found.get_frozen_credentials()
+
+    return Endpoint(f"{url.rstrip('/')}/", region, credentials, session.get_config_variable("ca_bundle"))
+
+
 @asynccontextmanager
 async def open_sqs(
     *, endpoint_url: str | None, region: str, environment: Mapping[str, str] = os.environ
@@ -62,21 +92,25 @@ async def open_sqs(
     An endpoint of our own checks no signatures, but the client wants something to sign with: without credentials in the environment it gets
     `local`. AWS itself never does.
     """
-    local = endpoint_url is not None and not any(environment.get(name) for name in _OWN_CREDENTIALS)
-    credentials = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if local else {}
     async with AsyncExitStack() as stack:
         with translated("sqs"):
-            client = await stack.enter_async_context(_client(region, endpoint_url, credentials))
+            opening = _client(get_session(), region, endpoint_url, local=_is_local(endpoint_url, environment))
+            client = await stack.enter_async_context(opening)
         yield client
+
+
+def _is_local(endpoint_url: str | None, environment: Mapping[str, str]) -> bool:
+    return endpoint_url is not None and not any(environment.get(name) for name in _OWN_CREDENTIALS)
 
 
 @asynccontextmanager
 async def _client(
-    region: str, endpoint_url: str | None, credentials: Mapping[str, str]
+    session: AioSession, region: str, endpoint_url: str | None, *, local: bool
 ) -> AsyncIterator[Any]:
+    credentials = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if local else {}
     async with AsyncExitStack() as stack:
         try:
-            created = get_session().create_client(
+            created = session.create_client(
                 "sqs",
                 region_name=region,
                 endpoint_url=endpoint_url,
@@ -103,7 +137,7 @@ def translated(queue: str) -> Iterator[None]:
         raise ConfigurationError(f"queue {queue}: no credentials for SQS: {error}") from error
     except TimeoutError as error:
         raise Unavailable(f"queue {queue} did not answer in time") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, aiohttp.ClientError) as error:
         raise Unavailable(f"queue {queue} cannot be reached: {type(error).__name__}") from error
 
 

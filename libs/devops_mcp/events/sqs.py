@@ -1,4 +1,4 @@
-"""The queues, over SQS. A call costs about a millisecond of CPU whatever it carries, so everything goes in batches."""
+"""The queues, over SQS. A call costs much the same whatever it carries, so everything goes in batches."""
 
 import asyncio
 import os
@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from devops_mcp.events.batches import BATCH, Entry, split
-from devops_mcp.events.connection import MAX_WAIT_S, open_sqs, refused_entry, translated
+from devops_mcp.events.calls import SqsCalls, open_calls
+from devops_mcp.events.connection import MAX_WAIT_S, refused_entry, translated
 from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
 from devops_mcp.models.errors import PlatformError, Unavailable
 
@@ -97,8 +98,8 @@ class SqsQueue:
     our credentials. Batches of any length are cut into requests; where only some of these fail, what they carried is returned as failed.
     """
 
-    def __init__(self, client: Any, spec: QueueSpec, name: str, dead_name: str) -> None:
-        self._client = client
+    def __init__(self, calls: SqsCalls, spec: QueueSpec, name: str, dead_name: str) -> None:
+        self._calls = calls
         self._spec = spec
         self._name = name
         self._dead_name = dead_name
@@ -107,18 +108,18 @@ class SqsQueue:
 
     def dead_letters(self) -> "SqsQueue":
         """The dead-letter queue, as a queue to receive from. What cannot be taken from there stays there."""
-        return SqsQueue(self._client, self._spec, self._dead_name, self._dead_name)
+        return SqsQueue(self._calls, self._spec, self._dead_name, self._dead_name)
 
     async def send_batch(self, messages: Sequence[Outgoing]) -> dict[int, PlatformError]:
         """Send; return, by their positions, the messages that the queue did not take, and why."""
         entries = [_entry_to_send(position, message) for position, message in enumerate(messages)]
-        failures = await self._submit_all("send_message_batch", entries, in_order=self._spec.fifo)
+        failures = await self._submit_all("SendMessageBatch", entries, in_order=self._spec.fifo)
         return {int(id_): error for id_, error in failures.items()}
 
     async def receive(self, max_messages: int = BATCH, *, wait_s: int = MAX_WAIT_S) -> list[Received]:
         """Take up to ten messages, waiting up to 20 s for the first."""
         answer = await self._call(
-            "receive_message",
+            "ReceiveMessage",
             self._name,
             wait_s + _ANSWER_S,
             MaxNumberOfMessages=max_messages,
@@ -131,7 +132,7 @@ class SqsQueue:
     async def delete_batch(self, receipts: Sequence[str]) -> list[str]:
         """Acknowledge; return the receipts that were refused. One that is deleted already is no failure."""
         entries = [{"Id": str(n), "ReceiptHandle": receipt} for n, receipt in enumerate(receipts)]
-        failures = await self._submit_all("delete_message_batch", entries)
+        failures = await self._submit_all("DeleteMessageBatch", entries)
         return [receipts[int(id_)] for id_ in failures]
 
     async def change_visibility_batch(self, receipts: Sequence[str], visibility_s: int) -> list[str]:
@@ -140,7 +141,7 @@ class SqsQueue:
             {"Id": str(n), "ReceiptHandle": receipt, "VisibilityTimeout": visibility_s}
             for n, receipt in enumerate(receipts)
         ]
-        failures = await self._submit_all("change_message_visibility_batch", entries)
+        failures = await self._submit_all("ChangeMessageVisibilityBatch", entries)
         return [receipts[int(id_)] for id_ in failures]
 
     async def send_to_dead_letters(self, received: Received, reason: str) -> None:
@@ -156,7 +157,7 @@ class SqsQueue:
             deduplication_id=received.message_id if self._spec.fifo else None,
         )
         failures = await self._submit(
-            "send_message_batch", self._dead_name, [_entry_to_send(0, letter)], _CALL_S
+            "SendMessageBatch", self._dead_name, [_entry_to_send(0, letter)], _CALL_S
         )
         for error in failures.values():
             raise error
@@ -164,7 +165,7 @@ class SqsQueue:
     async def depth(self, *, dead_letters: bool = False) -> Depth:
         """How full the queue is, or its dead-letter queue."""
         answer = await self._call(
-            "get_queue_attributes",
+            "GetQueueAttributes",
             self._dead_name if dead_letters else self._name,
             _CALL_S,
             AttributeNames=["All"],
@@ -180,17 +181,17 @@ class SqsQueue:
         """Return when the service knows the queue."""
         with translated(self._name):
             async with asyncio.timeout(_CALL_S):
-                await self._client.get_queue_url(QueueName=self._name)
+                await self._calls.call("GetQueueUrl", {"QueueName": self._name})
 
     async def _submit_all(
-        self, operation: str, entries: Sequence[Entry], *, in_order: bool = False
+        self, action: str, entries: Sequence[Entry], *, in_order: bool = False
     ) -> dict[str, PlatformError]:
         """Submit entries in as many requests as they need; return the failed entries' ids and why. Raises when no request succeeded."""
         requests = list(split(entries))
         if in_order:
-            outcomes = await self._submit_in_order(operation, requests)
+            outcomes = await self._submit_in_order(action, requests)
         else:
-            outcomes = await asyncio.gather(*(self._try_submit(operation, request) for request in requests))
+            outcomes = await asyncio.gather(*(self._try_submit(action, request) for request in requests))
         errors = [outcome for outcome in outcomes if isinstance(outcome, PlatformError)]
         if errors and len(errors) == len(requests):
             raise errors[0]
@@ -203,7 +204,7 @@ class SqsQueue:
         return failures
 
     async def _submit_in_order(
-        self, operation: str, requests: Sequence[Sequence[Entry]]
+        self, action: str, requests: Sequence[Sequence[Entry]]
     ) -> list[dict[str, PlatformError] | PlatformError]:
         """One after the other; what follows a failure is not sent, or it would overtake."""
         outcomes: list[dict[str, PlatformError] | PlatformError] = []
@@ -211,34 +212,34 @@ class SqsQueue:
             if outcomes and outcomes[-1]:
                 outcomes.append(Unavailable(f"queue {self._name}: not sent, an earlier message failed"))
             else:
-                outcomes.append(await self._try_submit(operation, request))
+                outcomes.append(await self._try_submit(action, request))
         return outcomes
 
     async def _try_submit(
-        self, operation: str, request: Sequence[Entry]
+        self, action: str, request: Sequence[Entry]
     ) -> dict[str, PlatformError] | PlatformError:
         try:
-            return await self._submit(operation, self._name, request, _CALL_S)
+            return await self._submit(action, self._name, request, _CALL_S)
         except PlatformError as error:
             return error
 
     async def _submit(
-        self, operation: str, name: str, request: Sequence[Entry], deadline_s: float
+        self, action: str, name: str, request: Sequence[Entry], deadline_s: float
     ) -> dict[str, PlatformError]:
-        answer = await self._call(operation, name, deadline_s, Entries=request)
+        answer = await self._call(action, name, deadline_s, Entries=request)
         return {failure["Id"]: refused_entry(name, failure) for failure in answer.get("Failed", ())}
 
-    async def _call(self, operation: str, name: str, deadline_s: float, **parameters: Any) -> dict[str, Any]:
+    async def _call(self, action: str, name: str, deadline_s: float, **parameters: Any) -> dict[str, Any]:
         with translated(name):
             async with asyncio.timeout(deadline_s):
                 url = await self._url(name)
-                answer: dict[str, Any] = await getattr(self._client, operation)(QueueUrl=url, **parameters)
-                return answer
+                return await self._calls.call(action, {"QueueUrl": url, **parameters})
 
     async def _url(self, name: str) -> str:
         async with self._asking:
             if name not in self._urls:
-                self._urls[name] = (await self._client.get_queue_url(QueueName=name))["QueueUrl"]
+                answer = await self._calls.call("GetQueueUrl", {"QueueName": name})
+                self._urls[name] = answer["QueueUrl"]
             return self._urls[name]
 
 
@@ -251,10 +252,10 @@ async def open_queues(
     specs: Sequence[QueueSpec] = QUEUES,
     environment: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Mapping[QueueName, SqsQueue]]:
-    """The table's queues by name, over one client. Nothing is sent before the first call: the queues need not exist yet."""
-    async with open_sqs(endpoint_url=endpoint_url, region=region, environment=environment) as client:
+    """The table's queues by name, over one pool of connections. Nothing is sent before the first call: the queues need not exist yet."""
+    async with open_calls(endpoint_url=endpoint_url, region=region, environment=environment) as calls:
         yield {
-            spec.name: SqsQueue(client, spec, spec.queue(prefix), spec.dead_letter_queue(prefix))
+            spec.name: SqsQueue(calls, spec, spec.queue(prefix), spec.dead_letter_queue(prefix))
             for spec in specs
         }
 
