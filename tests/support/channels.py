@@ -132,7 +132,7 @@ def _routing(text: str, revision: str, http: httpx2.AsyncClient) -> dict[str, st
         return {}
     message = _read(text)
     params = message.get("params", {})
-    name = params.get("name") or params.get("uri")
+    name = str(params.get("name") or params.get("uri") or "")
     named = (
         {"Mcp-Name": name}
         if name and message["method"] in ("tools/call", "prompts/get", "resources/read")

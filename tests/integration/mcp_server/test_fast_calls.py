@@ -13,16 +13,17 @@ import pytest
 from websockets.asyncio.client import connect
 
 from mcp_server.fast_calls import Answering, FastCalls
-from support.channels import ALL_REVISIONS, STATELESS, Ask, asking, channel, opening
-from support.handshake import BOTH, REVISIONS
+from support.channels import ALL_REVISIONS, STATELESS, Ask, asking, channel, opening, serves
+from support.handshake import BOTH, REVISIONS, HandshakeClient, messages_of, next_message
 from support.services import new_key, running_mcp, settings_for
 
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 VERSION, CAPABILITIES, CLIENT = (
     f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientCapabilities", "clientInfo")
 )
-WAYS = ("ws",)
+WAYS = ("ws", "http-json", "http-sse", "sse")
 """By which transports plain requests go the short way."""
+WAS_CANCELLED = "SELECT 1 FROM audit_log WHERE error_code = 'cancelled'"
 BLOCKED = """
     SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
@@ -65,6 +66,7 @@ PLAIN = {
     "a trace that is none": call("context_list", {}, {"traceparent": "nonsense"}),
     "a progress token": call("context_list", {}, {"progressToken": 3}),
     "what another wrote into it": call("context_list", {}, {"example.com/toolUseId": {"a": [1]}}),
+    "more than a request": Case("tools/list", beside={"extra": 1}),
     "an id of text": Case("tools/call", {"name": "context_list"}, beside={"id": 'ä "1"'}),
 }
 PLAIN_OF_CONNECTIONS = {
@@ -89,7 +91,6 @@ LONG_WAY = {
     "another method": Case("prompts/list"),
     "an unknown method": Case("tools/eat"),
     "a cursor that is none": Case("tools/list", {"cursor": "nonsense"}),
-    "more than a request": Case("tools/list", beside={"extra": 1}),
 }
 LONG_WAY_ALONE = {
     "a ping": Case("ping"),
@@ -165,7 +166,7 @@ async def test_both_ways_answer_alike(database, settings, short, revision):
     key = await new_key(database.owner_url)
     plain = PLAIN if revision == STATELESS else PLAIN | PLAIN_OF_CONNECTIONS
     async with running_mcp(settings) as url:
-        for transport in WAYS:
+        for transport in (way for way in WAYS if serves(way, revision)):
             async with greeted(transport, url, key, revision) as ask:
                 for name, case in plain.items():
                     short.since()
@@ -183,7 +184,7 @@ async def test_what_is_not_plain_goes_the_long_way(database, settings, short, re
     key = await new_key(database.owner_url)
     odd = LONG_WAY | LONG_WAY_ALONE if revision == STATELESS else LONG_WAY
     async with running_mcp(settings) as url:
-        for transport in WAYS:
+        for transport in (way for way in WAYS if serves(way, revision)):
             async with greeted(transport, url, key, revision) as ask:
                 for name, case in odd.items():
                     short.since()
@@ -228,34 +229,82 @@ async def test_headers_that_say_something_else_than_the_body_are_refused(databas
     assert not any(short.taken)
 
 
+@dataclass(frozen=True)
+class Held:
+    """`release` lets calls that read contexts go on; `watching` sees what they do meanwhile."""
+
+    locking: psycopg.AsyncConnection[Any]
+    watching: psycopg.AsyncConnection[Any]
+
+    async def release(self) -> None:
+        await self.locking.rollback()
+
+    async def until(self, query: LiteralString) -> None:
+        """Return when the query finds something."""
+        async with asyncio.timeout(20):
+            while not await (await self.watching.execute(query)).fetchall():
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def held(superuser_url: str) -> AsyncIterator[Held]:
+    """Calls that read contexts wait."""
+    async with (
+        await psycopg.AsyncConnection.connect(superuser_url) as locking,
+        await psycopg.AsyncConnection.connect(superuser_url, autocommit=True) as watching,
+    ):
+        await locking.execute("LOCK TABLE contexts IN ACCESS EXCLUSIVE MODE")
+        yield Held(locking, watching)
+
+
 @pytest.mark.parametrize("revision", [REVISIONS[-1], STATELESS])
 async def test_a_call_that_is_cancelled_ends_and_is_not_answered(database, settings, short, revision):
     key = await new_key(database.owner_url)
-    slow = call("context_list").said(revision)
     async with (
         running_mcp(settings) as url,
-        greeted("ws", url, key, revision),
         connect(url.replace("http", "ws", 1) + "/ws", additional_headers={"X-API-Key": key}) as socket,
-        await psycopg.AsyncConnection.connect(database.superuser_url) as locking,
-        await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as watching,
+        held(database.superuser_url) as contexts,
     ):
         await socket.send(json.dumps(opening(revision) | {"id": 0}))
         await socket.recv()
-        await locking.execute("LOCK TABLE contexts IN ACCESS EXCLUSIVE MODE")
-        await socket.send(slow)
-        await until_found(watching, BLOCKED)
+        await socket.send(call("context_list").said(revision))
+        await contexts.until(BLOCKED)
         await socket.send('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}')
+        await contexts.until(WAS_CANCELLED)
+        await contexts.release()
         await socket.send(json.dumps(asking(revision, "tools/eat") | {"id": 2}))
         assert json.loads(await socket.recv())["id"] == 2
-        await until_found(watching, "SELECT 1 FROM audit_log WHERE error_code = 'cancelled'")
-        await locking.rollback()
-        await socket.send(json.dumps(asking(revision, "tools/eat") | {"id": 3}))
-        assert json.loads(await socket.recv())["id"] == 3
-    assert True in short.taken
+    assert short.taken[-2:] == [True, False]
 
 
-async def until_found(connection: psycopg.AsyncConnection[Any], query: LiteralString) -> None:
-    """Return when the query finds something."""
-    async with asyncio.timeout(20):
-        while not await (await connection.execute(query)).fetchall():
-            await asyncio.sleep(0.05)
+async def test_a_call_over_http_that_is_cancelled_is_answered_so(database, settings, short):
+    async with talking(database, settings) as client, held(database.superuser_url) as contexts:
+        message = client.request("tools/call", {"name": "context_list"})
+        answer = asyncio.create_task(client.post(message))
+        await contexts.until(BLOCKED)
+        cancelled = {"requestId": message["id"]}
+        await client.post({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        assert messages_of(await answer)[-1]["error"]["code"] == -32800
+    assert short.taken[-1]
+
+
+async def test_a_call_that_takes_long_is_streamed_and_can_be_resumed(database, settings, short):
+    async with talking(database, settings) as client, held(database.superuser_url) as contexts:
+        async with client.streaming(client.request("tools/call", {"name": "context_list"})) as events:
+            begun = await anext(events)
+        await contexts.release()
+        async with client.listening(begun.id) as events:
+            answer = (await next_message(events)).data
+    assert answer is not None
+    assert answer["result"]["structuredContent"] == {"items": []}
+    assert short.taken[-1]
+
+
+@asynccontextmanager
+async def talking(database: Any, settings: Any) -> AsyncIterator[HandshakeClient]:
+    """A client that has shaken hands over HTTP."""
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, httpx2.AsyncClient(timeout=20) as http:
+        client = HandshakeClient(http, [url], key)
+        await client.begin()
+        yield client

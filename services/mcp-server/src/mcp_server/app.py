@@ -63,7 +63,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         # Sessions wait for Redis longer than a cache may: what they ask it is not asked on every request.
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
-        sessions = sessions_over(server, redis, platform.keyring)
+        sessions = sessions_over(server, redis, platform.keyring, fast)
         http = HttpEndpoint(
             server,
             platform.authenticator,

@@ -21,7 +21,6 @@ LIST = "tools/list"
 PING = "ping"
 LISTS_KEY = "devops_mcp.lists"
 """In the state of a connection of the handshake era: it hears when what it has listed changes."""
-_MESSAGE = frozenset({"jsonrpc", "id", "method", "params"})
 _PARAMS: Mapping[str, frozenset[str]] = {
     CALL: frozenset({"name", "arguments", "_meta"}),
     LIST: frozenset({"cursor", "_meta"}),
@@ -74,7 +73,7 @@ def _params(message: dict[str, Any]) -> dict[str, Any] | None:
     """The params of a request of ours that holds what such a one holds, each of its type; else None."""
     params: dict[str, Any] = message.get("params", {})
     known = _PARAMS.get(message["method"])
-    if known is None or not (message.keys() <= _MESSAGE and params.keys() <= known):
+    if known is None or not params.keys() <= known or "result" in message or "error" in message:
         return None
     fits = (
         isinstance(params.get("_meta", {}), dict)

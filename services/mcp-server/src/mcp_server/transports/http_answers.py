@@ -17,6 +17,7 @@ from mcp_server.transports.http_streams import (
     EventStream,
     Outgoing,
     Reader,
+    Stream,
     event_id,
     name_of,
     read_event_id,
@@ -70,22 +71,23 @@ async def _answer_request(session: Session, exchange: Exchange, message: types.J
         if first is not None and first.final:
             await exchange.respond(_document(session, first))
             return
-        await _stream_request(session, exchange, stream.name, began_at, reader, first)
+        await _stream_request(session, exchange, stream, began_at, reader, first)
 
 
 async def _stream_request(
     session: Session,
     exchange: Exchange,
-    name: str,
+    stream: Stream,
     began_at: Position,
     reader: Reader,
     first: Outgoing | None,
 ) -> None:
+    session.keep(stream, *([] if first is None else [first]))
     answer = EventStream(exchange.receive, exchange.send, session_header(session.id))
     await answer.begin()
     if session.resumable:
-        await answer.prime(event_id(began_at, name))
-    marked = name if session.log is not None else None
+        await answer.prime(event_id(began_at, stream.name))
+    marked = stream.name if session.log is not None else None
     if first is not None:
         await answer.message(first, marked)
     await answer.pump(reader, stream=marked)

@@ -79,7 +79,7 @@ class Handshake:
             lasting=True,
             began_with=message.params or {},
         )
-        return Session(uuid4().hex, record, Positions(), self._sessions.log)
+        return Session(uuid4().hex, record, Positions(), self._sessions.log, self._sessions.fast)
 
     async def _settle(self, exchange: Exchange, session: Session, answer: Outgoing | None) -> None:
         if answer is not None and "error" not in orjson.loads(answer.body):

@@ -1,19 +1,17 @@
-"""One session of the handshake era over HTTP: the SDK's loop, and the streams of what it says.
+"""One session of the handshake era over HTTP: plain requests by the short way, every other message by the SDK's loop; and its streams.
 
-The session lives here, in one process. What it says goes to the stream of the request it belongs to, or to the session's own; each
-message is also kept in the log, from which a client that was cut off is given what it missed.
+The session lives here, in one process. What it says goes to the stream of the request it belongs to, or to the session's own. What a
+stream says whose client knows that it can come again for it is also kept in the log, from which it is given what it missed.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel.server import Server
-from mcp.server.runner import serve_loop
-from mcp.shared._context_streams import create_context_streams
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from starlette.requests import Request
@@ -21,12 +19,16 @@ from starlette.requests import Request
 from devops_mcp.cache.message_log import MessageLog, Positions
 from devops_mcp.cache.sessions import SessionRecord
 from devops_mcp.models.base import JsonObject
+from mcp_server.fast_calls import Answering, FastCalls
 from mcp_server.transports.http_streams import STANDALONE, Outgoing, Stream, name_of
+from mcp_server.transports.sdk_loop import SdkLoop
+from mcp_server.transports.under_way import CANCELLED, UnderWay
 
 IN_FLIGHT = 64
 RESUMABLE_SINCE = "2025-11-25"
 """Older clients cannot read the event that says where a stream begins."""
-_CANCELLED = -32800
+_WAS_CANCELLED = types.ErrorData(code=-32800, message="the request was cancelled")
+_WAS_CLOSED = types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
 _KEPT_REQUESTS = 128
 _INBOUND = 16
 
@@ -40,6 +42,7 @@ class Session:
         record: SessionRecord,
         positions: Positions,
         log: MessageLog | None,
+        fast: FastCalls | None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -48,12 +51,15 @@ class Session:
         self.saved = False
         """Whether Redis has the record as it is now."""
         self.standalone = Stream(STANDALONE)
+        self.standalone.is_kept = True
         self.requests: dict[str, Stream] = {}
         self.positions = positions
         self.log = log
         self._monotonic = monotonic
         self._used_at = monotonic()
-        self._to_server, self._inbound = create_context_streams[SessionMessage | Exception](_INBOUND)
+        self._fast = fast
+        self._sdk = SdkLoop(self._said, session_id=session_id, waiting=_INBOUND)
+        self._under_way = UnderWay()
         # A session that was rebuilt must not take the answer to its predecessor's question for the answer to its own.
         self._first_question = secrets.randbelow(2**20) * 2**10
         self._ended = False
@@ -79,32 +85,60 @@ class Session:
 
     async def run(self, server: Server[dict[str, Any]]) -> None:
         try:
-            await serve_loop(server, self._inbound, _Outbound(self), lifespan_state={}, session_id=self.id)
+            await self._sdk.run(server)
         finally:
             self.end()
+            await self._under_way.close()
             for stream in self.requests.values():
                 stream.end()
 
     def end(self) -> None:
         """What is under way is answered with an error; readers go when they have read that."""
         self._ended = True
-        self._to_server.close()
+        self._sdk.close()
         self.standalone.end()
 
     async def take(self, message: types.JSONRPCMessage, request: Request) -> None:
         """Hand a notification or an answer to the server."""
+        if isinstance(message, types.JSONRPCNotification) and message.method == CANCELLED:
+            self._under_way.cancel(message.params)
         answer = self._numbered_as_asked(message)
         if answer is not None and not self._ended:
-            await self._to_server.send(SessionMessage(answer, ServerMessageMetadata(request_context=request)))
+            await self._sdk.tell(SessionMessage(answer, ServerMessageMetadata(request_context=request)))
 
     async def ask(self, message: types.JSONRPCRequest, request: Request, *, answers: bool = True) -> Stream:
-        """Hand a request to the server; its stream. `answers`: whether the client could answer a question on it."""
+        """Begin to answer a request; its stream. `answers`: whether the client could answer a question on it."""
         name = name_of(message.id)
         stream = self.requests[name] = Stream(name)
+        answering = await self._prepared(message, request)
+        if self._ended:
+            stream.end()
+        elif answering is not None:
+            self._under_way.run(message.id, self._answer(message.id, answering))
+        else:
+            await self._sdk.tell(
+                SessionMessage(message, self._metadata(message.id, stream, request, answers))
+            )
+        return stream
 
+    async def _prepared(self, message: types.JSONRPCRequest, request: Request) -> Answering | None:
+        if self._fast is None:
+            return None
+        said = {"id": message.id, "method": message.method, "params": message.params or {}}
+        return await self._fast.prepare(said, request.scope, self._sdk.connection)
+
+    async def _answer(self, request_id: str | int, answering: Answering) -> None:
+        try:
+            self._put(name_of(request_id), await answering(), final=True)
+        except asyncio.CancelledError:
+            self._fail(request_id, _WAS_CLOSED if self._ended else _WAS_CANCELLED)
+            raise
+
+    def _metadata(
+        self, request_id: str | int, stream: Stream, request: Request, answers: bool
+    ) -> ServerMessageMetadata:
         async def unanswered() -> None:
-            error = types.ErrorData(code=_CANCELLED, message="the request was cancelled")
-            self.say(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=message.id, error=error)))
+            self._fail(request_id, _WAS_CANCELLED)
 
         async def close_stream() -> None:
             stream.release()
@@ -112,28 +146,38 @@ class Session:
         async def close_standalone() -> None:
             self.standalone.release()
 
-        metadata = ServerMessageMetadata(
+        return ServerMessageMetadata(
             request_context=request,
             on_request_unanswered=unanswered,
             can_send_request=answers,
             close_sse_stream=close_stream if self.resumable else None,
             close_standalone_sse_stream=close_standalone if self.resumable else None,
         )
-        if self._ended:
-            stream.end()
-        else:
-            await self._to_server.send(SessionMessage(message, metadata))
-        return stream
 
-    def say(self, said: SessionMessage) -> None:
-        """Bring a message of the server to its stream and the log."""
-        final = isinstance(said.message, types.JSONRPCResponse | types.JSONRPCError)
-        name = self._stream_name(said)
-        body = self._numbered_apart(said.message).model_dump_json(by_alias=True, exclude_unset=True).encode()
-        message = Outgoing(self.positions.next(), body, final)
+    def keep(self, stream: Stream, *said: Outgoing) -> None:
+        """Keep what the stream has said and will say: from now on its client knows that it can come again for it."""
+        stream.is_kept = True
         if self.log is not None:
-            self.log.append(self.id, message.position, name, body)
+            for message in (*said, *stream.waiting):
+                self.log.append(self.id, message.position, stream.name, message.body)
+
+    async def _said(self, said: SessionMessage) -> None:
+        """Bring a message of the SDK's loop to its stream."""
+        final = isinstance(said.message, types.JSONRPCResponse | types.JSONRPCError)
+        body = self._numbered_apart(said.message).model_dump_json(by_alias=True, exclude_unset=True).encode()
+        self._put(self._stream_name(said), body, final=final)
+
+    def _fail(self, request_id: str | int, error: types.ErrorData) -> None:
+        answer = types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
+        body = answer.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        self._put(name_of(request_id), body, final=True)
+
+    def _put(self, name: str, body: bytes, *, final: bool) -> None:
+        """Bring a message to its stream, and to the log."""
+        message = Outgoing(self.positions.next(), body, final)
         stream = self.standalone if name == STANDALONE else self.requests.get(name)
+        if self.log is not None and (stream is None or stream.is_kept):
+            self.log.append(self.id, message.position, name, body)
         if final:
             self.requests.pop(name, None)
         if stream is not None:
@@ -187,40 +231,12 @@ class Session:
 class OneStreamSession(Session):
     """A session whose client reads everything from one stream, which is the connection: when it cannot keep up, it ends."""
 
-    def say(self, said: SessionMessage) -> None:
-        if (
-            isinstance(said.message, types.JSONRPCResponse | types.JSONRPCError)
-            and said.message.id is not None
-        ):
-            self.requests.pop(name_of(said.message.id), None)
-        body = self._numbered_apart(said.message).model_dump_json(by_alias=True, exclude_unset=True).encode()
+    def _put(self, name: str, body: bytes, *, final: bool) -> None:
+        if final:
+            self.requests.pop(name, None)
         self.standalone.put(Outgoing(self.positions.next(), body, final=False))
         if self.standalone.overflowed:
             self.standalone.release()
-
-
-class _Outbound:
-    """The stream that the SDK's loop writes to; nothing waits, and nothing is copied."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    async def send(self, item: SessionMessage, /) -> None:
-        self._session.say(item)
-
-    async def aclose(self) -> None:
-        """The loop is over; `Session.run` ends the streams."""
-
-    async def __aenter__(self) -> "_Outbound":
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        return None
 
 
 def _subject(request: dict[str, Any]) -> tuple[str, str]:

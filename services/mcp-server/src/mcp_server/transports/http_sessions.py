@@ -25,6 +25,7 @@ from devops_mcp.cache.sealing import Seal
 from devops_mcp.cache.sessions import FoundSession, SessionRecord, SessionRecords
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import Unavailable
+from mcp_server.fast_calls import FastCalls
 from mcp_server.transports.http_answers import answer_broken_off, final_of
 from mcp_server.transports.http_exchange import Exchange
 from mcp_server.transports.http_relay import Lost, Relay
@@ -54,11 +55,13 @@ class Sessions:
         replicas: Replicas,
         records: SessionRecords,
         message_log: MessageLog,
+        fast: FastCalls | None,
         *,
         idle_s: float = IDLE_S,
         sweep_s: float = SWEEP_S,
     ) -> None:
         self.log = message_log
+        self.fast = fast
         self._server = server
         self._replicas = replicas
         self._records = records
@@ -208,7 +211,7 @@ class Sessions:
         last = await self.log.last(session_id) or Position(0, 0)
         now = Positions().next()
         ahead = Positions(after=Position(max(last.ms, now.ms) + _AHEAD_MS, 0))
-        session = Session(session_id, record, ahead, None)
+        session = Session(session_id, record, ahead, None, self.fast)
         self.start(session)
         try:
             async with asyncio.timeout(_REBUILT_WITHIN_S):
@@ -258,6 +261,7 @@ def sessions_over(
     server: Server[dict[str, Any]],
     redis: Redis,
     keyring: Keyring,
+    fast: FastCalls | None = None,
     *,
     idle_s: float = IDLE_S,
     sweep_s: float = SWEEP_S,
@@ -267,7 +271,7 @@ def sessions_over(
     replicas = Replicas(redis, seal)
     records = SessionRecords(redis, seal, replicas.own_id, lifetime_s=IDLE_S + _SPARE_S)
     kept = MessageLog(redis, seal, LogLimits(lifetime_s=IDLE_S + _SPARE_S))
-    return Sessions(server, replicas, records, kept, idle_s=idle_s, sweep_s=sweep_s)
+    return Sessions(server, replicas, records, kept, fast, idle_s=idle_s, sweep_s=sweep_s)
 
 
 async def _repeat(session: Session, request: Request) -> None:

@@ -36,7 +36,9 @@ class Stream:
     def __init__(self, name: str, limit: int = WAITING) -> None:
         self.name = name
         self.overflowed = False
-        self._waiting: deque[Outgoing] = deque(maxlen=limit)
+        self.is_kept = False
+        """Whether what it says is kept for who comes again."""
+        self.waiting: deque[Outgoing] = deque(maxlen=limit)
         self._reader: Reader | None = None
         self._ended = False
 
@@ -45,8 +47,8 @@ class Stream:
         return self._reader is not None
 
     def put(self, message: Outgoing) -> None:
-        self.overflowed |= len(self._waiting) == self._waiting.maxlen
-        self._waiting.append(message)
+        self.overflowed |= len(self.waiting) == self.waiting.maxlen
+        self.waiting.append(message)
         self._wake()
 
     def end(self) -> None:
@@ -75,7 +77,7 @@ class Stream:
             self._reader.changed.set()
 
     def _take(self) -> Outgoing | None:
-        return self._waiting.popleft() if self._waiting else None
+        return self.waiting.popleft() if self.waiting else None
 
 
 class Reader:

@@ -56,7 +56,7 @@ class SseEndpoint:
             lasting=False,
             began_with={},
         )
-        session = OneStreamSession(uuid4().hex, record, Positions(), None)
+        session = OneStreamSession(uuid4().hex, record, Positions(), None, self._sessions.fast)
         self._sessions.start(session)
         await self._sessions.save(session)
         try:
