@@ -204,6 +204,8 @@ OPEN_ROUTES = {
     "/oauth/register",
     "/oauth/revoke",
     "/oauth/sign-in",
+    "/oauth/sign-in/elsewhere",
+    "/oauth/callback",
     "/oauth/sign-out",
     "/oauth/token",
     "/webhooks/{system}",

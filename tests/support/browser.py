@@ -25,6 +25,7 @@ class Page(HTMLParser):
         self.forms: list[Form] = []
         self.text = ""
         self.boxes: list[tuple[str, str, bool]] = []
+        self.links: list[str] = []
         self.feed(answer.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -37,6 +38,8 @@ class Page(HTMLParser):
                 self.forms[-1].fields.append((given["name"], given["value"]))
         elif tag == "input":
             self.forms[-1].fields.append((given["name"], given.get("value", "")))
+        elif tag == "a":
+            self.links.append(given["href"])
         elif tag == "button" and "name" in given:
             self.forms[-1].buttons.append((given["name"], given["value"]))
 
@@ -55,7 +58,7 @@ class Person:
 
     async def open(self, url: str) -> Page:
         """The page at an address of the service."""
-        return await self._settled(await self.http.get(url))
+        return await self._settled(await self.http.get(urljoin(self.url, url)))
 
     async def submit(self, page: Page, form: int = -1, **fields: str | list[str]) -> Page:
         """Send a page's form, with these fields instead of how they stand; `decision` is a button."""

@@ -1,9 +1,13 @@
-"""A small OpenID Connect provider: discovery, published keys, and tokens that it really signs."""
+"""A small OpenID Connect provider: discovery, published keys, tokens that it really signs, and a sign-in without questions."""
 
+import base64
+import hashlib
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import unquote_plus, urlencode
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -24,8 +28,14 @@ _MADE = {
 _PUBLISHED = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}
 
 
+CLIENT_ID, CLIENT_SECRET = "devops-mcp", "a secret: of ours / and theirs"
+
+
 class IdentityProvider:
-    """What tests change is what it answers; `asked` counts the requests for its keys."""
+    """What tests change is what it answers; `asked` counts the requests for its keys.
+
+    `person` are the claims of who sits at its own pages; what `says` holds stands in ID tokens instead of the truth.
+    """
 
     def __init__(self) -> None:
         self.issuer = ""
@@ -34,6 +44,11 @@ class IdentityProvider:
         self.down = False
         self.redirects_to: str | None = None
         self.keys: dict[str, tuple[str, Any]] = {}
+        self.person: dict[str, Any] = {"sub": "ann"}
+        self.says: dict[str, Any] = {}
+        self.answers: dict[str, str] = {}
+        self.redirect_uris: list[str] = []
+        self._codes: dict[str, dict[str, str]] = {}
         self.add_key("first")
 
     def add_key(self, kid: str, algorithm: str = "ES256", key: Any = None) -> None:
@@ -54,13 +69,21 @@ class IdentityProvider:
             routes=[
                 Route("/.well-known/openid-configuration", self._discovery),
                 Route("/keys", self._jwks),
+                Route("/authorize", self._authorize),
+                Route("/token", self._token, methods=["POST"]),
             ]
         )
 
     async def _discovery(self, request: Request) -> Response:
         if self.redirects_to:
             return RedirectResponse(self.redirects_to)
-        described = {"issuer": self.called or self.issuer, "jwks_uri": f"{self.issuer}/keys"}
+        described = {
+            "issuer": self.called or self.issuer,
+            "jwks_uri": f"{self.issuer}/keys",
+            "authorization_endpoint": f"{self.issuer}/authorize",
+            "token_endpoint": f"{self.issuer}/token",
+            "authorization_response_iss_parameter_supported": True,
+        }
         return JSONResponse(described, 503 if self.down else 200)
 
     async def _jwks(self, request: Request) -> Response:
@@ -77,6 +100,37 @@ class IdentityProvider:
             {"kty": "RSA", "use": "enc"},
         ]
         return JSONResponse({"keys": [*odd, *keys]}, 503 if self.down else 200)
+
+    async def _authorize(self, request: Request) -> Response:
+        asked = dict(request.query_params)
+        assert asked["client_id"] == CLIENT_ID
+        assert asked["redirect_uri"] in self.redirect_uris
+        assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
+        assert "openid" in asked["scope"].split()
+        code = secrets.token_urlsafe()
+        self._codes[code] = asked
+        said = {"code": code, "state": asked["state"], "iss": self.issuer, **self.answers}
+        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(said)}", 303)
+
+    async def _token(self, request: Request) -> Response:
+        form = await request.form()
+        asked = self._codes.pop(str(form["code"]), None)
+        digest = hashlib.sha256(str(form["code_verifier"]).encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        pair = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
+        known = [unquote_plus(part) for part in pair.split(":")] == [CLIENT_ID, CLIENT_SECRET]
+        if not known or asked is None or asked["code_challenge"] != challenge or self.down:
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        claims = {**self.person, "aud": CLIENT_ID, "nonce": asked["nonce"], **self.says}
+        if claims.pop("forged", False):  # by another key than the token names
+            self.add_key("forged")
+            return self._signed_in(
+                self.token(claims.pop("sub"), kid="forged", header={"kid": "first"}, **claims)
+            )
+        return self._signed_in(self.token(claims.pop("sub"), **claims))
+
+    def _signed_in(self, token: str) -> Response:
+        return JSONResponse({"access_token": "opaque", "token_type": "Bearer", "id_token": token})
 
 
 @asynccontextmanager

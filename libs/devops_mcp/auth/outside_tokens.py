@@ -1,6 +1,7 @@
-"""Access tokens of outside identity providers (OpenID Connect): found good by the keys that the provider publishes."""
+"""Tokens of outside identity providers (OpenID Connect): found good by the keys that the provider publishes."""
 
 import asyncio
+import hmac
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class ProviderKeys:
         self._documents = documents
         self._monotonic = monotonic
         self._keys: dict[str, jwt.PyJWK] = {}
+        self._described: JsonObject = {}
         self._read_at: float | None = None
         self._asked_at: float | None = None
         self._asking = asyncio.Lock()
@@ -75,12 +77,21 @@ class ProviderKeys:
         known = self._keys.get(kid)
         if known is not None and self._age_s() < KEYS_BELIEVED.total_seconds():
             return known
+        await self._look()
+        return self._keys.get(kid)
+
+    async def described(self) -> JsonObject:
+        """What the provider says of itself (OpenID Connect Discovery 1.0 §3). Raises as `named` does."""
+        if self._age_s() >= KEYS_BELIEVED.total_seconds():
+            await self._look()
+        return self._described
+
+    async def _look(self) -> None:
         async with self._asking:
             if self._may_ask():
                 await self._ask()
         if self._age_s() > KEYS_KEPT.total_seconds():
             raise Unavailable(f"the identity provider {self.issuer} does not answer", retry_after_s=30)
-        return self._keys.get(kid)
 
     def _age_s(self) -> float:
         return float("inf") if self._read_at is None else self._monotonic() - self._read_at
@@ -91,12 +102,12 @@ class ProviderKeys:
     async def _ask(self) -> None:
         self._asked_at = self._monotonic()
         try:
-            self._keys = await self._published()
+            self._described, self._keys = await self._published()
             self._read_at = self._monotonic()
         except PlatformError as error:
             log.warning("identity provider not read", issuer=self.issuer, error=error.message)
 
-    async def _published(self) -> dict[str, jwt.PyJWK]:
+    async def _published(self) -> tuple[JsonObject, dict[str, jwt.PyJWK]]:
         described = await self._read(self.issuer.rstrip("/") + DISCOVERY)
         address = described.get("jwks_uri")
         if described.get("issuer") != self.issuer:
@@ -105,7 +116,7 @@ class ProviderKeys:
             raise UpstreamInvalid(f"{self.issuer} does not say where its keys are")
         listed = (await self._read(address)).get("keys")
         keys = [_usable(one) for one in listed] if isinstance(listed, list) else []
-        return {key.key_id: key for key in keys if key is not None and key.key_id is not None}
+        return described, {key.key_id: key for key in keys if key is not None and key.key_id is not None}
 
     async def _read(self, address: str) -> JsonObject:
         document = await self._documents.read(address)
@@ -137,6 +148,32 @@ class OutsideTokens:
 
     async def verify(self, token: str, issuer: str) -> OutsideIdentity:
         """Who the token speaks of. Raises `Unauthenticated`, always alike, and `Unavailable` while its keys are not known."""
+        key = await self._key_of(token, issuer)
+        for number, provider in enumerate(self._providers):
+            if provider.issuer == issuer and (claims := _claims(token, key, provider)) is not None:
+                return OutsideIdentity(number, issuer, claims["sub"], claims)
+        raise refused()
+
+    async def verify_id_token(
+        self, token: str, provider: int, *, client_id: str, nonce: str
+    ) -> OutsideIdentity:
+        """Who signed in with this provider at the client `client_id`, where `nonce` was asked for. Raises as `verify` does."""
+        issuer = self._providers[provider].issuer
+        key = await self._key_of(token, issuer)
+        claims = _decoded(token, key, issuer, (client_id,))
+        if claims is None or not hmac.compare_digest(str(claims.get("nonce")).encode(), nonce.encode()):
+            raise refused()
+        # OpenID Connect Core 1.0 §3.1.3.7: a token for several says which of them it was given to.
+        if claims.get("azp", client_id if isinstance(claims["aud"], str) else None) != client_id:
+            raise refused()
+        return OutsideIdentity(provider, issuer, claims["sub"], claims)
+
+    async def described(self, issuer: str) -> JsonObject:
+        """What the provider of this issuer says of itself. Raises `Unavailable`."""
+        return await self._keys[issuer].described()
+
+    async def _key_of(self, token: str, issuer: str) -> jwt.PyJWK:
+        """The key of this issuer that a token says it is signed with."""
         header = header_of(token)
         kid, kind = header.get("kid"), header.get("typ") or ""
         if not isinstance(kid, str) or not isinstance(kind, str) or kind.lower() not in _TYPES:
@@ -144,10 +181,7 @@ class OutsideTokens:
         key = await self._keys[issuer].named(kid) if issuer in self._keys else None
         if key is None or "crit" in header or header.get("alg") != key.algorithm_name:
             raise refused()
-        for number, provider in enumerate(self._providers):
-            if provider.issuer == issuer and (claims := _claims(token, key, provider)) is not None:
-                return OutsideIdentity(number, issuer, claims["sub"], claims)
-        raise refused()
+        return key
 
 
 def issuer_of(token: str) -> str:
@@ -176,14 +210,19 @@ def _usable(jwk: object) -> jwt.PyJWK | None:
 
 
 def _claims(token: str, key: jwt.PyJWK, provider: Provider) -> dict[str, Any] | None:
-    """What a token of this provider, for one of its audiences, says; None when it is none."""
+    """What an access token of this provider, for one of its audiences, says; None when it is none."""
+    claims = _decoded(token, key, provider.issuer, provider.audiences)
+    return None if claims is None or _ID_TOKEN_ONLY & claims.keys() else claims
+
+
+def _decoded(token: str, key: jwt.PyJWK, issuer: str, audiences: Sequence[str]) -> dict[str, Any] | None:
     try:
         claims = jwt.decode(
             token,
             key,
             algorithms=[key.algorithm_name],
-            audience=list(provider.audiences),
-            issuer=provider.issuer,
+            audience=list(audiences),
+            issuer=issuer,
             leeway=LEEWAY,
             options={"require": ["iss", "sub", "aud", "exp", "iat"]},
         )
@@ -192,4 +231,4 @@ def _claims(token: str, key: jwt.PyJWK, provider: Provider) -> dict[str, Any] | 
     times = all(type(claims.get(name, 0)) in (int, float) for name in ("exp", "iat", "nbf"))
     subject = claims["sub"]
     plain = 0 < len(subject) <= MAX_SUBJECT and "\0" not in subject
-    return claims if times and plain and not _ID_TOKEN_ONLY & claims.keys() else None
+    return claims if times and plain else None

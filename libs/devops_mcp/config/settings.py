@@ -135,20 +135,44 @@ class SummaryModelSettings(_Section):
         return self
 
 
+class SignInSettings(_Section):
+    """The client that an identity provider knows us by, so that people sign in there from our own pages. `name` stands on the button.
+
+    The provider leads back to `/oauth/callback` at the address of rest-api, which has to be registered there.
+    """
+
+    name: str = Field(min_length=1, max_length=80)
+    client_id: str = Field(min_length=1, max_length=500)
+    client_secret: SecretStr | None = None
+    scopes: tuple[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")], ...] = (
+        "openid",
+        "profile",
+        "email",
+    )
+
+
 class IdentityProviderSettings(_Section):
     """An OpenID Connect provider whose access tokens both answering services take, of `issuer` exactly and for one of `audiences`.
 
+    With `sign_in` people sign in there from our own pages, and then need no `audiences`.
     `roles` gives roles to each value of the claim `roles_claim` (`realm_access.roles` is a claim within a claim), and under `*` to
     everybody; where it is not empty, the provider alone says which roles its users have. With `create_users` whoever comes is made a
     user; otherwise users without a password wait for an identity with their e-mail address, which the provider must have verified.
     """
 
     issuer: str = Field(pattern=r"^https?://[^\s?#@]+$")
-    audiences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    audiences: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    sign_in: SignInSettings | None = None
     tenant_id: UUID = DEFAULT_TENANT_ID
     create_users: bool = False
     roles_claim: str = Field(default="groups", min_length=1)
     roles: dict[str, tuple[RoleName, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _refuse_one_for_nothing(self) -> "IdentityProviderSettings":
+        if not self.audiences and self.sign_in is None:
+            raise ValueError("audiences is missing, and so is sign_in")
+        return self
 
 
 class EmbeddingVendor(StrEnum):

@@ -64,7 +64,11 @@ class IdentityService:
 
         Raises `Unauthenticated`, also for somebody who is suspended or no user here; `Unavailable` while the provider cannot be asked.
         """
-        identity = await self._tokens.verify(token, issuer)
+        return await self.admit(await self._tokens.verify(token, issuer))
+
+    async def admit(self, identity: OutsideIdentity) -> Principal:
+        """The user that somebody is whom a provider vouches for. Raises `Unauthenticated` as `principal_of` does."""
+        issuer = identity.issuer
         provider = self._providers[identity.provider]
         person = (provider.tenant_id, issuer, identity.subject)
         if self._turned_away.get(person):
@@ -79,6 +83,12 @@ class IdentityService:
         if provider.roles and set(wanted) != set(user.roles):
             return await self._with_roles(user, wanted, issuer)
         return user.principal()
+
+    async def note_sign_in(self, user: Principal, identity: OutsideIdentity) -> None:
+        """Write into the audit log that somebody signed in on our pages as this user."""
+        about: JsonObject = {"issuer": identity.issuer, "subject": identity.subject}
+        async with self._database.transaction(user.tenant_id) as tx:
+            await tx.audit.append([deed(user, "login.identity", f"user:{user.id}", about)])
 
     async def _first_time(
         self, provider: IdentityProviderSettings, identity: OutsideIdentity

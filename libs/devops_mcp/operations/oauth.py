@@ -1,12 +1,14 @@
 """The authorization server, put together: for installations whose people have no identity provider of their own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from redis.asyncio import Redis
 
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.outside_sign_in import OutsideSignIn
 from devops_mcp.cache.attempts import Attempts
 from devops_mcp.cache.rates import Rate, RateLimiter
 from devops_mcp.observability.caller import current_address
@@ -14,7 +16,9 @@ from devops_mcp.operations.accounts import Accounts
 from devops_mcp.operations.authorization import Audiences, AuthorizationService
 from devops_mcp.operations.consents import ConsentService
 from devops_mcp.operations.device_flow import DeviceFlow
+from devops_mcp.operations.identities import IdentityService
 from devops_mcp.operations.oauth_clients import OAuthClientService
+from devops_mcp.operations.outside_sign_in import OutsideSignInService
 from devops_mcp.operations.sign_in import SignInService
 from devops_mcp.outbound.addresses import Network
 from devops_mcp.outbound.documents import open_document_reader
@@ -24,6 +28,8 @@ ASKING = Rate(per_s=5, burst=100)
 """Of pages and of the token endpoint, for one address: behind it may be a whole office."""
 BEGINNING = Rate(per_s=0.2, burst=30)
 """Of what leaves a row behind: registrations, and devices that wait."""
+
+CALLBACK = "/oauth/callback"
 
 
 class AddressRates:
@@ -46,12 +52,16 @@ class AddressRates:
 class AuthorizationServer:
     """Its parts. `issuer` is its address, by which it is known."""
 
+    callback_path: ClassVar[str] = CALLBACK
+    """Where identity providers lead back to."""
+
     issuer: str
     clients: OAuthClientService
     consents: ConsentService
     codes: AuthorizationService
     devices: DeviceFlow
     sign_ins: SignInService
+    elsewhere: OutsideSignInService
     rates: AddressRates
 
 
@@ -65,9 +75,12 @@ async def open_authorization_server(
     issuer: str,
     audiences: Audiences,
     private_networks: tuple[Network, ...],
+    identities: IdentityService,
+    outside: Callable[[str], OutsideSignIn],
 ) -> AsyncIterator[AuthorizationServer]:
-    """All of it, until the block ends."""
+    """All of it, until the block ends. `outside` makes what signs in at identity providers, from the address that they lead back to."""
     async with open_document_reader(private_networks) as documents:
+        sign_ins = SignInService(database, accounts.login, keyring)
         clients = OAuthClientService(database, documents)
         yield AuthorizationServer(
             issuer=issuer,
@@ -79,6 +92,9 @@ async def open_authorization_server(
             devices=DeviceFlow(
                 database, clients, accounts.sessions, accounts.login, Attempts(redis), audiences
             ),
-            sign_ins=SignInService(database, accounts.login, keyring),
+            sign_ins=sign_ins,
+            elsewhere=OutsideSignInService(
+                outside(f"{issuer}{CALLBACK}"), identities, sign_ins, redis, keyring
+            ),
             rates=AddressRates(redis),
         )

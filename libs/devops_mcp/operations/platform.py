@@ -16,6 +16,7 @@ from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.auth.outside_sign_in import OutsideSignIn
 from devops_mcp.auth.outside_tokens import MAX_DOCUMENT, OutsideTokens
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
@@ -236,6 +237,12 @@ async def _open_admission(foundation: Foundation) -> AsyncIterator[_Admission]:
     issuer = addresses[REST]
     async with AsyncExitStack() as stack:
         accounts = stack.enter_context(open_accounts(database, foundation.redis, foundation.keyring, issuer))
+        documents = await stack.enter_async_context(
+            open_document_reader(foundation.private_networks, max_bytes=MAX_DOCUMENT)
+        )
+        providers = settings.identity_providers
+        outside_tokens = OutsideTokens(providers, documents)
+        identities = IdentityService(database, outside_tokens, providers)
         authorization = await stack.enter_async_context(
             open_authorization_server(
                 database,
@@ -245,13 +252,10 @@ async def _open_admission(foundation: Foundation) -> AsyncIterator[_Admission]:
                 issuer=issuer,
                 audiences=Audiences(addresses[MCP], (addresses[MCP], issuer)),
                 private_networks=foundation.private_networks,
+                identities=identities,
+                outside=partial(OutsideSignIn, providers, outside_tokens, documents),
             )
         )
-        documents = await stack.enter_async_context(
-            open_document_reader(foundation.private_networks, max_bytes=MAX_DOCUMENT)
-        )
-        outside_tokens = OutsideTokens(settings.identity_providers, documents)
-        identities = IdentityService(database, outside_tokens, settings.identity_providers)
         bearer = BearerTokens(accounts.sessions, identities, addresses.get(foundation.application, ""))
         authenticator = Authenticator(
             database.find_api_keys,

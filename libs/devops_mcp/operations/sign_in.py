@@ -57,7 +57,10 @@ class SignInService:
 
     async def sign_in(self, login: str, password: SecretStr) -> Browser:
         """The browser of who knows the password, with another mark than before. Raises as `LoginService.verify_password` does."""
-        user = await self._login.verify_password(login, password)
+        return await self.signed_in(await self._login.verify_password(login, password))
+
+    async def signed_in(self, user: Principal) -> Browser:
+        """The browser of a user who has proved to be that, with another mark than before."""
         async with self._database.transaction(user.tenant_id) as tx:
             found = await tx.users.credentials(user_id=user.id)
         mark = secrets.token_urlsafe(16)

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.parse import urlencode
 
 import httpx2
 
@@ -38,10 +39,23 @@ class DocumentReader:
 
     async def read(self, url: str) -> Document:
         """The document. Raises `UpstreamUnavailable` where it cannot be had, `UpstreamInvalid` where it is no JSON or too large."""
+        return await self._exchanged("GET", url, {})
+
+    async def post_form(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Document:
+        """What a form is answered with; raises as `read` does, also for every status but 200."""
+        media_type = "application/x-www-form-urlencoded"
+        return await self._exchanged(
+            "POST", url, {**headers, "content-type": media_type}, urlencode(form).encode()
+        )
+
+    async def _exchanged(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Document:
+        sent = {**headers, "accept": "application/json"}
         try:
             async with (
                 asyncio.timeout(self._deadline_s),
-                self._client.stream("GET", url, headers={"accept": "application/json"}) as answer,
+                self._client.stream(method, url, headers=sent, content=body) as answer,
             ):
                 return Document(
                     await _body(answer, self._max_bytes), _max_age(answer.headers.get("cache-control", ""))

@@ -72,8 +72,14 @@ class ProtectedResource:
 
 
 def issuers_of(settings: Settings) -> list[str]:
-    """Who gives tokens for our services. Where people are known elsewhere, they sign in there."""
-    return list(dict.fromkeys([*(p.issuer for p in settings.identity_providers), settings.rest.url]))
+    """Who gives tokens for our services, whom clients should go to first. Where people are known elsewhere, they sign in there.
+
+    A provider at which they sign in from our own pages comes after us: with us, clients can register by themselves.
+    """
+    providers = settings.identity_providers
+    elsewhere = [p.issuer for p in providers if p.audiences and p.sign_in is None]
+    from_here = [p.issuer for p in providers if p.audiences and p.sign_in is not None]
+    return list(dict.fromkeys([*elsewhere, settings.rest.url, *from_here]))
 
 
 def scopes_with(principal: Principal, permission: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from devops_mcp.operations.oauth import AuthorizationServer
 from devops_mcp.operations.oauth_clients import GRANT_TYPES
 from rest_api.oauth.authorize import Authorizing
 from rest_api.oauth.devices import Connecting
+from rest_api.oauth.elsewhere import Elsewhere
 from rest_api.oauth.pages import AUTHORIZE
 from rest_api.oauth.tokens import DEVICE_AUTHORIZATION, REGISTER, REVOKE, TOKEN, token_routes
 from rest_api.well_known import JWKS
@@ -31,6 +32,7 @@ def oauth_routes(server: AuthorizationServer) -> list[Route]:
     return [
         Route(METADATA, metadata, methods=["GET"]),
         *authorizing.routes(),
+        *Elsewhere(server, authorizing).routes(),
         *Connecting(server, authorizing).routes(),
         *token_routes(server),
     ]

@@ -22,7 +22,7 @@ from rest_api.oauth.pages import (
     sign_in_page,
 )
 
-_STALE = "This page was open for too long, or you signed in elsewhere meanwhile. Go back to the program and begin again."
+STALE = "This page was open for too long, or you signed in elsewhere meanwhile. Go back to the program and begin again."
 
 
 class Authorizing:
@@ -62,10 +62,10 @@ class Authorizing:
         try:
             content = self._server.sign_ins.content_of(browser, first(fields, "form"))
         except InvalidInput:
-            return message_page("Begin again", _STALE, status=400)
+            return message_page("Begin again", STALE, status=400)
         query = str(content.get("query", ""))
         if browser.user is None or not query:
-            return message_page("Begin again", _STALE, status=400)
+            return message_page("Begin again", STALE, status=400)
         try:
             asked = await self._asked(query)
         except Redirected as redirected:
@@ -90,7 +90,7 @@ class Authorizing:
         try:
             content = self._server.sign_ins.content_of(browser, first(fields, "form"))
         except InvalidInput:
-            return message_page("Begin again", _STALE, status=400)
+            return message_page("Begin again", STALE, status=400)
         back, name = str(content["return"]), content.get("client_name")
         try:
             signed_in = await self._server.sign_ins.sign_in(
@@ -107,7 +107,7 @@ class Authorizing:
         try:
             content = self._server.sign_ins.content_of(browser, first(fields, "form"))
         except InvalidInput:
-            return message_page("Begin again", _STALE, status=400)
+            return message_page("Begin again", STALE, status=400)
         return to(on_to(str(content["return"])), self._server.sign_ins.sign_out(), self._server)
 
     def asking_to_sign_in(
@@ -115,7 +115,10 @@ class Authorizing:
     ) -> Response:
         """The page that leads to `back`, one of ours."""
         form = self._server.sign_ins.form(browser, {"return": back, "client_name": client_name})
-        return to(sign_in_page(form, client_name=client_name, fault=fault), browser, self._server)
+        shown = sign_in_page(
+            form, client_name=client_name, fault=fault, elsewhere=self._server.elsewhere.names
+        )
+        return to(shown, browser, self._server)
 
     def _asking(self, browser: Browser, query: str, asked: AuthorizationRequest, fault: str = "") -> Response:
         assert browser.user is not None

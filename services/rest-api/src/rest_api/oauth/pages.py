@@ -1,11 +1,12 @@
 """The pages that people see: plain HTML that works without scripts, in no frame, with nothing from elsewhere."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
-from urllib.parse import urlsplit
+from types import MappingProxyType
+from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import HTMLResponse
 
@@ -14,8 +15,9 @@ from devops_mcp.models.oauth import ON_DEMAND, AuthorizationRequest, DeviceCode,
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.authorization import can_be_remembered
 
-SIGN_IN, SIGN_OUT, AUTHORIZE, DEVICE = (
+SIGN_IN, ELSEWHERE, SIGN_OUT, AUTHORIZE, DEVICE = (
     "/oauth/sign-in",
+    "/oauth/sign-in/elsewhere",
     "/oauth/sign-out",
     "/oauth/authorize",
     "/oauth/device",
@@ -25,7 +27,9 @@ body { font: 17px/1.5 system-ui, sans-serif; max-width: 34rem; margin: 3rem auto
 h1 { font-size: 1.5rem; line-height: 1.25 } fieldset { border: 1px solid #8c959f; border-radius: 6px; margin: 1rem 0; padding: .5rem 1rem }
 label { display: block; margin: .5rem 0 } label.line { padding-left: 1.7rem; text-indent: -1.7rem }
 input[type=text], input[type=password] { display: block; width: 100%; box-sizing: border-box; font: inherit; padding: .5rem }
-button { font: inherit; padding: .5rem 1.25rem; margin: .5rem .5rem 0 0 } .fault { border-left: 4px solid #cf222e; padding-left: .75rem }
+button, a.button { font: inherit; padding: .5rem 1.25rem; margin: .5rem .5rem 0 0 }
+a.button { display: inline-block; border: 1px solid #59636e; border-radius: 3px; color: inherit; text-decoration: none }
+.fault { border-left: 4px solid #cf222e; padding-left: .75rem }
 .warning { border-left: 4px solid #9a6700; padding-left: .75rem } dt { font-weight: 600 } dd { margin: 0 0 .5rem; overflow-wrap: anywhere }
 code { font: 1.1em ui-monospace, monospace } form.aside button { padding: 0 .5rem; margin: 0 }
 """
@@ -77,13 +81,20 @@ class Asking:
         return self.scopes_named or scope not in ON_DEMAND
 
 
-def sign_in_page(form: str, *, client_name: str | None, fault: str = "") -> HTMLResponse:
-    """Asks who sits there."""
+def sign_in_page(
+    form: str,
+    *,
+    client_name: str | None,
+    fault: str = "",
+    elsewhere: Mapping[int, str] = MappingProxyType({}),
+) -> HTMLResponse:
+    """Asks who sits there; `elsewhere` are the providers to sign in at instead."""
     purpose = f"to go on with <b>{escape(client_name)}</b>" if client_name else "to connect a device"
     body = f"""
 <h1>Sign in to DevOps MCP</h1>
 <p>Sign in {purpose}. Your password stays here.</p>
 {_fault(fault)}
+{"".join(_way_elsewhere(number, name, form) for number, name in elsewhere.items())}
 <form method="post" action="{SIGN_IN}">
 {_hidden(form)}
 <label>Username (outside of the default tenant: tenant/username)
@@ -166,6 +177,11 @@ def _target(uri: str | None) -> Iterable[str]:
     if parts.scheme in ("https", "http") and not parts.netloc.startswith("["):
         return (f"{parts.scheme}://{parts.netloc}",)
     return (f"{parts.scheme}:",)
+
+
+def _way_elsewhere(number: int, name: str, form: str) -> str:
+    address = f"{ELSEWHERE}?{urlencode({'provider': number, 'form': form})}"
+    return f'<p><a class="button" href="{escape(address)}">Sign in with {escape(name)}</a></p>\n'
 
 
 def _facts(asking: Asking) -> str:

@@ -1,0 +1,168 @@
+"""Signing in at an outside identity provider: OpenID Connect's authorization code flow, with PKCE, state and nonce.
+
+The provider's answer counts only for the journey that it is of: its state names the journey, its code is worth nothing without the
+verifier, its ID token carries the nonce, and where the provider names itself in the answer it must be the one that was gone to (RFC 9207).
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import quote_plus
+
+import orjson
+from pydantic import SecretStr
+
+from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens
+from devops_mcp.auth.redirects import with_parameters
+from devops_mcp.models.base import JsonObject
+from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
+from devops_mcp.outbound.documents import DocumentReader
+
+_RANDOM_BYTES = 32
+_AUTH_METHODS = "token_endpoint_auth_methods_supported"
+
+
+class Registration(Protocol):
+    """The client that a provider knows us by. `name` is what people call the provider."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def client_id(self) -> str: ...
+
+    @property
+    def client_secret(self) -> SecretStr | None: ...
+
+    @property
+    def scopes(self) -> Sequence[str]: ...
+
+
+class SignInProvider(Protocol):
+    """What the operator has said of an identity provider; one without `sign_in` only issues access tokens."""
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def sign_in(self) -> Registration | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """A sign-in under way at the provider with this place among those configured: what its answer is bound to."""
+
+    provider: int
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
+class OutsideSignIn:
+    """Sends people to providers, and finds out who came back to `redirect_uri`."""
+
+    def __init__(
+        self,
+        providers: Sequence[SignInProvider],
+        tokens: OutsideTokens,
+        documents: DocumentReader,
+        redirect_uri: str,
+    ) -> None:
+        self._issuers = [provider.issuer for provider in providers]
+        self._registrations = {
+            number: provider.sign_in for number, provider in enumerate(providers) if provider.sign_in
+        }
+        self._tokens = tokens
+        self._documents = documents
+        self._redirect_uri = redirect_uri
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The providers that people can sign in at, by their places."""
+        return {number: registration.name for number, registration in self._registrations.items()}
+
+    async def begin(self, provider: int) -> tuple[str, Journey]:
+        """Where to send somebody, and what to keep until the answer comes. Raises `Unavailable` while the provider cannot be asked."""
+        registration = self._registrations[provider]
+        described = await self._tokens.described(self._issuers[provider])
+        journey = Journey(provider, _random(), _random(), _random())
+        asked = {
+            "response_type": "code",
+            "client_id": registration.client_id,
+            "redirect_uri": self._redirect_uri,
+            "scope": " ".join(dict.fromkeys(("openid", *registration.scopes))),
+            "state": journey.state,
+            "nonce": journey.nonce,
+            "code_challenge": _challenge(journey.verifier),
+            "code_challenge_method": "S256",
+        }
+        return with_parameters(self._endpoint(described, provider, "authorization_endpoint"), asked), journey
+
+    async def finish(self, journey: Journey, answered: Mapping[str, str]) -> OutsideIdentity:
+        """Who signed in. Raises `Unauthenticated` for any answer that is not the journey's own, `Unavailable` as `begin` does."""
+        name, issuer = self._registrations[journey.provider].name, self._issuers[journey.provider]
+        described = await self._tokens.described(issuer)
+        names_itself = described.get("authorization_response_iss_parameter_supported") is True
+        if answered.get("iss", None if names_itself else issuer) != issuer or "code" not in answered:
+            raise Unauthenticated(f"{name} did not sign you in")
+        token = await self._id_token(journey, answered["code"], described)
+        client_id = self._registrations[journey.provider].client_id
+        try:
+            return await self._tokens.verify_id_token(
+                token, journey.provider, client_id=client_id, nonce=journey.nonce
+            )
+        except Unauthenticated:
+            raise Unauthenticated(f"what {name} said of you cannot be believed") from None
+
+    async def _id_token(self, journey: Journey, code: str, described: JsonObject) -> str:
+        registration = self._registrations[journey.provider]
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._redirect_uri,
+            "code_verifier": journey.verifier,
+        }
+        headers = _authentication(registration, described, form)
+        endpoint = self._endpoint(described, journey.provider, "token_endpoint")
+        try:
+            answer = await self._documents.post_form(endpoint, form, headers)
+            token = orjson.loads(answer.body)["id_token"]
+        except (PlatformError, orjson.JSONDecodeError, KeyError, TypeError):
+            token = None
+        if not isinstance(token, str):
+            raise Unauthenticated(f"{registration.name} does not say who you are")
+        return token
+
+    def _endpoint(self, described: JsonObject, provider: int, which: str) -> str:
+        address, issuer = described.get(which), self._issuers[provider]
+        if not isinstance(address, str) or not address.startswith(issuer.partition("://")[0] + "://"):
+            raise Unavailable(f"the identity provider {issuer} does not say where its {which} is")
+        return address
+
+
+def _authentication(
+    registration: Registration, described: JsonObject, form: dict[str, str]
+) -> dict[str, str]:
+    """The headers by which we prove who we are, or none and more in the form (RFC 6749 §2.3.1)."""
+    if registration.client_secret is None:
+        form["client_id"] = registration.client_id
+        return {}
+    secret = registration.client_secret.get_secret_value()
+    methods = described.get(_AUTH_METHODS, ["client_secret_basic"])
+    if isinstance(methods, list) and "client_secret_basic" not in methods:
+        form |= {"client_id": registration.client_id, "client_secret": secret}
+        return {}
+    pair = f"{quote_plus(registration.client_id)}:{quote_plus(secret)}"
+    return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def _random() -> str:
+    return secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def _challenge(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,156 @@
+"""People sign in at an identity provider from our own pages: from a client's request to tokens, against a provider that really signs."""
+
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import psycopg
+
+from devops_mcp.config import Environment, IdentityProviderSettings
+from support.browser import Page, Person
+from support.html_rules import faults_of
+from support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, an_identity_provider
+from support.oauth import Place, an_authorization_server, reachable_settings
+
+SIGN_IN = {"name": "Example & Co", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+BEGIN_ANEW = "Begin again"
+
+
+class Away:
+    """A person who chose the provider, and is there now."""
+
+    def __init__(self, place: Place, provider: IdentityProvider) -> None:
+        self._place = place
+        self._provider = provider
+        self.alice = place.alice
+
+    async def leave(self) -> str:
+        """The address that the browser was sent to."""
+        page = await self.alice.open(self._place.client.asking())
+        [link] = page.links
+        await self.alice.open(link)
+        assert self.alice.away is not None
+        return self.alice.away
+
+    async def answer(self, address: str) -> str:
+        """Where the provider leads back to."""
+        async with httpx2.AsyncClient() as provider:
+            return (await provider.get(address)).headers["location"]
+
+    async def come_back(self, **says: Any) -> Page:
+        """The page that the person sees then, the provider saying this in its ID token."""
+        self._provider.says = says
+        return await self.alice.open(await self.answer(await self.leave()))
+
+
+@asynccontextmanager
+async def a_way_elsewhere(database, redis_url, **options: Any):
+    async with an_identity_provider() as provider:
+        configured = IdentityProviderSettings(
+            issuer=provider.issuer, sign_in=SIGN_IN, roles={"devs": ("developer",)}, **options
+        )
+        settings = reachable_settings(
+            database.app_url,
+            redis_url,
+            identity_providers=(configured,),
+            environment=Environment.DEVELOPMENT,
+        )
+        async with an_authorization_server(database, settings) as place:
+            provider.redirect_uris = [f"{place.url}/oauth/callback"]
+            yield Away(place, provider), place, provider
+
+
+def audited(database, action: str) -> list[str]:
+    with psycopg.connect(database.superuser_url) as connection:
+        rows = connection.execute("SELECT outcome FROM audit_log WHERE action = %s ORDER BY at", (action,))
+        return [row[0] for row in rows]
+
+
+async def test_a_person_signs_in_at_the_provider_and_lets_the_client_act(database, redis_url):
+    """L05: with the roles that the provider's claims give, and a record of the sign-in."""
+    async with a_way_elsewhere(database, redis_url, create_users=True) as (away, place, provider):
+        provider.person = {
+            "sub": "ann",
+            "preferred_username": "ann.lee",
+            "name": "Ann Lee",
+            "groups": ["devs"],
+        }
+        asked = await away.alice.open(place.client.asking())
+        assert "Sign in with Example & Co" in asked.text
+        assert faults_of(asked.answer.text) == []
+        consent = await away.come_back()
+        assert "You are signed in as ann.lee" in consent.text
+        await away.alice.submit(consent, decision="allow", scope=["contexts:read"])
+        tokens = (await place.client.exchange(away.alice.answered()["code"], resource=place.url)).json()
+        assert tokens["error"] == "invalid_target", "the code was for mcp-server"
+        page = await away.alice.open(place.client.asking(resource=place.url))
+        await away.alice.submit(page, decision="allow", scope=["contexts:read"])
+        tokens = (await place.client.exchange(away.alice.answered()["code"])).json()
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        me = (await place.client.http.get(f"{place.url}/api/v1/me", headers=bearer)).json()
+        assert me["name"] == "ann.lee"
+        assert (
+            await place.client.http.get(f"{place.url}/api/v1/contexts", headers=bearer)
+        ).status_code == 200
+    assert audited(database, "login.identity") == ["ok"]
+
+
+async def test_who_is_no_user_here_is_told_so_on_the_page_that_asks(database, redis_url):
+    async with a_way_elsewhere(database, redis_url) as (away, place, _):
+        page = await away.come_back()
+        assert "has no account here" in page.text
+        assert faults_of(page.answer.text) == []
+        assert (
+            "Let A desktop client"
+            in (await place.alice.sign_in(page, "alice", "correct horse battery staple")).text
+        )
+
+
+NOT_THE_ANSWER: tuple[dict[str, Any], ...] = (
+    {"nonce": "another"},
+    {"nonce": None},
+    {"aud": "another-client"},
+    {"aud": [CLIENT_ID, "another"], "azp": "another"},
+    {"aud": [CLIENT_ID, "another"]},
+    {"iss": "https://elsewhere.example.com"},
+    {"exp": 1},
+    {"forged": True},
+)
+
+
+async def test_an_id_token_that_is_not_the_answer_signs_nobody_in(database, redis_url):
+    """A01, A02, A03"""
+    async with a_way_elsewhere(database, redis_url, create_users=True) as (away, _, _):
+        for says in NOT_THE_ANSWER:
+            assert "cannot be believed" in (await away.come_back(**says)).text, says
+        assert "You are signed in as" in (await away.come_back(aud=[CLIENT_ID, "x"], azp=CLIENT_ID)).text
+
+
+async def test_an_answer_counts_once_and_in_the_browser_that_it_is_for(database, redis_url):
+    """S01: neither another browser nor a second use, nor another state or issuer, and no code without its verifier."""
+    async with a_way_elsewhere(database, redis_url, create_users=True) as (away, place, provider):
+        back = await away.answer(await away.leave())
+        async with httpx2.AsyncClient() as browser:
+            stranger = await Person(browser, place.url).open(back)
+            assert BEGIN_ANEW in stranger.text
+        assert BEGIN_ANEW in (await away.alice.open(back)).text, "the stranger used it up"
+        assert BEGIN_ANEW in (await away.alice.open("/oauth/callback?state=x&code=y")).text
+        provider.answers = {"iss": "https://evil.example.com"}
+        assert "did not sign you in" in (await away.come_back()).text
+        provider.answers = {"code": "made-up"}
+        assert "does not say who you are" in (await away.come_back()).text
+        provider.answers = {}
+        assert "You are signed in as" in (await away.come_back()).text
+        refused = await away.alice.open("/oauth/sign-in/elsewhere?provider=7&form=x")
+        assert BEGIN_ANEW in refused.text
+
+
+async def test_a_person_who_turns_back_at_the_provider_can_go_another_way(database, redis_url):
+    async with a_way_elsewhere(database, redis_url) as (away, place, _):
+        state = dict(httpx2.URL(await away.leave()).params)["state"]
+        page = await away.alice.open(f"/oauth/callback?error=access_denied&state={state}")
+        assert "Example &amp; Co did not sign you in" in page.answer.text
+        assert (
+            "Let A desktop client"
+            in (await place.alice.sign_in(page, "alice", "correct horse battery staple")).text
+        )
