@@ -1,14 +1,20 @@
-"""A connection that notices when the server has gone without a word."""
+"""A connection that says in one write what belongs together, and notices when the server has gone without a word."""
 
-from collections.abc import Iterator, Mapping
+import select
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
-from psycopg import AsyncConnection, OperationalError, errors
-from psycopg.abc import PQGen
-from psycopg.rows import TupleRow
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, OperationalError, errors
+from psycopg.abc import Params, PQGen, Query
+from psycopg.generators import send
+from psycopg.pq import ConnStatus
+from psycopg.rows import Row, TupleRow
 
 RV = TypeVar("RV")
+Command: TypeAlias = tuple[bytes, Sequence[bytes] | None]
+"""A statement whose answer nobody reads, with its parameters."""
 
 ANSWER_S = 8.0
 """Longer than the server takes to cancel a statement that lasts too long, so that a server that works is left to do it."""
@@ -28,9 +34,18 @@ class NoAnswer(OperationalError):
 
 
 class Connection(AsyncConnection[TupleRow]):
-    """Given up, as broken, when the server says nothing for `answer_s`: a statement's own time limit is the server's to keep."""
+    """Given up, as broken, when the server says nothing for `answer_s`: a statement's own time limit is the server's to keep.
+
+    What is to precede a statement goes out with it, in one write, and is answered with it: see `preceded_by`.
+    """
 
     answer_s = ANSWER_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cursor_factory = Cursor
+        self._preceding: Sequence[Command] = ()
+        self._each = False
 
     @contextmanager
     def answering_within(self, seconds: float) -> Iterator[None]:
@@ -41,6 +56,63 @@ class Connection(AsyncConnection[TupleRow]):
         finally:
             self.answer_s = before
 
+    @contextmanager
+    def preceded_by(self, *commands: Command, each: bool) -> Iterator[None]:
+        """Have the commands precede the first statement within the block, or `each` of them.
+
+        Unless they begin a transaction, they and the statement are one by themselves, which is committed when the statement is answered.
+        """
+        self._preceding, self._each = commands, each
+        try:
+            yield
+        finally:
+            self._preceding, self._each = (), False
+
+    @property
+    def waits_to_begin(self) -> bool:
+        """Whether there is what precedes the next statement."""
+        return bool(self._preceding)
+
+    async def begin(self) -> None:
+        """Send what waits for a statement without one."""
+        if self._preceding:
+            await self.wait(self.batched(self.take_preceding(), _nothing()))
+
+    def take_preceding(self) -> Sequence[Command]:
+        """What is to be said before the next statement."""
+        preceding = self._preceding
+        if not self._each:
+            self._preceding = ()
+        return preceding
+
+    def batched(self, commands: Sequence[Command], statement: PQGen[None]) -> PQGen[None]:
+        """The commands and the statement in one write; its answer is there at the end. Raises what the first that failed does."""
+        batch = self._pipeline = _Batch(self)
+        self.pgconn.enter_pipeline_mode()
+        try:
+            batch.add(commands)
+            yield from statement
+            yield from batch.exchanged()
+        finally:
+            self._pipeline = None
+            if self.pgconn.status != ConnStatus.BAD:
+                self._leave_pipeline_mode()
+
+    def _leave_pipeline_mode(self) -> None:
+        try:
+            self.pgconn.exit_pipeline_mode()
+        except OperationalError:
+            # Given up before all was answered: what comes would be taken for the answer to what is asked next.
+            self.pgconn.finish()
+
+    def is_quiet(self) -> bool:
+        """Whether the server has said nothing that nobody asked for, as it does, or the network, when it ends the connection."""
+        if not hasattr(select, "poll"):
+            return False
+        asked = select.poll()
+        asked.register(self.pgconn.socket, select.POLLIN)
+        return not asked.poll(0)
+
     async def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_S, timeout: float | None = None) -> RV:
         """As psycopg's own, which every exchange with the server goes through. Raises `NoAnswer` after `answer_s`."""
         if timeout is not None:
@@ -50,3 +122,57 @@ class Connection(AsyncConnection[TupleRow]):
         except errors._WaitTimeout:
             self.pgconn.finish()
             raise NoAnswer(f"no answer within {self.answer_s:g} s") from None
+
+
+class Cursor(AsyncCursor[Row]):
+    """Sends what precedes a statement with it."""
+
+    _conn: Connection
+
+    def _execute_gen(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> PQGen[None]:
+        statement = super()._execute_gen(query, params, prepare=prepare, binary=binary)
+        preceding = self._conn.take_preceding()
+        return self._conn.batched(preceding, statement) if preceding else statement
+
+    def _start_query(self, query: Query | None = None) -> PQGen[None]:
+        started = super()._start_query(query)
+        if self._conn.waits_to_begin and self._conn._pipeline is None:
+            return _one_after_the_other(self._conn.batched(self._conn.take_preceding(), _nothing()), started)
+        return started
+
+
+class _Batch(AsyncPipeline):
+    """A pipeline that leaves in one write; psycopg's own makes one for each statement."""
+
+    def add(self, commands: Sequence[Command]) -> None:
+        for query, params in commands:
+            self.command_queue.append(partial(self.pgconn.send_query_params, query, params))
+            self.result_queue.append(None)
+
+    def exchanged(self) -> PQGen[None]:
+        """Everything sent, and answered."""
+        self._enqueue_sync()
+        while self.command_queue:
+            self.command_queue.popleft()()
+        yield from send(self.pgconn)
+        yield from self._fetch_gen(flush=False)
+
+    def _communicate_gen(self) -> PQGen[None]:
+        return _nothing()
+
+
+def _one_after_the_other(first: PQGen[None], second: PQGen[None]) -> PQGen[None]:
+    yield from first
+    yield from second
+
+
+def _nothing() -> Generator[Any, Any, None]:
+    return
+    yield

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import LiteralString, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from psycopg import Error, InterfaceError, OperationalError, errors, sql
@@ -15,7 +15,7 @@ from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailabl
 from devops_mcp.models.integrations import Installed
 from devops_mcp.models.principals import FoundKey
 from devops_mcp.repositories.api_keys import find_by_prefix
-from devops_mcp.repositories.connection import ANSWER_S, CONNECTING, Connection, NoAnswer
+from devops_mcp.repositories.connection import ANSWER_S, CONNECTING, Command, Connection, NoAnswer
 from devops_mcp.repositories.integrations import installed_integrations
 from devops_mcp.repositories.joined import JOINED, Joined
 from devops_mcp.repositories.outbox import Relay
@@ -25,8 +25,7 @@ from devops_mcp.resilience.afterwards import holding
 
 T = TypeVar("T")
 
-_TENANT: LiteralString = "SELECT set_config('app.tenant', %s, true)"
-_BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)")
+_BEGIN: Command = (b"BEGIN", None)
 _SESSION = "-c statement_timeout=5000 -c idle_in_transaction_session_timeout=15000 -c timezone=UTC"
 _ALIVE = sql.SQL("SELECT 1")
 _PATIENT = sql.SQL("SET statement_timeout = 120000")
@@ -56,11 +55,10 @@ class Database:
                 async with joined.part() as transaction:
                     yield transaction
             return
-        # BEGIN and the tenant in one round trip. The simple protocol has no parameters; a UUID is quoted as a literal.
-        async with self._begun(_BEGIN.format(sql.Literal(str(tenant_id)))) as connection:
+        async with self._begun(_BEGIN, _tenant(tenant_id)) as connection:
             transaction = Transaction(connection, tenant_id)
             yield transaction
-            await transaction.audit.flush()
+            await transaction.flush()
 
     @asynccontextmanager
     async def joining(self, tenant_id: UUID) -> AsyncIterator[Transaction]:
@@ -72,7 +70,7 @@ class Database:
         """
         refusal: PlatformError | None = None
         with holding() as waiting:
-            async with self._begun(_BEGIN.format(sql.Literal(str(tenant_id)))) as connection:
+            async with self._begun(_BEGIN, _tenant(tenant_id)) as connection:
                 mark = JOINED.set(Joined(connection, tenant_id))
                 try:
                     yield Transaction(connection, tenant_id)
@@ -90,56 +88,44 @@ class Database:
     async def read(self, tenant_id: UUID, look: Callable[[Transaction], Awaitable[T]]) -> T:
         """What `look` finds of this tenant's rows, in one round trip a statement; it must not write.
 
-        The tenant and the statements are sent as a pipeline, which is a transaction by itself. Raises as `transaction` does.
+        Each statement is a transaction by itself, sent together with what sets the tenant. Raises as `transaction` does.
         """
         if JOINED.get() is not None:
             async with self.transaction(tenant_id) as transaction:
                 return await look(transaction)
         with _translated():
-            for left in range(self._pool.max_size, -1, -1):
-                connection = await self._pool.getconn(_CHECKOUT_S)
-                try:
-                    async with connection.pipeline():
-                        await connection.execute(_TENANT, (str(tenant_id),))
-                        return await look(Transaction(connection, tenant_id))
-                except NoAnswer:
-                    raise
-                except (OperationalError, InterfaceError):
-                    # It may have died in the pool; what only looks may look again.
-                    if not (left and connection.broken):
-                        raise
-                finally:
-                    await self._pool.putconn(connection)
-        raise AssertionError("the last turn returns or raises")
+            async with self._connection() as connection:
+                with connection.preceded_by(_tenant(tenant_id), each=True):
+                    return await look(Transaction(connection, tenant_id))
 
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[Relay]:
         """A transaction over every tenant's outbox rows and nothing else; only the worker's role may."""
-        async with self._begun(sql.SQL("BEGIN")) as connection:
+        async with self._begun(_BEGIN) as connection:
             yield Relay(connection)
 
     async def find_api_keys(self, prefix: str) -> list[FoundKey]:
         """The keys of whatever tenant that have this prefix: the one look-up that precedes knowing the tenant."""
         with _translated():
-            async with self._connection(_ALIVE) as connection:
+            async with self._connection() as connection:
                 return await find_by_prefix(connection, prefix)
 
     async def find_tenant(self, named: str) -> UUID | None:
         """The tenant of this slug or id, for a login that names it."""
         with _translated():
-            async with self._connection(_ALIVE) as connection:
+            async with self._connection() as connection:
                 return await find_tenant(connection, named)
 
     async def installed_integrations(self) -> list[Installed]:
         """Which integrations the tenants have made, in which version, and which tenants are suspended: nothing of what they are."""
         with _translated():
-            async with self._connection(_ALIVE) as connection:
+            async with self._connection() as connection:
                 return await installed_integrations(connection)
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
         """Create the partitions of the coming months; return how many were new. Only the worker's role may."""
         with _translated():
-            async with self._connection(_ALIVE) as connection:
+            async with self._connection() as connection:
                 cursor = await connection.execute("SELECT ensure_partitions(%s)", (months_ahead,))
                 row = await cursor.fetchone()
                 return int(row[0]) if row else 0
@@ -150,7 +136,8 @@ class Database:
         Raises `Unavailable` when writers do not make way within 3 s.
         """
         with _translated():
-            async with self._connection(_PATIENT) as connection:
+            async with self._connection() as connection:
+                await connection.execute(_PATIENT, prepare=False)
                 with connection.answering_within(_PATIENCE_S):
                     try:
                         cursor = await connection.execute(
@@ -167,7 +154,7 @@ class Database:
         Raises `Unavailable` when somebody holds the table; the next time will do.
         """
         with _translated():
-            async with self._connection(_ALIVE) as connection:
+            async with self._connection() as connection:
                 try:
                     cursor = await connection.execute("SELECT drop_months(%s, %s)", (table, before))
                 except errors.LockNotAvailable:
@@ -177,14 +164,14 @@ class Database:
     async def tenant_ids(self) -> list[UUID]:
         """Every tenant, for upkeep; only the worker's role may."""
         with _translated():
-            async with self._connection(_ALIVE) as connection:
+            async with self._connection() as connection:
                 cursor = await connection.execute("SELECT tenant_id FROM tenants ORDER BY tenant_id")
                 return [row[0] for row in await cursor.fetchall()]
 
     async def ping(self) -> None:
         """Return when the database answers; raises `Unavailable`."""
         with _translated():
-            async with self._connection(_ALIVE) as connection:
+            async with self._connection() as connection:
                 await connection.execute("SELECT 1")
 
     async def notices(self, channel: str, *, every_s: float) -> AsyncGenerator[None, None]:
@@ -204,39 +191,40 @@ class Database:
                 await asyncio.sleep(min(every_s, 1.0))
 
     @asynccontextmanager
-    async def _begun(self, begin: sql.SQL | sql.Composed) -> AsyncIterator[Connection]:
+    async def _begun(self, *opening: Command) -> AsyncIterator[Connection]:
+        """A connection in a transaction, which begins with its first statement."""
         with _translated():
-            async with self._connection(begin) as connection:
-                try:
-                    yield connection
-                except BaseException:
-                    await _roll_back(connection)
-                    raise
-                await connection.execute("COMMIT", prepare=False)
+            async with self._connection() as connection:
+                with connection.preceded_by(*opening, each=False):
+                    try:
+                        yield connection
+                    except BaseException:
+                        await _roll_back(connection)
+                        raise
+                    if not connection.waits_to_begin:
+                        await connection.execute("COMMIT", prepare=False)
 
     @asynccontextmanager
-    async def _connection(self, opening: sql.SQL | sql.Composed) -> AsyncIterator[Connection]:
-        """A connection on which `opening` has been executed.
-
-        It tells a connection that died in the pool from a live one, where a check of the pool's own would be one more round trip
-        for every transaction. Nothing has been done by then, so another connection is taken.
-        """
-        connection = await self._opened(opening)
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection that lives, as far as it can be known without asking."""
+        connection = await self._living()
         try:
             yield connection
+        except NoAnswer:
+            # Those that wait in the pool are likely as dead, and each would be found out as slowly.
+            await self._pool.drain()
+            raise
         finally:
             await self._pool.putconn(connection)
 
-    async def _opened(self, opening: sql.SQL | sql.Composed) -> Connection:
+    async def _living(self) -> Connection:
+        """One that is quiet, or that answers: where the server or the network has ended it, that has been told, and another is taken."""
         for left in range(self._pool.max_size, -1, -1):
             connection = await self._pool.getconn(_CHECKOUT_S)
+            if connection.is_quiet():
+                return connection
             try:
-                await connection.execute(opening, prepare=False)
-            except NoAnswer:
-                # Those that wait in the pool are likely as dead, and each would be found out as slowly.
-                await self._pool.putconn(connection)
-                await self._pool.drain()
-                raise
+                await connection.execute(_ALIVE, prepare=False)
             except BaseException as error:
                 await self._pool.putconn(connection)
                 if left and isinstance(error, OperationalError | InterfaceError) and connection.broken:
@@ -283,7 +271,13 @@ async def open_database(
         await pool.close(timeout=5)
 
 
+def _tenant(tenant_id: UUID) -> Command:
+    return b"SELECT set_config('app.tenant', $1, true)", (str(tenant_id).encode(),)
+
+
 async def _roll_back(connection: Connection) -> None:
+    if connection.waits_to_begin:
+        return
     try:
         await connection.execute("ROLLBACK", prepare=False)
     except Error:

@@ -7,16 +7,14 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.transaction import Transaction
 
 
 class Joined:
     """The transaction that is open. Tasks that the owner starts have transactions of their own, as they may outlive it."""
 
-    def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
         self._owner: asyncio.Task[Any] | None = asyncio.current_task()
@@ -28,10 +26,11 @@ class Joined:
     @asynccontextmanager
     async def part(self) -> AsyncIterator[Transaction]:
         """A savepoint: undone where the block raises, else as lasting as the whole."""
+        await self._connection.begin()
         async with self._connection.transaction():
             transaction = Transaction(self._connection, self._tenant_id)
             yield transaction
-            await transaction.audit.flush()
+            await transaction.flush()
 
 
 JOINED: ContextVar[Joined | None] = ContextVar("joined_transaction", default=None)

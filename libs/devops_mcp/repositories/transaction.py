@@ -1,5 +1,7 @@
 """One transaction of one tenant: the door to every repository."""
 
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -40,48 +42,73 @@ from devops_mcp.repositories.users import Users
 from devops_mcp.repositories.webhook_deliveries import WebhookDeliveries
 from devops_mcp.repositories.webhook_endpoints import WebhookEndpoints
 
+RepositoryT = TypeVar("RepositoryT")
+
+
+class _Made(Generic[RepositoryT]):
+    """A repository that is made when it is first asked for, as a transaction needs one or two of them."""
+
+    def __init__(self, make: Callable[[AsyncConnection[TupleRow]], RepositoryT]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, transaction: "Transaction", owner: type[Any]) -> RepositoryT:
+        made = self._make(transaction.connection)
+        # From here on found before this is asked.
+        transaction.__dict__[self._name] = made
+        return made
+
 
 class Transaction:
     """The repositories, over one connection on which the tenant is set. They never commit; whoever opened this does."""
 
+    agents = _Made(Agents)
+    api_keys = _Made(ApiKeys)
+    audit = _Made(AuditLog)
+    authorization_codes = _Made(AuthorizationCodes)
+    blobs = _Made(Blobs)
+    compactions = _Made(Compactions)
+    consents = _Made(Consents)
+    contexts = _Made(Contexts)
+    context_copies = _Made(ContextCopies)
+    context_windows = _Made(ContextWindows)
+    dead_letters = _Made(DeadLetters)
+    device_codes = _Made(DeviceCodes)
+    embeddings = _Made(Embeddings)
+    erasures = _Made(Erasures)
+    event_replays = _Made(EventReplays)
+    events = _Made(Events)
+    facts = _Made(Facts)
+    idempotent_calls = _Made(IdempotentCalls)
+    integrations = _Made(StoredIntegrations)
+    identities = _Made(Identities)
+    oauth_clients = _Made(OAuthClients)
+    outbox = _Made(Outbox)
+    passages = _Made(Passages)
+    personal_credentials = _Made(PersonalCredentials)
+    pollers = _Made(Pollers)
+    processed = _Made(ProcessedMessages)
+    principals = _Made(Principals)
+    results = _Made(KeptResults)
+    roles = _Made(Roles)
+    sessions = _Made(Sessions)
+    signing_keys = _Made(SigningKeyRows)
+    rule_runs = _Made(RuleRuns)
+    rules = _Made(Rules)
+    tasks = _Made(Tasks)
+    tenants = _Made(Tenants)
+    tool_usage = _Made(ToolUsages)
+    users = _Made(Users)
+    webhook_deliveries = _Made(WebhookDeliveries)
+    webhook_endpoints = _Made(WebhookEndpoints)
+
     def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
+        self.connection = connection
         self.tenant_id = tenant_id
-        self.agents = Agents(connection)
-        self.api_keys = ApiKeys(connection)
-        self.audit = AuditLog(connection)
-        self.authorization_codes = AuthorizationCodes(connection)
-        self.blobs = Blobs(connection)
-        self.compactions = Compactions(connection)
-        self.consents = Consents(connection)
-        self.contexts = Contexts(connection)
-        self.context_copies = ContextCopies(connection)
-        self.context_windows = ContextWindows(connection)
-        self.dead_letters = DeadLetters(connection)
-        self.device_codes = DeviceCodes(connection)
-        self.embeddings = Embeddings(connection)
-        self.erasures = Erasures(connection)
-        self.event_replays = EventReplays(connection)
-        self.events = Events(connection)
-        self.facts = Facts(connection)
-        self.idempotent_calls = IdempotentCalls(connection)
-        self.integrations = StoredIntegrations(connection)
-        self.identities = Identities(connection)
-        self.oauth_clients = OAuthClients(connection)
-        self.outbox = Outbox(connection)
-        self.passages = Passages(connection)
-        self.personal_credentials = PersonalCredentials(connection)
-        self.pollers = Pollers(connection)
-        self.processed = ProcessedMessages(connection)
-        self.principals = Principals(connection)
-        self.results = KeptResults(connection)
-        self.roles = Roles(connection)
-        self.sessions = Sessions(connection)
-        self.signing_keys = SigningKeyRows(connection)
-        self.rule_runs = RuleRuns(connection)
-        self.rules = Rules(connection)
-        self.tasks = Tasks(connection)
-        self.tenants = Tenants(connection)
-        self.tool_usage = ToolUsages(connection)
-        self.users = Users(connection)
-        self.webhook_deliveries = WebhookDeliveries(connection)
-        self.webhook_endpoints = WebhookEndpoints(connection)
+
+    async def flush(self) -> None:
+        """Write what is left for the end. Whoever opened the transaction does, before it commits."""
+        if "audit" in self.__dict__:
+            await self.audit.flush()
