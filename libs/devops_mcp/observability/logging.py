@@ -16,6 +16,8 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from devops_mcp.observability.lines import Lines
+
 MAX_TEXT = 2_000
 MAX_EXCEPTION = 16_000
 _MAX_ITEMS = 50
@@ -52,10 +54,11 @@ def start_logging(
     """Send the logs of structlog and of the standard library through the same processors, as JSON or readable on a terminal."""
     out = stream if stream is not None else sys.stderr.buffer
     threshold = logging.getLevelNamesMapping()[level]
+    lines = Lines(out)
     structlog.configure(
         processors=_processors(service, console=console, colors=out.isatty()),
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.BytesLoggerFactory(out),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()

@@ -1,5 +1,7 @@
 """Bodies no larger than their path takes."""
 
+from collections.abc import Callable
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,7 +34,7 @@ class BoundedBody:
         self._more = True
         self._started = False
 
-    async def run(self, app: ASGIApp, scope: Scope, refusal: Response) -> None:
+    async def run(self, app: ASGIApp, scope: Scope, refusal: Callable[[], Response]) -> None:
         if not self._over:
             try:
                 await app(scope, self.receive, self.send)
@@ -41,7 +43,7 @@ class BoundedBody:
                 if not self._over:
                     raise
         if self._over and not self._started:
-            await self._refuse(scope, refusal)
+            await self._refuse(scope, refusal())
 
     async def receive(self) -> Message:
         message = await self._receive()

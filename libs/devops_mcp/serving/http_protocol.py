@@ -5,7 +5,7 @@ Leans on internals of the uvicorn pinned in pyproject.toml; the tests of H01, H0
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import orjson
@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from devops_mcp.serving.gate import Gate
+from devops_mcp.serving.one_write import OneWrite
 from devops_mcp.serving.request_head import (
     FRAMING_WASTE,
     HEAD_TOO_LARGE,
@@ -95,6 +96,8 @@ class HardenedHttp(HttpToolsProtocol):
             raise _RefusedError
         self._in_head = False
         super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            self.cycle.transport = cast("asyncio.Transport", OneWrite(self.transport, self.loop))
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)

@@ -109,37 +109,36 @@ def exception_handlers() -> dict[Any, Handler]:
     Before a WebSocket is accepted they deny the handshake with the same document.
     """
     return {
-        PlatformError: _on_platform_error,
-        HTTPException: _on_http_exception,
-        ClientDisconnect: _on_client_gone,
-        Exception: _on_unknown,
+        PlatformError: _on_exception,
+        HTTPException: _on_exception,
+        ClientDisconnect: _on_exception,
+        Exception: _on_exception,
     }
 
 
-async def _on_platform_error(connection: HTTPConnection, error: Exception) -> Response | None:
-    assert isinstance(error, PlatformError)
-    structlog.contextvars.bind_contextvars(error=error.code)
-    return await _answer(connection, of_error(error, _request_id(connection)))
+def of_exception(error: Exception, request_id: str | None) -> Response:
+    """The problem document of an exception of whatever kind: ours, Starlette's, of a client that has left, or unknown."""
+    if isinstance(error, PlatformError):
+        structlog.contextvars.bind_contextvars(error=error.code)
+        return of_error(error, request_id)
+    if isinstance(error, HTTPException):
+        return _of_http_exception(error, request_id)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)  # never arrives; for log and metrics
+    return of_unknown(request_id)
 
 
-async def _on_http_exception(connection: HTTPConnection, error: Exception) -> Response | None:
-    assert isinstance(error, HTTPException)
+def _of_http_exception(error: HTTPException, request_id: str | None) -> Response:
     code = _NAMES.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
-    response = problem(
-        error.status_code, code, error.detail, retryable=False, request_id=_request_id(connection)
-    )
+    response = problem(error.status_code, code, error.detail, retryable=False, request_id=request_id)
     response.headers.update(error.headers or {})
-    return await _answer(connection, response)
+    return response
 
 
-async def _on_client_gone(connection: HTTPConnection, error: Exception) -> Response | None:
-    return (
-        Response(status_code=499) if isinstance(connection, Request) else None
-    )  # never arrives; for log and metrics
-
-
-async def _on_unknown(request: Request, error: Exception) -> Response | None:
-    return of_unknown(_request_id(request))
+async def _on_exception(connection: HTTPConnection, error: Exception) -> Response | None:
+    if isinstance(error, ClientDisconnect) and not isinstance(connection, Request):
+        return None
+    return await _answer(connection, of_exception(error, _request_id(connection)))
 
 
 async def _answer(connection: HTTPConnection, response: Response) -> Response | None:

@@ -27,7 +27,8 @@ class IndexedRouter(Router):
         if scope["type"] == "lifespan":
             await super().app(scope, receive, send)
             return
-        scope.setdefault("router", self)
+        # Whoever looks for an application finds one, and what has no route is an `HTTPException`.
+        scope["app"] = scope["router"] = self
         found = self._found(scope)
         if found is None:
             await self.default(scope, receive, send)

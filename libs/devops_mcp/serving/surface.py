@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
 from devops_mcp.config import ServerSettings
-from devops_mcp.models.errors import PayloadTooLarge, PlatformError
+from devops_mcp.models.errors import PayloadTooLarge
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.caller import set_address
 from devops_mcp.observability.metrics import Metrics
@@ -96,7 +96,7 @@ class Surface:
             await refusal(scope, receive, answer.send)
         elif head.has_body():
             body = BoundedBody(receive, answer.send, limit, announced_length(head.get(b"content-length")))
-            await body.run(self._app, scope, _too_large(limit, scope))
+            await body.run(self._app, scope, partial(_too_large, limit, scope))
         else:
             await self._app(scope, receive, answer.send)
 
@@ -142,12 +142,9 @@ class Surface:
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """Turn what nobody caught into a problem document, unless an answer has begun; its text goes to the log alone."""
-        request_id = scope["state"]["request_id"]
-        if isinstance(error, PlatformError):
-            response = problems.of_error(error, request_id)
-        else:
+        response = problems.of_exception(error, scope["state"]["request_id"])
+        if response.status_code == 500:
             log.error("request failed", exc_info=error)
-            response = problems.of_unknown(request_id)
         if answer.status is None:
             await response(scope, receive, answer.send)
 
@@ -197,7 +194,7 @@ class _Head:
         return self._found.get(name, b"")
 
     def has_body(self) -> bool:
-        return b"content-length" in self._found or b"transfer-encoding" in self._found
+        return self._found.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self._found
 
     def carrier(self) -> dict[str, str]:
         traceparent = self._found.get(b"traceparent")

@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, cast
 
 import orjson
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,7 +18,6 @@ from devops_mcp.observability.health import Health
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventIntake
 from devops_mcp.operations.platform import open_platform
-from devops_mcp.serving.problems import exception_handlers
 from devops_mcp.serving.protected_resource import ProtectedResource, issuers_of
 from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
@@ -57,8 +54,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *oauth_routes(platform.authorization),
             *common_routes(Health(platform.checks), metrics),
         ]
-        app = Starlette(exception_handlers=cast("Any", exception_handlers()))
-        app.router = IndexedRouter(routes)
+        app = IndexedRouter(routes)
         yield Surface(app, settings.rest, metrics, challenge=partial(_challenge, resource))
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from devops_mcp.operations.platform import Platform
 from devops_mcp.serving.protected_resource import ProtectedResource
@@ -34,15 +35,20 @@ def routes_of(
     for endpoint in endpoints:
         serve = Answering(endpoint, platform, resource, cursors, marked)
         by_path[_pattern(endpoint)][endpoint.method] = serve
-    return [_route(pattern, serving) for pattern, serving in by_path.items()]
+    return [Route(pattern, _Path(serving), methods=list(serving)) for pattern, serving in by_path.items()]
 
 
-def _route(pattern: str, serving: Mapping[str, Serve]) -> Route:
-    async def serve(request: Request) -> Response:
+class _Path:
+    """What serves the methods of one path, as an ASGI application."""
+
+    def __init__(self, serving: Mapping[str, Serve]) -> None:
+        self._serving = serving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Starlette has let no other method through; it adds HEAD to GET.
-        return await serving["GET" if request.method == "HEAD" else request.method](request)
-
-    return Route(pattern, serve, methods=list(serving))
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        response = await self._serving[method](Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 def _pattern(endpoint: AnyEndpoint) -> str:
