@@ -1,7 +1,7 @@
 """A connection that says in one write what belongs together, and notices when the server has gone without a word."""
 
 import select
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -76,7 +76,8 @@ class Connection(AsyncConnection[TupleRow]):
     async def begin(self) -> None:
         """Send what waits for a statement without one."""
         if self._preceding:
-            await self.wait(self.batched(self.take_preceding(), _nothing()))
+            async with self.lock:
+                await self.wait(self.batched(self.take_preceding(), _nothing()))
 
     def take_preceding(self) -> Sequence[Command]:
         """What is to be said before the next statement."""
@@ -107,7 +108,7 @@ class Connection(AsyncConnection[TupleRow]):
 
     def is_quiet(self) -> bool:
         """Whether the server has said nothing that nobody asked for, as it does, or the network, when it ends the connection."""
-        if not hasattr(select, "poll"):
+        if self.pgconn.status != ConnStatus.OK or not hasattr(select, "poll"):
             return False
         asked = select.poll()
         asked.register(self.pgconn.socket, select.POLLIN)
@@ -141,11 +142,11 @@ class Cursor(AsyncCursor[Row]):
         preceding = self._conn.take_preceding()
         return self._conn.batched(preceding, statement) if preceding else statement
 
-    def _start_query(self, query: Query | None = None) -> PQGen[None]:
-        started = super()._start_query(query)
-        if self._conn.waits_to_begin and self._conn._pipeline is None:
-            return _one_after_the_other(self._conn.batched(self._conn.take_preceding(), _nothing()), started)
-        return started
+    async def executemany(
+        self, query: Query, params_seq: Iterable[Params], *, returning: bool = False
+    ) -> None:
+        await self._conn.begin()
+        await super().executemany(query, params_seq, returning=returning)
 
 
 class _Batch(AsyncPipeline):
@@ -166,11 +167,6 @@ class _Batch(AsyncPipeline):
 
     def _communicate_gen(self) -> PQGen[None]:
         return _nothing()
-
-
-def _one_after_the_other(first: PQGen[None], second: PQGen[None]) -> PQGen[None]:
-    yield from first
-    yield from second
 
 
 def _nothing() -> Generator[Any, Any, None]:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 from uuid import UUID
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
@@ -16,6 +17,8 @@ from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, Conte
 from devops_mcp.models.errors import AlreadyWritten, Conflict, NotFound
 from devops_mcp.models.pages import Order
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
+from devops_mcp.repositories.statements import composed
+from devops_mcp.repositories.stored import stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,13 @@ class CountedItem:
     """None: now."""
 
 
-_CONTEXT = sql.SQL(
-    """id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
-    expires_at, forked_from, forked_at, created_at, updated_at"""
-)
-_ITEM = sql.SQL(
-    """id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id, created_at"""
-)
+_CONTEXT: LiteralString = """
+    id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
+    expires_at, forked_from, forked_at, created_at, updated_at
+"""
+_ITEM: LiteralString = """
+    id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id, created_at
+"""
 
 
 _SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "title": "text"}
@@ -61,14 +64,15 @@ class Contexts:
         compact_above: int | None = None,
         expires_at: datetime | None = None,
     ) -> Context:
-        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+        async with self._connection.cursor(row_factory=stored(Context)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 INSERT INTO contexts (id, owner_id, title, metadata, compact_above, expires_at) VALUES (%s, %s, %s, %s, %s, %s)
                 RETURNING {columns}
-                """
-                ).format(columns=_CONTEXT),
+                """,
+                    columns=_CONTEXT,
+                ),
                 (context_id, owner_id, title, Jsonb(metadata), compact_above, expires_at),
             )
             created = await cursor.fetchone()
@@ -77,14 +81,15 @@ class Contexts:
 
     async def find(self, context_id: UUID) -> Context | None:
         """The context, unless it has expired."""
-        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+        async with self._connection.cursor(row_factory=stored(Context)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 SELECT {columns}
                 FROM contexts WHERE id = %s AND (expires_at IS NULL OR expires_at > now())
-                """
-                ).format(columns=_CONTEXT),
+                """,
+                    columns=_CONTEXT,
+                ),
                 (context_id,),
             )
             return await cursor.fetchone()
@@ -95,14 +100,15 @@ class Contexts:
 
     async def replace(self, context_id: UUID, draft: ContextDraft) -> Context | None:
         """Write what its owner says of it; None where there is none."""
-        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+        async with self._connection.cursor(row_factory=stored(Context)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 UPDATE contexts SET title = %s, metadata = %s, compact_above = %s, expires_at = %s, updated_at = now()
                 WHERE id = %s RETURNING {columns}
-                """
-                ).format(columns=_CONTEXT),
+                """,
+                    columns=_CONTEXT,
+                ),
                 (draft.title, Jsonb(draft.metadata), draft.compact_above, draft.expires_at, context_id),
             )
             return await cursor.fetchone()
@@ -111,9 +117,9 @@ class Contexts:
         self, owner_id: UUID | None, wanted: ContextsWanted, order: Order, limit: int
     ) -> list[Context]:
         """Contexts of one owner, or with None of all."""
-        async with self._connection.cursor(row_factory=class_row(Context)) as cursor:
+        async with self._connection.cursor(row_factory=stored(Context)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 SELECT {columns}
                 FROM contexts
@@ -122,8 +128,11 @@ class Contexts:
                     AND (%(title)s::text IS NULL OR strpos(lower(title), lower(%(title)s)) > 0)
                     AND (expires_at IS NULL OR expires_at > now()) AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
                 ORDER BY {order} LIMIT %(limit)s
-                """
-                ).format(columns=_CONTEXT, behind=behind(_SORTED, order), order=by(order)),
+                """,
+                    columns=_CONTEXT,
+                    behind=behind(_SORTED, order),
+                    order=by(_SORTED, order),
+                ),
                 {"owner": owner_id, "limit": limit, **wanted.model_dump(), **values_of(order)},
             )
             return await cursor.fetchall()
@@ -158,14 +167,15 @@ class Contexts:
 
     async def items(self, context_id: UUID, after: int, limit: int) -> list[ContextItem]:
         """Items in order, with a position above `after`."""
-        async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
+        async with self._connection.cursor(row_factory=stored(ContextItem)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 SELECT {columns}
                 FROM context_items WHERE context_id = %s AND position > %s ORDER BY position LIMIT %s
-                """
-                ).format(columns=_ITEM),
+                """,
+                    columns=_ITEM,
+                ),
                 (context_id, after, limit),
             )
             return await cursor.fetchall()
@@ -198,14 +208,15 @@ class Contexts:
 
     async def at(self, context_id: UUID, positions: Sequence[int]) -> list[ContextItem]:
         """The items at these positions, in order."""
-        async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
+        async with self._connection.cursor(row_factory=stored(ContextItem)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 SELECT {columns}
                 FROM context_items WHERE context_id = %s AND position = ANY(%s) ORDER BY position
-                """
-                ).format(columns=_ITEM),
+                """,
+                    columns=_ITEM,
+                ),
                 (context_id, list(positions)),
             )
             return await cursor.fetchall()
@@ -219,9 +230,9 @@ class Contexts:
         return cursor.rowcount == 1
 
     async def _insert(self, context_id: UUID, first: int, items: Sequence[CountedItem]) -> list[ContextItem]:
-        async with self._connection.cursor(row_factory=class_row(ContextItem)) as cursor:
+        async with self._connection.cursor(row_factory=stored(ContextItem)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to,
                                            attachment, blob_id, created_at)
@@ -232,8 +243,9 @@ class Contexts:
                      AS i (position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
                            created_at)
                 RETURNING {columns}
-                """
-                ).format(columns=_ITEM),
+                """,
+                    columns=_ITEM,
+                ),
                 (
                     context_id,
                     list(range(first, first + len(items))),

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from psycopg import Error, InterfaceError, OperationalError, errors, sql
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
@@ -19,6 +20,7 @@ from devops_mcp.repositories.connection import ANSWER_S, CONNECTING, Command, Co
 from devops_mcp.repositories.integrations import installed_integrations
 from devops_mcp.repositories.joined import JOINED, Joined
 from devops_mcp.repositories.outbox import Relay
+from devops_mcp.repositories.rows import loads
 from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
 from devops_mcp.resilience.afterwards import holding
@@ -245,6 +247,7 @@ async def open_database(
 
     async def configure(connection: Connection) -> None:
         connection.answer_s = answer_s
+        set_json_loads(loads, connection)
 
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         url,

@@ -3,37 +3,33 @@
 from collections.abc import Mapping
 from typing import LiteralString
 
-from psycopg import sql
-
 from devops_mcp.models.pages import CREATED, Order
 
-Columns = Mapping[str, LiteralString]
+Columns = Mapping[LiteralString, LiteralString]
 """The columns that may be sorted by, with their types."""
 
 
-def behind(columns: Columns, order: Order) -> sql.Composed:
+def behind(columns: Columns, order: Order) -> LiteralString:
     """The condition on what comes behind the order's position: TRUE at the beginning. Its values are those of `values_of`."""
+    sign = "<" if order.descending else ">"
     if order.field == CREATED:
-        only = sql.SQL("<" if order.descending else ">")
-        return sql.SQL("(%(after_id)s::uuid IS NULL OR id {sign} %(after_id)s)").format(sign=only)
-    return sql.SQL(
-        "(%(after_id)s::uuid IS NULL OR ({column}, id) {sign} (%(after)s::{type}, %(after_id)s::uuid))"
-    ).format(
-        column=sql.Identifier(order.field),
-        sign=sql.SQL("<" if order.descending else ">"),
-        type=sql.SQL(columns[order.field]),
-    )
+        return f"(%(after_id)s::uuid IS NULL OR id {sign} %(after_id)s)"
+    column = _declared(columns, order)
+    return f"(%(after_id)s::uuid IS NULL OR ({column}, id) {sign} (%(after)s::{columns[column]}, %(after_id)s::uuid))"
 
 
-def by(order: Order) -> sql.Composed:
+def by(columns: Columns, order: Order) -> LiteralString:
     """What follows ORDER BY."""
-    direction = sql.SQL("DESC" if order.descending else "ASC")
+    direction = "DESC" if order.descending else "ASC"
     if order.field == CREATED:
-        return sql.SQL("id {direction}").format(direction=direction)
-    return sql.SQL("{column} {direction}, id {direction}").format(
-        column=sql.Identifier(order.field), direction=direction
-    )
+        return f"id {direction}"
+    return f"{_declared(columns, order)} {direction}, id {direction}"
 
 
 def values_of(order: Order) -> dict[str, object]:
     return {"after_id": order.after_id, "after": order.after}
+
+
+def _declared(columns: Columns, order: Order) -> LiteralString:
+    """The column as it is declared, whoever named it."""
+    return next(column for column in columns if column == order.field)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from psycopg import AsyncConnection, errors, sql
+from psycopg import AsyncConnection, errors
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.accounts import User, UserCredentials, UsersWanted
@@ -13,6 +13,8 @@ from devops_mcp.models.pages import Order
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.owner import connect_as_owner
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
+from devops_mcp.repositories.statements import composed
+from devops_mcp.repositories.stored import stored
 
 _UNIQUE: Mapping[str, str] = {
     "users_tenant_id_username_key": "username",
@@ -74,7 +76,7 @@ class Users:
         await self._connection.execute("SELECT FROM users WHERE id = %s FOR UPDATE", (user_id,))
 
     async def find(self, user_id: UUID) -> User | None:
-        async with self._connection.cursor(row_factory=class_row(User)) as cursor:
+        async with self._connection.cursor(row_factory=stored(User)) as cursor:
             await cursor.execute(
                 """
                 SELECT id, username, email, name, status, roles, grants, password_hash IS NOT NULL AS has_password, created_at, updated_at
@@ -85,16 +87,18 @@ class Users:
             return await cursor.fetchone()
 
     async def page(self, wanted: UsersWanted, order: Order, limit: int) -> list[User]:
-        async with self._connection.cursor(row_factory=class_row(User)) as cursor:
+        async with self._connection.cursor(row_factory=stored(User)) as cursor:
             await cursor.execute(
-                sql.SQL(
+                composed(
                     """
                 SELECT id, username, email, name, status, roles, grants, password_hash IS NOT NULL AS has_password, created_at, updated_at
                 FROM users
                 WHERE {behind} AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(role)s::text IS NULL OR %(role)s = ANY (roles))
                 ORDER BY {order} LIMIT %(limit)s
-                """
-                ).format(behind=behind(_SORTED, order), order=by(order)),
+                """,
+                    behind=behind(_SORTED, order),
+                    order=by(_SORTED, order),
+                ),
                 {"limit": limit, **wanted.model_dump(), **values_of(order)},
             )
             return await cursor.fetchall()
