@@ -1,21 +1,21 @@
 """Agents, and what each can do."""
 
 from collections.abc import Sequence
+from typing import LiteralString
 from uuid import UUID
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.agents import LIVES_FOR, Agent, AgentDraft, AgentsWanted, Heartbeat
 from devops_mcp.models.pages import Order
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
 _SORTED: Columns = {"registered_at": "timestamptz", "updated_at": "timestamptz", "name": "text"}
-_COLUMNS = sql.SQL(
-    "id, name, description, capabilities, metadata, embedding_model, state, able, seen_at, lives_until, registered_at, updated_at"
-)
-_SHOWN = sql.SQL("""
+_COLUMNS: LiteralString = "id, name, description, capabilities, metadata, embedding_model, state, able, seen_at, lives_until, registered_at, updated_at"
+_SHOWN: LiteralString = """
     SELECT a.id, a.name, a.description, a.metadata, a.seen_at, a.registered_at, a.updated_at, a.capabilities,
         a.seen_at + %(lives_for)s AS lives_until,
         (SELECT e.model FROM embedding_choices AS e WHERE e.owner_id = a.id) AS embedding_model,
@@ -28,7 +28,7 @@ _SHOWN = sql.SQL("""
             ARRAY(SELECT c.capability FROM agent_capabilities AS c WHERE c.agent_id = id ORDER BY 1) AS capabilities
         FROM agents
     ) AS a
-""")
+"""
 
 
 class Agents:
@@ -76,8 +76,10 @@ class Agents:
     async def find(self, agent_id: UUID) -> Agent | None:
         async with self._connection.cursor(row_factory=class_row(Agent)) as cursor:
             await cursor.execute(
-                sql.SQL("SELECT {columns} FROM ({shown}) AS shown WHERE id = %(id)s").format(
-                    columns=_COLUMNS, shown=_SHOWN
+                composed(
+                    "SELECT {columns} FROM ({shown}) AS shown WHERE id = %(id)s",
+                    columns=_COLUMNS,
+                    shown=_SHOWN,
                 ),
                 {"id": agent_id, "lives_for": LIVES_FOR},
             )
@@ -88,7 +90,7 @@ class Agents:
         await self._connection.execute("SELECT FROM agents WHERE id = %s FOR UPDATE", (agent_id,))
 
     async def page(self, wanted: AgentsWanted, order: Order, limit: int) -> list[Agent]:
-        query = sql.SQL(
+        query = composed(
             """
             SELECT {columns} FROM ({shown}) AS shown
             WHERE {behind} AND (%(state)s::text IS NULL OR state = %(state)s)
@@ -98,8 +100,12 @@ class Agents:
                      AND id IN (SELECT agent_id FROM agent_capabilities AS c WHERE c.capability = %(able)s))
                 AND (%(name)s::text IS NULL OR strpos(lower(name), lower(%(name)s)) > 0)
             ORDER BY {order} LIMIT %(limit)s
-            """
-        ).format(columns=_COLUMNS, shown=_SHOWN, behind=behind(_SORTED, order), order=by(order))
+            """,
+            columns=_COLUMNS,
+            shown=_SHOWN,
+            behind=behind(_SORTED, order),
+            order=by(_SORTED, order),
+        )
         values = {"limit": limit, "lives_for": LIVES_FOR, **wanted.model_dump(), **values_of(order)}
         async with self._connection.cursor(row_factory=class_row(Agent)) as cursor:
             await cursor.execute(query, values)
