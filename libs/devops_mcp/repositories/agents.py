@@ -14,7 +14,9 @@ from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 from devops_mcp.repositories.statements import composed
 
 _SORTED: Columns = {"registered_at": "timestamptz", "updated_at": "timestamptz", "name": "text"}
-_COLUMNS: LiteralString = "id, name, description, capabilities, metadata, embedding_model, state, able, seen_at, lives_until, registered_at, updated_at"
+_COLUMNS: LiteralString = """
+    id, name, description, capabilities, metadata, embedding_model, state, able, seen_at, lives_until, registered_at, updated_at
+"""
 _SHOWN: LiteralString = """
     SELECT a.id, a.name, a.description, a.metadata, a.seen_at, a.registered_at, a.updated_at, a.capabilities,
         a.seen_at + %(lives_for)s AS lives_until,
