@@ -45,7 +45,7 @@ OPEN = "open"
 AGENTS = "/api/v1/agents"
 CONTEXTS, LETTERS, HOOKS = "/api/v1/contexts", "/api/v1/dead-letters", "/api/v1/webhook-endpoints"
 INTEGRATIONS = "/api/v1/integrations"
-RULES = "/api/v1/rules"
+RULES, QUOTAS = "/api/v1/rules", "/api/v1/quotas"
 USERS, ROLES, KEYS, TENANTS = "/api/v1/users", "/api/v1/roles", "/api/v1/api-keys", "/api/v1/tenants"
 MATRIX: Mapping[str, str] = {
     f"POST {AGENTS}": "agents:write",
@@ -111,6 +111,14 @@ MATRIX: Mapping[str, str] = {
     "POST /api/v1/embeddings": "embeddings:create",
     "GET /api/v1/usage/tools": "usage:read",
     "GET /api/v1/usage/embeddings": "usage:read",
+    f"GET {QUOTAS}": "quotas:read",
+    f"GET {QUOTAS}/in-force": "usage:own",
+    f"GET {QUOTAS}/{{principal_id}}": "quotas:read",
+    f"PUT {QUOTAS}/{{principal_id}}": "quotas:write",
+    f"PATCH {QUOTAS}/{{principal_id}}": "quotas:read + quotas:write",
+    f"GET {TENANTS}/{{tenant_id}}/quotas": "platform:read",
+    f"PUT {TENANTS}/{{tenant_id}}/quotas": "platform:write",
+    f"PATCH {TENANTS}/{{tenant_id}}/quotas": "platform:read + platform:write",
     "GET /api/v1/tools": ANYBODY,
     "GET /api/v1/tools/{name}": ANYBODY,
     "POST /api/v1/tools/{name}/call": ANYBODY,
@@ -474,6 +482,7 @@ async def make_everything(database, settings, front: Front) -> dict[str, str]:
         )
     return {
         "agent_id": agent,
+        "principal_id": user,
         "context_id": context,
         "position": "1",
         "user_id": user,

@@ -133,6 +133,12 @@ class RateLimited(PlatformError):
     """How the caller stands, as HTTP says it."""
 
 
+class QuotaExceeded(PlatformError):
+    """A tenant or a principal has used what it may in a day or a month; `details` say which quota, and when it renews."""
+
+    code = "quota_exceeded"
+
+
 class DeadlineExceeded(PlatformError):
     code = "deadline_exceeded"
     retryable = True

@@ -90,6 +90,8 @@ PERMISSIONS: tuple[Permission, ...] = (
     _p("platform:write", "create and suspend tenants, revoke programs", *_OWNER),
     _p("pollers:read", "see which systems are polled, and how that goes", *_OPERATOR),
     _p("prompts:read:<prompt>", "use a prompt", *_VIEWER, _AGENT),
+    _p("quotas:read", "see how much everybody in the tenant may use, and has used", *_OPERATOR),
+    _p("quotas:write", "say how much each API key and user may use", *_ADMIN),
     _p("resources:read:<system>", "read what a system offers as resources", *_VIEWER, _AGENT),
     _p("roles:read", "list the tenant's roles", *_VIEWER),
     _p("roles:write", "make, change and delete roles, within one's own grants", *_ADMIN),

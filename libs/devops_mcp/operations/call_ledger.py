@@ -22,6 +22,7 @@ from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
 from devops_mcp.operations.context_journal import ContextJournal
 from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.masking import masked
+from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.upstream_access import Acting
 
@@ -37,17 +38,25 @@ class CallLedger:
     """Written off the path of the call, and never lost on a clean stop."""
 
     def __init__(
-        self, audit: AuditTrail, journal: ContextJournal, metrics: Metrics, *, now: Clock = utc_now
+        self,
+        audit: AuditTrail,
+        journal: ContextJournal,
+        metrics: Metrics,
+        quotas: QuotaKeeper,
+        *,
+        now: Clock = utc_now,
     ) -> None:
         self._audit = audit
         self._journal = journal
         self._metrics = metrics
+        self._quotas = quotas
         self._now = now
 
     async def begin(self, requester: Requester, entry: CatalogueEntry) -> None:
-        """Raise `NotFound` or `Forbidden` when the call names a context that its caller may not append to."""
+        """Raise `NotFound` or `Forbidden` when the call names a context that its caller may not append to, and `QuotaExceeded`."""
         if _belongs(requester, entry) and requester.context_id is not None:
             await self._journal.check(requester.principal, requester.context_id)
+        await self._quotas.admit_call(requester.principal)
 
     async def enter(
         self,
@@ -83,6 +92,7 @@ class CallLedger:
             at=self._now(),
         )
         used = CallUsed(entry.system, count_tokens(said))
+        self._quotas.spend(principal, used.tokens)
         if entry.system == SUITE or code == INPUT_REQUIRED:
             await self._audit.record(record, used=used)
         else:

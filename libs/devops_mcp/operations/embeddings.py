@@ -14,6 +14,7 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
 from devops_mcp.operations.embedding_meter import EmbeddingMeter
+from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.operations.usage import require_readable, span
 from devops_mcp.operations.vectors import Chosen, chosen
 from devops_mcp.repositories.database import Database
@@ -27,9 +28,12 @@ CHOOSE_FOR_ANYBODY = "embeddings:any_owner"
 
 
 class EmbeddingService:
-    def __init__(self, database: Database, models: EmbeddingModels, *, now: Clock = utc_now) -> None:
+    def __init__(
+        self, database: Database, models: EmbeddingModels, quotas: QuotaKeeper, *, now: Clock = utc_now
+    ) -> None:
         self._database = database
         self._models = models
+        self._quotas = quotas
         self._meter = EmbeddingMeter(database, now=now)
         self._now = now
 
@@ -80,11 +84,12 @@ class EmbeddingService:
     async def embed(
         self, principal: Principal, texts: Sequence[str], model: str | None, purpose: Purpose
     ) -> Vectors:
-        """The texts' vectors by the named model, or by the one that is the principal's own."""
+        """The texts' vectors by the named model, or by the one that is the principal's own. Raises `QuotaExceeded`."""
         require(principal, CREATE)
         async with self._database.transaction(principal.tenant_id) as tx:
             provider = await self._provider(tx, principal, model)
         _refuse_long(texts, provider.model)
+        await self._quotas.admit_embedding(principal, sum(map(count_tokens, texts)))
         metered = await self._meter.embed(provider, principal.tenant_id, principal.id, texts, purpose)
         return Vectors(
             vectors=tuple(map(tuple, metered.vectors)),

@@ -54,6 +54,8 @@ from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.operations.personal_credentials import PersonalCredentialService
 from devops_mcp.operations.pollers import PollerService
 from devops_mcp.operations.prompts import PromptService
+from devops_mcp.operations.quota_keeper import QuotaKeeper, open_quota_keeper
+from devops_mcp.operations.quotas import QuotaService
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.retention import RetentionService
@@ -111,6 +113,7 @@ class Platform:
     embeddings: EmbeddingService
     agents: AgentService
     usage: UsageService
+    quotas: QuotaService
     prompts: PromptService
     adapter_resources: AdapterResources
     keyring: Keyring
@@ -136,6 +139,7 @@ class _Tooling:
 
     catalogue: Catalogue
     audit: AuditTrail
+    quotas: QuotaKeeper
     tools: ToolService
     suite: Suite
 
@@ -200,19 +204,23 @@ async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIte
     def desk(requester: Requester, toolbox: Toolbox) -> Desk:
         return suite.desk(requester, toolbox)
 
-    async with open_audit_trail(database) as audit, open_context_journal(contexts) as journal:
+    async with (
+        open_audit_trail(database) as audit,
+        open_context_journal(contexts) as journal,
+        open_quota_keeper(database, foundation.redis) as quotas,
+    ):
         tools = ToolService(
             catalogue,
             upstream.access,
             desk,
             database,
-            CallLedger(audit, journal, foundation.metrics),
+            CallLedger(audit, journal, foundation.metrics, quotas),
             ToolLimits(settings.result_budget_bytes, settings.result_lifetime, settings.tool_deadline_s),
             Confirmation(foundation.keyring),
             foundation.call_rates(),
         )
         suite = _suite(foundation, contexts, tools)
-        yield _Tooling(catalogue, audit, tools, suite)
+        yield _Tooling(catalogue, audit, quotas, tools, suite)
 
 
 def _suite(foundation: Foundation, contexts: ContextService, tools: ToolService) -> Suite:
@@ -271,7 +279,7 @@ def _platform(
     settings, database, keyring = foundation.settings, foundation.database, foundation.keyring
     adapters, integrations, access = upstream.adapters, upstream.integrations, upstream.access
     private_networks, deadline_s = foundation.private_networks, settings.tool_deadline_s
-    embeddings = EmbeddingService(database, foundation.embedding.models)
+    embeddings = EmbeddingService(database, foundation.embedding.models, tooling.quotas)
     return Platform(
         database=database,
         redis=foundation.redis,
@@ -307,6 +315,7 @@ def _platform(
         embeddings=embeddings,
         agents=AgentService(database, embeddings),
         usage=UsageService(database),
+        quotas=QuotaService(database, tooling.quotas),
         prompts=PromptService(adapters, SUITE_PROMPTS, access, tooling.tools, deadline_s=deadline_s),
         adapter_resources=AdapterResources(adapters, access, deadline_s=deadline_s),
         keyring=keyring,

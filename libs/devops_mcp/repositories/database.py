@@ -20,6 +20,7 @@ from devops_mcp.repositories.connection import ANSWER_S, CONNECTING, Command, Co
 from devops_mcp.repositories.integrations import installed_integrations
 from devops_mcp.repositories.joined import JOINED, Joined
 from devops_mcp.repositories.outbox import Relay
+from devops_mcp.repositories.quotas import QuotaVersion, quota_versions
 from devops_mcp.repositories.rows import loads
 from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
@@ -123,6 +124,12 @@ class Database:
         with _translated():
             async with self._connection() as connection:
                 return await installed_integrations(connection)
+
+    async def quota_versions(self) -> list[QuotaVersion]:
+        """Which tenants have quotas, and whether those have changed: nothing of what they are."""
+        with _translated():
+            async with self._connection() as connection:
+                return await quota_versions(connection)
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
         """Create the partitions of the coming months; return how many were new. Only the worker's role may."""

@@ -13,6 +13,15 @@ class Principals:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
+    async def exists(self, principal_id: UUID) -> bool:
+        """Whether this is an API key or a user of the tenant, good or not."""
+        cursor = await self._connection.execute(
+            "SELECT EXISTS (SELECT FROM api_keys WHERE id = %(id)s) OR EXISTS (SELECT FROM users WHERE id = %(id)s)",
+            {"id": principal_id},
+        )
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
     async def find(self, principal_id: UUID, now: datetime) -> Principal | None:
         """The principal with the rights it has now; None when it, its user or its tenant was revoked, suspended or has expired."""
         async with self._connection.cursor(row_factory=class_row(Account)) as cursor:

@@ -30,6 +30,7 @@ from devops_mcp.repositories.passages import Passages
 from devops_mcp.repositories.pollers import Pollers
 from devops_mcp.repositories.principals import Principals
 from devops_mcp.repositories.processed import ProcessedMessages
+from devops_mcp.repositories.quotas import QuotaRows
 from devops_mcp.repositories.results import KeptResults
 from devops_mcp.repositories.roles import Roles
 from devops_mcp.repositories.rule_runs import RuleRuns
@@ -91,6 +92,7 @@ class Transaction:
     pollers = _Made(Pollers)
     processed = _Made(ProcessedMessages)
     principals = _Made(Principals)
+    quotas = _Made(QuotaRows)
     results = _Made(KeptResults)
     roles = _Made(Roles)
     sessions = _Made(Sessions)

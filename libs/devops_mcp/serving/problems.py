@@ -29,6 +29,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "not_found": 404,
     "conflict": 409,
     "rate_limited": 429,
+    "quota_exceeded": 429,
     "deadline_exceeded": 504,
     "unavailable": 503,
     "upstream": 502,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, SecretStr
+from redis.asyncio import Redis
 
 from devops_mcp.adapters.base import (
     Adapter,
@@ -55,6 +56,7 @@ from devops_mcp.operations.event_texts import is_worth_finding
 from devops_mcp.operations.facts import FactService
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import open_integrations
+from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
@@ -197,7 +199,7 @@ async def a_world(
         def desk(requester: Requester, toolbox: Toolbox) -> Desk:
             return suite.desk(requester, toolbox)
 
-        ledger = CallLedger(audit, journal, metrics)
+        ledger = CallLedger(audit, journal, metrics, QuotaKeeper(database, Redis()))
         tools = ToolService(catalogue, access, desk, database, ledger, limits, confirmation, rates)
         search = SearchService(database, EmbeddingModels(), metrics)
         suite = Suite(

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from inspect import cleandoc
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from devops_mcp.models.base import Model
+from devops_mcp.models.quotas import QuotaStanding
 from devops_mcp.serving.problems import MEDIA_TYPE
 from rest_api import once
 from rest_api.endpoint import JSON, LINES, AnyEndpoint, File, NoBody, Nothing, Raw
@@ -27,8 +28,14 @@ _CURSOR = {
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
 
 
+class ExceededQuota(QuotaStanding):
+    """A quota, and whose it is."""
+
+    of: Literal["tenant", "principal"]
+
+
 class Problem(Model):
-    """An error (RFC 9457). `code` is stable; `violations` name each fault of the input."""
+    """An error (RFC 9457). `code` is stable; `violations` name each fault of the input, `quota` the one that is used up."""
 
     type: str
     title: str
@@ -38,6 +45,7 @@ class Problem(Model):
     retryable: bool = False
     request_id: str | None = None
     violations: tuple[dict[str, str], ...] = Field(default=())
+    quota: ExceededQuota | None = None
 
 
 def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rest_api.routes.me import ME
 from rest_api.routes.memory import MEMORY
 from rest_api.routes.oauth import OAUTH
 from rest_api.routes.pollers import POLLERS
+from rest_api.routes.quotas import QUOTAS
 from rest_api.routes.roles import ROLES
 from rest_api.routes.rules import RULES
 from rest_api.routes.search import SEARCH
@@ -46,6 +47,7 @@ _GIVEN: tuple[AnyEndpoint, ...] = (
     *TOOLS,
     *TASKS,
     *USAGE,
+    *QUOTAS,
     *WEBHOOK_ENDPOINTS,
     *OAUTH,
     *ME,
