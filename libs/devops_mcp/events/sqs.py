@@ -3,6 +3,8 @@
 import asyncio
 import os
 import re
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ __all__ = ["BATCH", "Depth", "Epitaph", "Outgoing", "Received", "SqsQueue", "ope
 TRACEPARENT = "traceparent"
 _CALL_S = 10.0
 _ANSWER_S = 5.0
+_LATEST = 4
+_SLOWER, _AT_LEAST_S, _AT_MOST_S = 10, 0.1, 2.0
 _MAX_ATTRIBUTES = 10
 _MAX_REASON = 1_000
 _REASON, _MESSAGE_ID, _ATTEMPT = "dead_letter_reason", "dead_letter_message_id", "dead_letter_attempt"
@@ -105,6 +109,11 @@ class SqsQueue:
         self._dead_name = dead_name
         self._urls: dict[str, str] = {}
         self._asking = asyncio.Lock()
+        self._took: deque[float] = deque(maxlen=_LATEST)
+
+    def answering_s(self) -> float:
+        """So long an answer may be on its way, going by the latest ones: a receive that has waited for longer found nothing."""
+        return min(_AT_MOST_S, max(_AT_LEAST_S, _SLOWER * max(self._took, default=_AT_MOST_S)))
 
     def dead_letters(self) -> "SqsQueue":
         """The dead-letter queue, as a queue to receive from. What cannot be taken from there stays there."""
@@ -233,12 +242,18 @@ class SqsQueue:
         with translated(name):
             async with asyncio.timeout(deadline_s):
                 url = await self._url(name)
-                return await self._calls.call(action, {"QueueUrl": url, **parameters})
+                begun = time.monotonic()
+                answer = await self._calls.call(action, {"QueueUrl": url, **parameters})
+                if not parameters.get("WaitTimeSeconds"):
+                    self._took.append(time.monotonic() - begun)
+                return answer
 
     async def _url(self, name: str) -> str:
         async with self._asking:
             if name not in self._urls:
+                begun = time.monotonic()
                 answer = await self._calls.call("GetQueueUrl", {"QueueName": name})
+                self._took.append(time.monotonic() - begun)
                 self._urls[name] = answer["QueueUrl"]
             return self._urls[name]
 

@@ -1,6 +1,7 @@
 """Our client of the queues, against our own queue server."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -187,6 +188,16 @@ async def test_nothing_overtakes_a_fifo_message_that_was_not_sent(queues: Mappin
 
     assert sorted(refused) == list(range(BATCH - 1, 2 * BATCH))
     assert "after" not in [message.body for message in await queue.receive(wait_s=0)]
+
+
+async def test_how_long_an_answer_may_take_goes_by_the_latest_ones(queue: SqsQueue):
+    assert queue.answering_s() == 2.0, "nothing is known yet"
+    took = []
+    for _ in range(6):
+        begun = time.monotonic()
+        await queue.receive(wait_s=0)
+        took.append(time.monotonic() - begun)
+    assert 0.1 <= queue.answering_s() <= min(2.0, max(0.1, 10 * max(took[2:])))
 
 
 async def test_a_dead_letter_keeps_body_and_trace_and_says_why(queue: SqsQueue, sqs: Any, prefix: str):

@@ -9,7 +9,7 @@ from devops_mcp.events.queues import QueueSpec
 from devops_mcp.events.sqs import Received, SqsQueue
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.dead_letters import DeadLetterFiler
-from worker.stopping import ANSWERING_S, unless_stopped
+from worker.stopping import unless_stopped
 
 log = structlog.get_logger()
 
@@ -28,7 +28,9 @@ class DeadLetterCollector:
         """Collect until `stop`; what is under way then is finished."""
         while not stop.is_set():
             try:
-                if letters := await unless_stopped(stop, self._dead.receive(), settled_after_s=ANSWERING_S):
+                if letters := await unless_stopped(
+                    stop, self._dead.receive(), settled_after_s=self._dead.answering_s
+                ):
                     await self._collect(letters)
             except PlatformError as error:
                 log.warning(

@@ -26,7 +26,7 @@ from devops_mcp.observability.tracing import beside, continued
 from devops_mcp.resilience.backoff import Backoff
 from worker.disposition import Bury, Retry, dispose
 from worker.held import Held, holding
-from worker.stopping import ANSWERING_S, unless_stopped
+from worker.stopping import unless_stopped
 
 log = structlog.get_logger()
 
@@ -117,7 +117,7 @@ class Consumer:
 
     async def _receive(self, stop: asyncio.Event) -> list[Received]:
         receiving = self._queue.receive(self._policy.batch, wait_s=_WAIT_S)
-        first = await unless_stopped(stop, receiving, settled_after_s=ANSWERING_S) or []
+        first = await unless_stopped(stop, receiving, settled_after_s=self._queue.answering_s) or []
         if len(first) < self._policy.batch or not self._policy.further or stop.is_set():
             return first
         more = await asyncio.gather(

@@ -2,20 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-ANSWERING_S = 2.0
-"""A receive that waits for longer than this found the queue empty. A younger one may have messages on their way to us, which nobody would
-see for the whole visibility timeout if we hung up."""
+
+def _at_once() -> float:
+    return 0.0
 
 
 async def unless_stopped(
-    stop: asyncio.Event, work: Coroutine[Any, Any, T], *, settled_after_s: float = 0.0
+    stop: asyncio.Event, work: Coroutine[Any, Any, T], *, settled_after_s: Callable[[], float] = _at_once
 ) -> T | None:
-    """The result of `work`; None when `stop` is set first, and then the work is cancelled, though not before it is that old."""
+    """The result of `work`; None when `stop` is set first, and then the work is cancelled, though not before it is that old.
+
+    A receive may have messages on their way to us, which nobody would see for the whole visibility timeout if we hung up.
+    """
     if stop.is_set():
         work.close()
         return None
@@ -24,7 +27,7 @@ async def unless_stopped(
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done() and (left := begun + settled_after_s - time.monotonic()) > 0:
+        if not task.done() and (left := begun + settled_after_s() - time.monotonic()) > 0:
             await asyncio.wait({task}, timeout=left)
     except asyncio.CancelledError:
         task.cancel()
