@@ -10,7 +10,9 @@ from devops_mcp.models.permissions import PERMISSIONS
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "libs", *sorted((ROOT / "services").glob("*/src"))]
 CHECKS = {"require": 1, "permit": 2}
-"""Functions that check a permission, as the method `may` does, and which argument it is."""
+"""Functions that check a permission, and which argument it is."""
+METHODS = {"may": 0, "may_on": 1, "usable": 2, "chosen": 3}
+"""Likewise the methods of principals and integrations."""
 HANDED_ON = {"permission", "grant"}
 """Parameters that carry on what a caller of them named, which is then what is looked at."""
 
@@ -24,8 +26,8 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 def checked(call: ast.Call) -> ast.expr | None:
     match call.func:
-        case ast.Attribute(attr="may"):
-            position = 0
+        case ast.Attribute(attr=name) if name in METHODS:
+            position = METHODS[name]
         case ast.Name(id=name):
             position = CHECKS.get(name)
         case _:
@@ -74,8 +76,12 @@ def permissions_in_code() -> dict[str, str]:
 BUILT = {
     "endpoint.needs.format_map(dict(call.params))": None,
     "offered.permission": "resources:read:*",
-    "*self.permissions": None,
-    "*(f'{p}@{name}' for p in self.permissions)": None,
+    "_permission(prompt)": "prompts:read:*",
+    "*self.needed": None,
+    "*entry.needed": None,
+    "*permissions": None,
+    "*wanted": None,
+    "*(f'{p}@{name}' for p in wanted)": None,
 }
 """Permissions that are put together elsewhere: those of tools in `CatalogueEntry.permissions`, those of endpoints in their table."""
 

@@ -1,5 +1,6 @@
 """Who is calling, and what they may do."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -42,6 +43,14 @@ class Principal(Model):
             return False
         wanted = (permission, *alternatives)
         return all(any(covers(grants, one) for one in wanted) for grants in (self.grants, *self.limits))
+
+    def may_on(self, integrations: Iterable[str], permission: str, *alternatives: str) -> bool:
+        """Whether it may this on one of these integrations at least.
+
+        A grant that ends in `@<integration>` holds for that one only; any other for all of them.
+        """
+        wanted = (permission, *alternatives)
+        return self.may(*wanted) or any(self.may(*(f"{p}@{name}" for p in wanted)) for name in integrations)
 
     def within(self, limits: tuple[tuple[str, ...], ...]) -> "Principal":
         """The same, narrowed by these as well."""

@@ -15,6 +15,8 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.operations.prompts import COMPLETE_WITHIN_S, MAX_COMPLETIONS
 from devops_mcp.operations.upstream_access import UpstreamAccess
 
+_TARGET = "?target="
+"""Names the integration, behind the address of a resource; default: the first that the principal may read from."""
 _HOLE = re.compile(r"\\\{([a-z_]+)\\\}")
 """A hole of a template, after `re.escape`."""
 
@@ -36,6 +38,15 @@ class OfferedResource:
         return re.compile(_HOLE.sub(r"(?P<\1>[^/?#]+)", re.escape(self.resource.uri)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The resource of an address, what stands in its holes, and the integration that the address names."""
+
+    offered: OfferedResource
+    holes: dict[str, str]
+    target: str | None
+
+
 class AdapterResources:
     """Lists and reads them, for those who may."""
 
@@ -53,7 +64,7 @@ class AdapterResources:
 
     def visible(self, principal: Principal) -> tuple[Resource[Any], ...]:
         """Resources and templates, in the order of systems."""
-        return tuple(offered.resource for offered in self._offered if self._allowed(principal, offered))
+        return tuple(offered.resource for offered in self._offered if self._usable(principal, offered))
 
     def covers(self, principal: Principal, uri: str) -> bool:
         """Whether an address may be read, as far as its form tells."""
@@ -64,24 +75,27 @@ class AdapterResources:
         found = self._match(principal, uri)
         if found is None:
             raise NotFound(f"there is no resource {uri}")
-        offered, holes = found
         try:
-            async with asyncio.timeout(self._deadline_s), self._client(principal, offered) as client:
-                return await offered.resource.read(client, holes)
+            async with (
+                asyncio.timeout(self._deadline_s),
+                self._client(principal, found.offered, found.target) as client,
+            ):
+                document = await found.offered.resource.read(client, found.holes)
+                return document if found.target is None else document.model_copy(update={"uri": uri})
         except TimeoutError:
             raise DeadlineExceeded(f"{uri} took longer than {self._deadline_s:g} s") from None
 
     async def complete(self, principal: Principal, template: str, name: str, begun: str) -> list[str]:
         """Values for a hole of a template. Raises `NotFound` for a template that is not offered."""
         for offered in self._offered:
-            if offered.resource.uri == template and self._allowed(principal, offered):
+            if offered.resource.uri == template and self._usable(principal, offered):
                 complete = offered.resource.complete.get(name)
                 if complete is None:
                     return []
                 try:
                     async with (
                         asyncio.timeout(COMPLETE_WITHIN_S),
-                        self._client(principal, offered) as client,
+                        self._client(principal, offered, None) as client,
                     ):
                         values = await complete(client, begun)
                 except TimeoutError:
@@ -89,16 +103,22 @@ class AdapterResources:
                 return list(values)[:MAX_COMPLETIONS]
         raise NotFound(f"there is no resource template {template}")
 
-    def _match(self, principal: Principal, uri: str) -> tuple[OfferedResource, dict[str, str]] | None:
+    def _match(self, principal: Principal, uri: str) -> "_Found | None":
+        address, named, target = uri.partition(_TARGET)
         for offered in self._offered:
-            if (match := offered.pattern.fullmatch(uri)) and self._allowed(principal, offered):
-                return offered, match.groupdict()
+            match = offered.pattern.fullmatch(address)
+            if match is None:
+                continue
+            usable = self._usable(principal, offered)
+            if target in usable or (usable and not named):
+                return _Found(offered, match.groupdict(), target or None)
         return None
 
-    def _allowed(self, principal: Principal, offered: OfferedResource) -> bool:
-        there = offered.system in self._integrations.systems(principal.tenant_id)
-        return there and principal.may(offered.permission)
+    def _usable(self, principal: Principal, offered: OfferedResource) -> tuple[str, ...]:
+        return self._integrations.usable(principal, offered.system, offered.permission)
 
-    def _client(self, principal: Principal, offered: OfferedResource) -> AbstractAsyncContextManager[Any]:
-        integration = self._integrations.resolve(principal.tenant_id, offered.system, None)
+    def _client(
+        self, principal: Principal, offered: OfferedResource, target: str | None
+    ) -> AbstractAsyncContextManager[Any]:
+        integration = self._integrations.chosen(principal, offered.system, target, offered.permission)
         return self._access.client(principal, integration)

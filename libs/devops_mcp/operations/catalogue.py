@@ -28,14 +28,14 @@ class CatalogueEntry:
         """What a principal needs, one of them: `tools:<effect>:<name>` or `tools:<risk>:<name>`."""
         return f"tools:{self.tool.effect}:{self.tool.name}", f"tools:{self.tool.risk}:{self.tool.name}"
 
-    def allows(self, principal: Principal, integrations: Iterable[str]) -> bool:
-        """Whether the principal may call it, on one of these integrations at least.
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The permissions of which a caller needs one; none where it needs none."""
+        return self.permissions if self.tool.needs_grant else ()
 
-        A grant that ends in `@<integration>` holds for that one only; any other for all of them.
-        """
-        if not self.tool.needs_grant or principal.may(*self.permissions):
-            return True
-        return any(principal.may(*(f"{p}@{name}" for p in self.permissions)) for name in integrations)
+    def allows(self, principal: Principal, integrations: Iterable[str]) -> bool:
+        """Whether the principal may call it, on one of these integrations at least."""
+        return not self.needed or principal.may_on(integrations, *self.needed)
 
     @cached_property
     def input_schema(self) -> JsonObject:

@@ -17,10 +17,11 @@ from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.sealing import SealBroken
 from devops_mcp.config import IntegrationSettings, PollSettings
 from devops_mcp.models.base import JsonObject
-from devops_mcp.models.errors import ConfigurationError, Internal, NotFound
+from devops_mcp.models.errors import ConfigurationError, Internal, NotFound, PermissionMissing
 from devops_mcp.models.integrations import CredentialPolicy, KeptWebhookSecret, Sealed, StoredIntegration
 from devops_mcp.models.lists import Listed
 from devops_mcp.models.polling import PollWanted
+from devops_mcp.models.principals import Principal
 from devops_mcp.operations.adapter_settings import credential_fields, digest_of_addresses
 from devops_mcp.operations.connections import ConnectionKey, Connections
 from devops_mcp.resilience.policies import PolicyTable
@@ -149,6 +150,21 @@ class Integrations:
         raise NotFound(
             f"no integration of {system} is named {target!r}; there are: {', '.join(i.name for i in candidates)}"
         )
+
+    def usable(self, principal: Principal, system: str, *permissions: str) -> tuple[str, ...]:
+        """The names of the tenant's integrations of `system` on which the principal has one of these; where none is needed, all."""
+        names = self.systems(principal.tenant_id).get(system, ())
+        return tuple(name for name in names if not permissions or principal.may_on((name,), *permissions))
+
+    def chosen(self, principal: Principal, system: str, target: str | None, *permissions: str) -> Integration:
+        """The one that is named `target`, or the first that is usable. Raises `NotFound`, `PermissionMissing`."""
+        usable = self.usable(principal, system, *permissions)
+        if target is None and usable:
+            target = usable[0]
+        integration = self.resolve(principal.tenant_id, system, target)
+        if integration.name not in usable:
+            raise PermissionMissing(principal.name, f"{permissions[0]}@{integration.name}")
+        return integration
 
     def for_webhook(self, system: str, named: str | None) -> Integration:
         """Whose webhook address this is: a configured one's by its name, or without one the system's only; a stored one's by its id.

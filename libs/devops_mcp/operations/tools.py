@@ -349,14 +349,7 @@ class ToolService:
 
     def _integration(self, principal: Principal, entry: CatalogueEntry, target: str | None) -> Integration:
         """The one that is named, or the first that the principal may use. Raises `NotFound` or `Forbidden`."""
-        if target is None:
-            names = self._integrations.systems(principal.tenant_id).get(entry.system, ())
-            target = next((name for name in names if entry.allows(principal, (name,))), None)
-        integration = self._integrations.resolve(principal.tenant_id, entry.system, target)
-        if not entry.allows(principal, (integration.name,)):
-            raise Forbidden(
-                f"{principal.name} lacks the permission '{entry.permissions[0]}@{integration.name}'"
-            )
+        integration = self._integrations.chosen(principal, entry.system, target, *entry.needed)
         if integration.read_only and entry.tool.effect is not Effect.READ:
             raise Forbidden(f"integration {integration.name} is read-only")
         return integration
