@@ -1,21 +1,23 @@
-"""Events through the worker's own loop, with all that they bring about in the database, beside a bare receive-and-delete loop.
+"""Events through the worker's own loop, with all that they bring about in the database, beside bare receive-and-delete loops.
 
-Both run in this process, on the same queue server, with messages that are there already, and with as many consumers. The bare loop is the
-limit: nobody takes messages from a queue faster.
+All run in this process, one after the other, on the same queue server, with messages that are there already, and with as many consumers.
+Logs are made as the worker makes them, and written nowhere.
 """
 
 import asyncio
+import gc
 import os
 import signal
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
+from typing import Any, cast
+from uuid import UUID, uuid4
 
-from benchmarks.measure import Row, Series
+from benchmarks.measure import Row, Speed, Stopwatch
+from benchmarks.receiving import BareLoops, bare_loops
 from benchmarks.world import World
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
@@ -23,7 +25,7 @@ from devops_mcp.events.messages import EventReceived, Message
 from devops_mcp.events.model import BuildEvent
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
-from devops_mcp.events.sqs import Outgoing, SqsQueue, open_queues
+from devops_mcp.events.sqs import SqsQueue, open_queues
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventProcessor
@@ -59,47 +61,45 @@ class Bench:
         while await self.relay.publish_some():
             pass
 
-    async def consume(self, count: int, handlers: int) -> float:
-        """Events a second from the first receive until the last has had its effect."""
-        stop, left, ended = asyncio.Event(), count, 0.0
+    async def consume(self, count: int, handlers: int) -> Speed:
+        """From the first receive until the last is acknowledged."""
+        stop, watch = asyncio.Event(), Stopwatch()
+        queue = _Acknowledged(self.queue, count, stop)
         processor = EventProcessor(self.database, self.notices, embeds=False)
 
-        async def handle(tenant_id, messages: list[Message], traces):  # type: ignore[no-untyped-def]
-            nonlocal left, ended
-            done = await processor.process(
-                tenant_id, [m for m in messages if isinstance(m, EventReceived)], traces
-            )
-            left -= len(done)
-            if left <= 0:
-                ended = time.perf_counter()
-                stop.set()
-            return done
+        async def handle(
+            tenant_id: UUID, messages: Sequence[Message], traces: Mapping[UUID, str]
+        ) -> set[UUID]:
+            events = [message for message in messages if isinstance(message, EventReceived)]
+            return await processor.process(tenant_id, events, traces)
 
+        policy = Policy(slots=handlers, ahead=AHEAD)
         consumer = Consumer(
-            self.queue,
-            EVENTS_SPEC,
-            handle,
-            self.database.ping,
-            Metrics(),
-            Policy(slots=handlers, ahead=AHEAD),
+            cast("SqsQueue", queue), EVENTS_SPEC, handle, self.database.ping, Metrics(), policy
         )
-        begun = time.perf_counter()
-        await consumer.run(stop, drain_timeout_s=10)
-        return count / (ended - begun)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(consumer.run(stop, drain_timeout_s=10))
+            await stop.wait()
+            return watch.read(count)
 
-    async def receive_and_delete(self, count: int, loops: int) -> float:
-        await self.queue.send_batch([Outgoing(body="x" * 200) for _ in range(count)])
-        begun, left = time.perf_counter(), count
 
-        async def consume() -> None:
-            nonlocal left
-            while left > 0:
-                received = await self.queue.receive(wait_s=0)
-                await self.queue.delete_batch([one.receipt for one in received])
-                left -= len(received)
+class _Acknowledged:
+    """A queue that sets `stop` once so many of its messages are deleted."""
 
-        await asyncio.gather(*(consume() for _ in range(loops)))
-        return count / (time.perf_counter() - begun)
+    def __init__(self, queue: SqsQueue, count: int, stop: asyncio.Event) -> None:
+        self._queue = queue
+        self._left = count
+        self._stop = stop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    async def delete_batch(self, receipts: Sequence[str]) -> list[str]:
+        refused = await self._queue.delete_batch(receipts)
+        self._left -= len(receipts) - len(refused)
+        if self._left <= 0:
+            self._stop.set()
+        return refused
 
 
 async def worker(world: World) -> list[Row]:
@@ -108,27 +108,48 @@ async def worker(world: World) -> list[Row]:
     for pid in paused:
         os.kill(pid, signal.SIGSTOP)
     try:
-        async with opened(world) as bench:
-            return [await _beside_bare(bench, handlers) for handlers in HANDLERS]
+        async with opened(world) as bench, _bare(world, bench) as bare:
+            gc.collect()
+            gc.freeze()  # as a service does once it runs
+            return [row for handlers in HANDLERS for row in await _beside_bare(bench, bare, handlers)]
     finally:
         for pid in paused:
             os.kill(pid, signal.SIGCONT)
 
 
-async def _beside_bare(bench: Bench, handlers: int) -> Row:
-    ours, bare = Series(), Series()
+@asynccontextmanager
+async def _bare(world: World, bench: Bench) -> AsyncIterator[BareLoops]:
+    addresses = world.suite.addresses
+    async with bare_loops(
+        bench.queue, EVENTS_SPEC.queue(bench.prefix), addresses["sqs"], addresses["postgres"]
+    ) as loops:
+        yield loops
+
+
+async def _beside_bare(bench: Bench, bare: BareLoops, handlers: int) -> list[Row]:
+    beside = {
+        "standard client": bare.standard,
+        "our client": bare.own,
+        "our client, and an INSERT": bare.inserting,
+    }
+    ours: list[Speed] = []
+    others: dict[str, list[Speed]] = {name: [] for name in beside}
     await bench.fill(200)
     await bench.consume(200, handlers)  # warm
     for _ in range(ROUNDS):
         await bench.fill(EVENTS)
-        ours.rates.append(await bench.consume(EVENTS, handlers))
-        bare.rates.append(await bench.receive_and_delete(EVENTS, handlers))
-    return Row(
-        f"worker, {handlers} handlers",
-        f"{ours.rate:,.0f} events/s",
-        f"{bare.rate:,.0f} messages/s",
-        f"{ours.rate / bare.rate:.0%} of bare",
-    )
+        ours.append(await bench.consume(EVENTS, handlers))
+        for name, drain in beside.items():
+            others[name].append(await drain(EVENTS, handlers))
+    speed = Speed.median(ours)
+    return [
+        _row(f"worker, {handlers} handlers", speed, name, Speed.median(rounds))
+        for name, rounds in others.items()
+    ]
+
+
+def _row(part: str, ours: Speed, name: str, other: Speed) -> Row:
+    return Row(part, str(ours), f"{name}: {other}", f"{ours.rate / other.rate:.0%} of bare")
 
 
 @asynccontextmanager

@@ -27,6 +27,31 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """Operations a second, and the seconds of CPU that each took of this process."""
+
+    rate: float
+    cpu_s: float
+
+    @classmethod
+    def median(cls, rounds: Sequence["Speed"]) -> "Speed":
+        return cls(statistics.median(r.rate for r in rounds), statistics.median(r.cpu_s for r in rounds))
+
+    def __str__(self) -> str:
+        return f"{self.rate:,.0f}/s, {self.cpu_s * 1e6:,.0f} µs CPU"
+
+
+class Stopwatch:
+    """Begins when it is made."""
+
+    def __init__(self) -> None:
+        self._begun, self._used = time.perf_counter(), time.process_time()
+
+    def read(self, count: int) -> Speed:
+        return Speed(count / (time.perf_counter() - self._begun), (time.process_time() - self._used) / count)
+
+
+@dataclass(frozen=True)
 class Row:
     """A line of the result."""
 
