@@ -127,6 +127,11 @@ class SummaryModelSettings(_Section):
     region: str | None = None
     """Of Bedrock; None: `aws_region`."""
     timeout_s: float = Field(default=60.0, gt=0, le=600)
+    max_tokens: int | None = Field(default=None, ge=1)
+    """What it reads and writes together, as its vendor says: told to who asks for the models."""
+    price_per_million_tokens: float | None = Field(default=None, ge=0)
+    price_per_million_output_tokens: float | None = Field(default=None, ge=0)
+    """US dollars, for what it reads and for what it writes; told likewise."""
 
     @model_validator(mode="after")
     def _refuse_without_address(self) -> "SummaryModelSettings":

@@ -1,6 +1,7 @@
-"""Models that embed: what is told of them, who has chosen which, and what they cost."""
+"""Models: what is told of them, who has chosen which to embed with, and what that costs."""
 
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from pydantic import Field
@@ -11,17 +12,30 @@ TENANT = UUID(int=0)
 """Stands for the tenant where a principal could stand."""
 
 
-class ModelView(Model):
-    """A model that can be chosen. `price_per_million_tokens` is in US dollars, 0 for one of one's own; `stands_in_for` share its space."""
+class ModelKind(StrEnum):
+    EMBEDDING = "embedding"
+    LANGUAGE = "language"
 
+
+class ModelView(Model):
+    """A model that is configured. Prices are in US dollars for a million tokens, 0 for a model of one's own, null where nobody has said.
+
+    `max_tokens` is the longest text of an embedding model; of a language model what it reads and writes together, as far as somebody has
+    said, and `max_output_tokens` the most that it is asked to write. An embedding model can be chosen; `stands_in_for` share its space.
+    """
+
+    kind: ModelKind
     name: str
     provider: str
-    space: str
-    dimensions: int
-    normalised: bool
-    price_per_million_tokens: float
-    max_tokens: int
-    max_batch: int
+    used_for: str
+    price_per_million_tokens: float | None
+    price_per_million_output_tokens: float | None = None
+    max_tokens: int | None
+    max_output_tokens: int | None = None
+    max_batch: int | None = None
+    space: str | None = None
+    dimensions: int | None = None
+    normalised: bool | None = None
     is_default: bool
     stands_in_for: tuple[str, ...] = ()
 
@@ -39,7 +53,7 @@ class Choice(Model):
 
 
 class ModelList(Model):
-    """The models, the installation's default first; the tenant's choice and the caller's own, where they have made one."""
+    """The models, of each kind the installation's default first; the embedding models that the tenant and the caller have chosen."""
 
     items: tuple[ModelView, ...]
     tenant: Choice | None = None

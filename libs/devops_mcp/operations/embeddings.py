@@ -8,7 +8,7 @@ from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider, Purpose
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.embeddings import TENANT, Choice, ModelList, ModelView, UsageReport, Vectors
+from devops_mcp.models.embeddings import TENANT, Choice, ModelKind, ModelList, ModelView, UsageReport, Vectors
 from devops_mcp.models.errors import InvalidInput, Unavailable, Violation
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
@@ -29,23 +29,30 @@ CHOOSE_FOR_ANYBODY = "embeddings:any_owner"
 
 class EmbeddingService:
     def __init__(
-        self, database: Database, models: EmbeddingModels, quotas: QuotaKeeper, *, now: Clock = utc_now
+        self,
+        database: Database,
+        models: EmbeddingModels,
+        quotas: QuotaKeeper,
+        language_models: Sequence[ModelView] = (),
+        *,
+        now: Clock = utc_now,
     ) -> None:
         self._database = database
         self._models = models
+        self._language_models = tuple(language_models)
         self._quotas = quotas
         self._meter = EmbeddingMeter(database, now=now)
         self._now = now
 
     async def models(self, principal: Principal) -> ModelList:
-        """What can be chosen, and what is."""
+        """What there is, and what is chosen to embed with."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             choices = {choice.owner_id: choice for choice in await tx.embeddings.choices()}
         tenant, mine = choices.get(TENANT), choices.get(principal.id)
         known = self._models.all()
         return ModelList(
-            items=tuple(_view(model, known) for model in known),
+            items=(*(_view(model, known) for model in known), *self._language_models),
             tenant=_choice(tenant) if tenant else None,
             mine=_choice(mine) if mine else None,
         )
@@ -146,6 +153,8 @@ def _choice(row: StoredChoice) -> Choice:
 def _view(model: EmbeddingModel, known: Sequence[EmbeddingModel]) -> ModelView:
     same = tuple(other.name for other in known if other.space == model.space and other is not model)
     return ModelView(
+        kind=ModelKind.EMBEDDING,
+        used_for="embeddings",
         name=model.name,
         provider=model.provider,
         space=model.space,

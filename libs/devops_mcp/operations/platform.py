@@ -49,6 +49,7 @@ from devops_mcp.operations.identities import BearerTokens, IdentityService
 from devops_mcp.operations.integration_service import IntegrationService
 from devops_mcp.operations.integration_watch import IntegrationWatch, watching
 from devops_mcp.operations.integrations import Integrations, open_integrations
+from devops_mcp.operations.language_models import language_models
 from devops_mcp.operations.oauth import AuthorizationServer, open_authorization_server
 from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.operations.personal_credentials import PersonalCredentialService
@@ -279,7 +280,9 @@ def _platform(
     settings, database, keyring = foundation.settings, foundation.database, foundation.keyring
     adapters, integrations, access = upstream.adapters, upstream.integrations, upstream.access
     private_networks, deadline_s = foundation.private_networks, settings.tool_deadline_s
-    embeddings = EmbeddingService(database, foundation.embedding.models, tooling.quotas)
+    embeddings = EmbeddingService(
+        database, foundation.embedding.models, tooling.quotas, language_models(settings)
+    )
     return Platform(
         database=database,
         redis=foundation.redis,

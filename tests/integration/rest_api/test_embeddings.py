@@ -29,7 +29,13 @@ async def world(
             {"name": "dear", "price_per_million_tokens": 1_000_000, "max_tokens": 20, **common},
             {"name": "spare", "space": "dear/8", **common},
         ]
-        settings = settings_for(database.app_url, redis_url, embedding_models=models)
+        chat = {
+            "base_url": url,
+            "model": "writer",
+            "price_per_million_output_tokens": 8,
+            "max_tokens": 128_000,
+        }
+        settings = settings_for(database.app_url, redis_url, embedding_models=models, summary_model=chat)
         async with a_caller(database, settings, *grants, **{"id": ME, **changes}) as rest:
             yield rest, fake
 
@@ -42,7 +48,13 @@ async def test_models_are_listed_and_chosen(database, redis_url):
         of_tenant = await rest("PUT", "/api/v1/models/choice", json={"model": "dear", "tenant": True})
         after = (await rest("GET", "/api/v1/models")).json()
         metrics = (await rest.http.get("/metrics")).text
-    assert [model["name"] for model in listed["items"]][:2] == ["dear", "spare"]
+    kinds = [(model["kind"], model["name"]) for model in listed["items"]]
+    assert kinds[:2] == [("embedding", "dear"), ("embedding", "spare")]
+    assert [name for kind, name in kinds if kind == "language"] == ["writer"]
+    writer = listed["items"][-1]
+    assert (writer["provider"], writer["used_for"], writer["dimensions"]) == ("openai", "summaries", None)
+    assert (writer["max_tokens"], writer["max_output_tokens"]) == (128_000, 800)
+    assert (writer["price_per_million_tokens"], writer["price_per_million_output_tokens"]) == (None, 8)
     assert listed["items"][0]["is_default"]
     assert listed["items"][0]["stands_in_for"] == ["spare"]
     assert listed["mine"] is listed["tenant"] is None

@@ -1,4 +1,4 @@
-"""Embedding models, and vectors for texts."""
+"""Models, and vectors for texts."""
 
 from uuid import UUID
 
@@ -30,7 +30,7 @@ class NewChoice(Body):
 
 
 async def list_models(call: Call[NoParams, NoBody]) -> ModelList:
-    """List the embedding models, and which are chosen."""
+    """List the embedding and language models that are configured, with limits and prices, and which are chosen to embed with."""
     return await call.platform.embeddings.models(call.principal)
 
 
