@@ -42,6 +42,7 @@ from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.migrate import migrate
 from faults import invariants
+from faults.contexts import ContextWriter
 from faults.invariants import Counts
 from faults.load import SECRET, SENDERS, Load
 from faults.processes import Service, Zygote, a_zygote
@@ -179,6 +180,7 @@ class Bench:
     receiver: Answers
     slow: SlowSystem
     tasks: TaskMaker
+    contexts: ContextWriter
     dead_on_purpose: int = 0
 
     def network(self, service: Service) -> Network:
@@ -287,6 +289,7 @@ async def a_bench(state: Path, seed: int, *, quick: bool) -> AsyncIterator[Bench
             receiver=receiver,
             slow=slow,
             tasks=TaskMaker(direct, owner_id),
+            contexts=ContextWriter(direct, _agent(owner_id), chance),
         )
 
 
@@ -328,11 +331,13 @@ async def _tenants(servers: Servers, told_at: str) -> None:
     async with open_database(servers.database_url(REST), pool_size=1, application="setup") as database:
         service = WebhookEndpointService(database, seal, PRIVATE)
         for sender in SENDERS:
-            owner = Principal(
-                id=new_id(), tenant_id=sender.tenant_id, kind=PrincipalKind.USER, name="o", grants=("*",)
-            )
+            owner = _agent(new_id(), sender.tenant_id)
             wanted = EventFilter(subjects=("fault.told",))
             await service.create(owner, EndpointDraft(name="told", url=told_at, filter=wanted))
+
+
+def _agent(id_: UUID, tenant_id: UUID = DEFAULT_TENANT_ID) -> Principal:
+    return Principal(id=id_, tenant_id=tenant_id, kind=PrincipalKind.AGENT, name="o", grants=("*",))
 
 
 async def _owner(servers: Servers) -> UUID:

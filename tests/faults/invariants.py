@@ -1,11 +1,11 @@
 """What must hold after every fault, counted in PostgreSQL and held against the senders' own history.
 
 I1 what was accepted has exactly one effect; I2 what was not has at most one; I3 accepted = done + pending + dead; I4 no event without its
-state change and the reverse; I6 each task ends once; I7 attempts stay within the limit; I8 the audit chain closes; I10 everything comes to
-rest; I11 connections do not pile up.
+state change and the reverse; I5 what is to be done for a context is done in order; I6 each task ends once; I7 attempts stay within the
+limit; I8 the audit chain closes; I10 everything comes to rest; I11 connections do not pile up.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -39,6 +39,7 @@ class Counts:
     claimed: int = 0
     told: int = 0
     tasks: int = 0
+    summed: int = 0
     broken: list[str] = field(default_factory=list)
 
     @property
@@ -62,6 +63,7 @@ def check(
     _dead_letters(counts, connection, events, dead_on_purpose)
     _outgoing(counts, connection)
     _tasks(counts, connection, submitted)
+    _contexts(counts, connection)
     _audit(counts, connection)
     _at_rest(counts, connection)
     for complaint, number in Counter(history.complaints).items():
@@ -87,6 +89,7 @@ def waiting(connection: psycopg.Connection) -> dict[str, int]:
         SELECT (SELECT count(*) FROM outbox WHERE due_at <= now()) AS outbox,
                (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending') AS deliveries,
                (SELECT count(*) FROM tasks WHERE status = 'working') AS tasks,
+               (SELECT count(*) FROM contexts WHERE compaction_id IS NOT NULL) AS contexts,
                (SELECT count(*) FROM events AS e WHERE processed_at IS NULL AND NOT EXISTS (
                    SELECT FROM dead_letters AS d WHERE d.body::jsonb ->> 'event_id' = e.id::text AND d.body IS JSON)) AS events
         """,
@@ -187,6 +190,26 @@ def _tasks(counts: Counts, connection: psycopg.Connection, submitted: Collection
     for id_, task in tasks.items():
         ended = task["status"] == "completed" and task["result"]["code"] is None
         counts.require(ended, f"I6: task {id_} is {task['status']} after {task['attempt']}: {task['result']}")
+
+
+def _contexts(counts: Counts, connection: psycopg.Connection) -> None:
+    """I5: each summary begins where the last one ended, or stands for whole summaries; no item is summed up twice."""
+    summaries = _rows(
+        connection,
+        """
+        SELECT context_id, covers_from AS first, covers_to AS last FROM context_items
+        WHERE covers_to IS NOT NULL ORDER BY context_id, position
+        """,
+    )
+    counts.summed = len(summaries)
+    known: defaultdict[UUID, set[tuple[int, int]]] = defaultdict(set)
+    for one in summaries:
+        spans, span = known[one["context_id"]], (one["first"], one["last"])
+        end = max((last for _, last in spans), default=0)
+        whole = span[0] in {first for first, _ in spans} and span[1] in {last for _, last in spans}
+        in_order = span[0] == end + 1 or (whole and span not in spans)
+        counts.require(in_order, f"I5: {one['context_id']} was summed up to {end}, then {span}")
+        spans.add(span)
 
 
 def _audit(counts: Counts, connection: psycopg.Connection) -> None:

@@ -61,6 +61,8 @@ class QueueFaults:
         if not self.out_of_order_s:
             return body
         told: dict[str, Any] = json.loads(body)
+        if any("MessageGroupId" in entry for entry in told["Entries"]):
+            return body  # a FIFO queue promises more
         told["Entries"] = [
             {**entry, "DelaySeconds": self.chance.randint(0, self.out_of_order_s)}
             for entry in reversed(told["Entries"])

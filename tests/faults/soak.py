@@ -56,7 +56,10 @@ async def soak(minutes: float, seed: int) -> list[Report]:
             turns: list[Scenario] = []
             while time.monotonic() < deadline:
                 turns = turns or _round(bench, minutes)
-                report = await play(bench, turns.pop(), RATE, TASK_EVERY_S)
+                scenario = turns.pop()
+                report = await play(bench, scenario, RATE, TASK_EVERY_S)
+                in_time = report.recovered_s <= scenario.promised_s
+                report.counts.require(in_time, f"I10: not at rest within {scenario.promised_s:g} s")
                 reports.append(report)
                 _say(report)
             print(f"\nanswers to senders: {dict(bench.load.history.answers())}")
