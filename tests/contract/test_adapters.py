@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -42,6 +43,35 @@ each_tool = pytest.mark.parametrize(("adapter", "tool"), TOOLS, ids=[tool.name f
 each_own_module = pytest.mark.parametrize("module", OWN)
 
 
+def unbounded(schema: dict[str, Any]) -> Iterator[str]:
+    """The parts of a model's schema that may be as large as one likes."""
+    for name, definition in (*schema.get("$defs", {}).items(), ("", schema)):
+        for option, part in definition.get("properties", {}).items():
+            yield from (f"{name}.{option}: {fault}" for fault in _unbounded(part))
+
+
+def _unbounded(part: dict[str, Any]) -> Iterator[str]:
+    for alternative in (*part.get("anyOf", ()), *part.get("prefixItems", ())):
+        yield from _unbounded(alternative)
+    match part.get("type"):
+        case "integer" | "number":
+            if not {"minimum", "exclusiveMinimum"} & part.keys() or "maximum" not in part:
+                yield "a number needs ge or gt, and le"
+        case "string" if not {"enum", "const"} & part.keys() and part.get("format") != "path":
+            if "maxLength" not in part:
+                yield "a text needs max_length"
+        case "array":
+            if "maxItems" not in part:
+                yield "a list needs max_length"
+            yield from _unbounded(part.get("items", {}))
+        case "object":
+            if "maxProperties" not in part:
+                yield "a mapping needs max_length"
+            if "maxLength" not in part.get("propertyNames", {}):
+                yield "the names of a mapping need max_length"
+            yield from _unbounded(part.get("additionalProperties", {}))
+
+
 def input_schema(tool: AnyTool) -> dict[str, Any]:
     return tool.params.model_json_schema()
 
@@ -65,6 +95,12 @@ def test_the_settings_refuse_what_they_do_not_know_and_hold_no_secret_in_clear(a
     for name, field in adapter.settings.model_fields.items():
         if re.search(r"token|password|secret|private_key|api_key", name):
             assert "SecretStr" in str(field.annotation), f"{name} would be shown by repr"
+
+
+@each_adapter
+def test_no_option_lets_a_tenant_ask_for_work_without_bound(adapter: AnyAdapter):
+    """I01: every number has a least and a most, every text, list and mapping a length."""
+    assert list(unbounded(adapter.settings.model_json_schema())) == []
 
 
 @each_adapter

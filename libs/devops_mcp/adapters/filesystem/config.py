@@ -1,7 +1,7 @@
 """What an operator says about the folders that agents may see."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,6 +15,8 @@ DEFAULT_DENY = (
 )  # fmt: skip
 """Names that usually hold secrets. Setting `deny` replaces them."""
 
+RootName = Annotated[str, Field(max_length=40)]
+DenyPattern = Annotated[str, Field(max_length=300)]
 _KERNEL = tuple(Path(name) for name in ("/proc", "/sys", "/dev"))
 
 
@@ -53,8 +55,8 @@ class FilesystemSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    roots: dict[str, RootSettings] = Field(min_length=1, max_length=50)
-    deny: tuple[str, ...] = Field(default=DEFAULT_DENY, max_length=200)
+    roots: dict[RootName, RootSettings] = Field(min_length=1, max_length=50)
+    deny: tuple[DenyPattern, ...] = Field(default=DEFAULT_DENY, max_length=200)
     max_read_bytes: int = Field(default=262_144, ge=1_000, le=4_194_304)
     """Most text that one call returns."""
     max_whole_bytes: int = Field(default=4_194_304, ge=1_000, le=67_108_864)
@@ -69,7 +71,7 @@ class FilesystemSettings(BaseModel):
 
     @field_validator("roots")
     @classmethod
-    def _check_names(cls, roots: dict[str, RootSettings]) -> dict[str, RootSettings]:
+    def _check_names(cls, roots: dict[RootName, RootSettings]) -> dict[str, RootSettings]:
         for name in roots:
             if not ROOT_NAME.fullmatch(name):
                 raise ValueError(

@@ -2,10 +2,13 @@
 
 import base64
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from devops_mcp.adapters.options import Address, Name, Secret
+
+HeaderName = Annotated[str, Field(max_length=100)]
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -14,12 +17,12 @@ class PrometheusSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    base_url: str = Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")
-    bearer_token: SecretStr | None = None
-    username: str | None = None
-    password: SecretStr | None = None
+    base_url: Address = Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")
+    bearer_token: Secret | None = None
+    username: Name | None = None
+    password: Secret | None = None
     """Basic authentication, together with `username`."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict, max_length=20)
+    headers: dict[HeaderName, Secret] = Field(default_factory=dict, max_length=20)
     """Sent with every request, such as `X-Scope-OrgID`."""
     query_method: Literal["POST", "GET"] = "POST"
     """GET where a proxy lets nothing else through; a long query may then not fit."""

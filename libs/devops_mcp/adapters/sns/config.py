@@ -4,10 +4,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from devops_mcp.adapters.options import Address
+
 TopicArn = Annotated[
     str,
     Field(
         pattern=r"^arn:aws(-cn|-us-gov)?:sns:[a-z]{2}(-[a-z]+)+-[0-9]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$",
+        max_length=320,
     ),
 ]
 
@@ -22,7 +25,7 @@ class SnsSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     topics: tuple[TopicArn, ...] = Field(min_length=1, max_length=100)
-    endpoint_url: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")
+    endpoint_url: Address | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")
     timeout_s: float = Field(default=4.0, gt=0, le=10)
     """Of one fetch. SNS waits 15 s for our answer."""
 
