@@ -12,7 +12,7 @@ from benchmarks.world import World, running_suite, world  # first: it makes test
 from devops_mcp.observability.logging import start_logging
 from devops_mcp.serving.server import run
 
-ON_REQUEST = {"quality": quality.part, "index": index.part}
+ON_REQUEST = {"quality": quality.part, "index": index.part, "curve": index.curve}
 """Long, or in need of Debian's packages: only where they are named."""
 WITHOUT_MODEL = {
     "intake": parts.intake,

@@ -69,13 +69,15 @@ class Question(Model):
 class Explanation(Model):
     """How a score came about: `score` is `fused` times `recency`.
 
-    `fused` sums, over the rankings that contain the passage, a weight divided by a constant plus its rank. `relevance` is what the words
-    were ranked by, `distance` the cosine distance to the question in `space`.
+    `fused` sums, over the rankings that contain the passage, a weight divided by a constant plus its rank; that of words is multiplied by
+    `coverage`, the share of the question's words that the passage holds. `relevance` is what the words were ranked by, `distance` the
+    cosine distance to the question in `space`.
     """
 
     fused: float
     recency: float
     relevance: float | None
+    coverage: float | None
     distance: float | None
     space: str | None
 

@@ -23,14 +23,15 @@ from devops_mcp.models.passages import Explanation, Hit, Passage, PassageKind
 CANDIDATES = 60
 """How many of each ranking are fused."""
 FUSION_K = 3
-VECTOR_WEIGHT = 1.25
-"""The constant of reciprocal rank fusion (Cormack et al. 2009, who took 60), and what meaning counts beside words, which count 1: chosen on
-one half of the questions of `benchmarks/quality.py`. Small, so that what is first by a name or a number stays in front."""
+VECTOR_WEIGHT = 1.0
+"""The constant of reciprocal rank fusion (Cormack et al. 2009, who took 60), and what meaning counts; words count 1 where the passage
+holds all of the question's, else their share. Chosen on one half of the questions of `benchmarks/quality.py`. The constant is small, so
+that what is first by a name or a number stays in front."""
 MAX_HALF_LIVES = 60
 """Older than that is as old: PostgreSQL refuses to compute what rounds to nothing."""
 
 _FILTERS = sql.SQL(
-    """(%(any_owner)s OR owner_id IS NULL OR owner_id = %(principal)s)
+    """tenant_id = {tenant} AND (%(any_owner)s OR owner_id IS NULL OR owner_id = %(principal)s)
         AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s)
         AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY(%(kinds)s)) AND (%(context)s::uuid IS NULL OR context_id = %(context)s)
         AND (cardinality(%(systems)s::text[]) = 0 OR metadata->>'system' = ANY(%(systems)s))
@@ -41,20 +42,22 @@ _FILTERS = sql.SQL(
         AND (%(until)s::timestamptz IS NULL OR occurred_at < %(until)s)"""
 )
 BY_WORDS = sql.SQL(
-    """SELECT passage_id, relevance
+    """SELECT passage_id, relevance, coverage
        FROM passages_by_words(%(query)s, %(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
                               %(subject)s, %(metadata)s, %(since)s, %(until)s, %(candidates)s)
        ORDER BY relevance DESC, passage_id DESC"""
 )
 _LEXICAL = sql.SQL(
     """asked AS (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words FROM unnest(to_tsvector('english', %(query)s))),
-    lexical AS (SELECT * FROM unnest(%(worded)s::uuid[], %(relevances)s::real[]) WITH ORDINALITY AS w (id, relevance, rank))"""
+    lexical AS (SELECT * FROM unnest(%(worded)s::uuid[], %(relevances)s::real[], %(coverages)s::real[])
+                              WITH ORDINALITY AS w (id, relevance, coverage, rank))"""
 )
 _OF_SPACE = sql.SQL(
     """SELECT id, distance, (row_number() OVER (ORDER BY distance, id DESC) - 0.5) / {share} AS place FROM (
             SELECT id, distance FROM ({distances}) AS every ORDER BY distance LIMIT %(candidates)s) AS found"""
 )
 # The space is a literal so that the planner sees that the space's partial index applies.
+# So is the tenant, whose share of all rows the planner weighs: the index finds a small tenant's neither soon nor surely.
 _INDEXED = sql.SQL(
     """SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
        FROM passages WHERE space = {space} AND {filters}"""
@@ -67,7 +70,7 @@ _EXACT = sql.SQL(
 )
 _OF_FEW = sql.SQL(
     """SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
-       FROM passages WHERE id = ANY(%(few)s) AND space = {space} AND {filters} OFFSET 0"""
+       FROM passages WHERE id = ANY((SELECT {few})::uuid[]) AND space = {space} AND {filters} OFFSET 0"""
 )
 _NEAREST = sql.SQL(
     """nearest AS (
@@ -77,12 +80,12 @@ _NEAREST = sql.SQL(
 _NOTHING = sql.SQL("SELECT NULL::uuid AS id, NULL::float8 AS distance, NULL::float8 AS place WHERE false")
 _FUSED = sql.SQL(
     """WITH {lexical}, {nearest}, ranked AS (
-        SELECT id, rank AS lexical_rank, NULL::bigint AS vector_rank, relevance, NULL::float8 AS distance FROM lexical
-        UNION ALL SELECT id, NULL, rank, NULL, distance FROM nearest),
+        SELECT id, rank AS lexical_rank, NULL::bigint AS vector_rank, relevance, coverage, NULL::float8 AS distance FROM lexical
+        UNION ALL SELECT id, NULL, rank, NULL, NULL, distance FROM nearest),
     fused AS MATERIALIZED (
         SELECT id, min(lexical_rank) AS lexical_rank, min(vector_rank) AS vector_rank,
-               min(relevance) AS relevance, min(distance) AS distance,
-               (coalesce(%(lexical_weight)s / (%(k)s + min(lexical_rank)), 0)
+               min(relevance) AS relevance, min(coverage) AS coverage, min(distance) AS distance,
+               (coalesce(%(lexical_weight)s * min(coverage) / (%(k)s + min(lexical_rank)), 0)
                 + coalesce(%(vector_weight)s / (%(k)s + min(vector_rank)), 0))::float8 AS fused
         FROM ranked GROUP BY id),
     aged AS (
@@ -95,16 +98,19 @@ _FUSED = sql.SQL(
 )
 _HITS = sql.SQL(
     """SELECT best.id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata, space,
-           score, fused, recency, lexical_rank, vector_rank, relevance::float8, distance::float8,
+           score, fused, recency, lexical_rank, vector_rank, relevance::float8, coverage::float8, distance::float8,
            CASE WHEN %(highlights)s THEN ts_headline('english', text, words, %(headline)s) END AS headline
        FROM best, asked"""
 )
-FEW = sql.SQL(
-    """SELECT few_passages(%(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
-                           %(subject)s, %(metadata)s, %(since)s, %(until)s, %(most)s)"""
+_FEW = sql.SQL(
+    """few_passages(%(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
+                    %(subject)s, %(metadata)s, %(since)s, %(until)s, {most})"""
 )
-MOST = 2_000
+_ARE_FEW = sql.SQL("SELECT {} IS NOT NULL").format(_FEW.format(most=sql.SQL("%(most)s")))
+MOST = 5_000
 """Passages to which the distance is computed faster than the index of all vectors finds the nearest of them."""
+_ANY_NUMBER = 1_000_000
+"""Of those that were few a moment ago."""
 SETTINGS = sql.SQL(
     "SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', '100', true)"
 )
@@ -170,17 +176,21 @@ PLAIN = Ranking()
 
 @dataclass(frozen=True, slots=True)
 class Groundwork:
-    """A search as far as it goes without vectors.
+    """A tenant's search as far as it goes without vectors.
 
-    `worded` hold words of the question, the best first, ranked by `relevances`; `few` are all that the filters leave, where these are few.
+    `worded` hold words of the question, the best first by `relevances`; `coverages` say which share of them. `few` says that
+    the filters leave few passages.
     """
+
+    tenant_id: UUID
 
     query: str
     wanted: SearchFilter
     ranking: Ranking
     worded: list[UUID]
     relevances: list[float]
-    few: list[UUID] | None
+    coverages: list[float]
+    few: bool
 
     @property
     def exact(self) -> bool:
@@ -188,24 +198,28 @@ class Groundwork:
 
 
 async def groundwork(
-    connection: AsyncConnection[TupleRow], query: str, wanted: SearchFilter, ranking: Ranking
+    connection: AsyncConnection[TupleRow],
+    tenant_id: UUID,
+    query: str,
+    wanted: SearchFilter,
+    ranking: Ranking,
 ) -> Groundwork:
     """Search by words, and see how much the filters leave."""
     given = {**_filters(wanted), "query": query, "candidates": ranking.candidates, "most": MOST}
-    cursor = await connection.execute(BY_WORDS, given)
-    found = await cursor.fetchall()
-    few = None
+    found = await (await connection.execute(BY_WORDS, given)).fetchall()
+    worded, relevances, coverages = ([row[column] for row in found] for column in range(3))
+    few = False
     if wanted.narrows and not is_exact(ranking, wanted):
-        row = await (await connection.execute(FEW, given)).fetchone()
-        few = row[0] if row else None
-    return Groundwork(query, wanted, ranking, [row[0] for row in found], [row[1] for row in found], few)
+        row = await (await connection.execute(_ARE_FEW, given)).fetchone()
+        few = bool(row and row[0])
+    return Groundwork(tenant_id, query, wanted, ranking, worded, relevances, coverages, few)
 
 
 async def search(
     connection: AsyncConnection[TupleRow], ground: Groundwork, vectors: Sequence[QueryVector], limit: int
 ) -> list[Hit]:
     """The best passages, each with how its score came about."""
-    if vectors and not ground.exact and ground.few is None:
+    if vectors and not ground.exact and not ground.few:
         await connection.execute(SETTINGS)
     async with connection.cursor(row_factory=dict_row) as cursor:
         # Never prepared: a plan for any filter is a plan for none.
@@ -230,25 +244,28 @@ def arguments(ground: Groundwork, vectors: Sequence[QueryVector], limit: int) ->
         "query": ground.query,
         "worded": ground.worded,
         "relevances": ground.relevances,
-        "few": ground.few,
+        "coverages": ground.coverages,
         "limit": limit,
     }
 
 
 def statement(ground: Groundwork, vectors: Sequence[QueryVector], shown: sql.SQL = _HITS) -> sql.Composed:
     """What follows the groundwork, as one statement; `shown` selects from `best`."""
-    among = _OF_FEW if ground.few is not None else _EXACT if ground.exact else _INDEXED
-    spaces: list[sql.Composable] = [_of_space(*numbered, among) for numbered in enumerate(vectors)]
+    among = _OF_FEW if ground.few else _EXACT if ground.exact else _INDEXED
+    spaces: list[sql.Composable] = [
+        _of_space(ground, number, vector, among) for number, vector in enumerate(vectors)
+    ]
     placed = sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(space) for space in spaces or [_NOTHING])
     return _FUSED.format(lexical=_LEXICAL, nearest=_NEAREST.format(spaces=placed), shown=shown)
 
 
-def _of_space(number: int, vector: QueryVector, among: sql.SQL) -> sql.Composed:
+def _of_space(ground: Groundwork, number: int, vector: QueryVector, among: sql.SQL) -> sql.Composed:
     distances = among.format(
         dimensions=sql.Literal(len(vector.values)),
         vector=sql.Placeholder(f"vector_{number}"),
         space=sql.Literal(vector.space),
-        filters=_FILTERS,
+        few=_FEW.format(most=sql.Literal(_ANY_NUMBER)),
+        filters=_FILTERS.format(tenant=sql.Literal(ground.tenant_id)),
     )
     return _OF_SPACE.format(share=sql.Literal(vector.share), distances=distances)
 
@@ -300,6 +317,7 @@ def _hit(row: dict[str, Any]) -> Hit:
             fused=row["fused"],
             recency=row["recency"],
             relevance=row["relevance"],
+            coverage=row["coverage"],
             distance=row["distance"],
             space=row["space"] if row["distance"] is not None else None,
         ),

@@ -44,8 +44,9 @@ class Unembedded:
 
 
 class Passages:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
         self._connection = connection
+        self._tenant_id = tenant_id
 
     async def add(self, passages: Sequence[tuple[UUID, NewPassage]], *, owner_id: UUID | None) -> list[UUID]:
         """Index passages under the given ids; those indexed before are left as they are. The ids that are new."""
@@ -167,7 +168,7 @@ class Passages:
 
     async def groundwork(self, query: str, wanted: SearchFilter, ranking: Ranking = PLAIN) -> Groundwork:
         """What of a search needs no vector, for `finish`; it may be done in an earlier transaction."""
-        return await groundwork(self._connection, query, wanted, ranking)
+        return await groundwork(self._connection, self._tenant_id, query, wanted, ranking)
 
     async def finish(self, ground: Groundwork, vectors: Sequence[QueryVector], limit: int) -> list[Hit]:
         """The best passages: words and, where there are vectors, meaning, fused by reciprocal rank."""

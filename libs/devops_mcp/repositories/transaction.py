@@ -1,6 +1,7 @@
 """One transaction of one tenant: the door to every repository."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -87,7 +88,6 @@ class Transaction:
     identities = _Made(Identities)
     oauth_clients = _Made(OAuthClients)
     outbox = _Made(Outbox)
-    passages = _Made(Passages)
     personal_credentials = _Made(PersonalCredentials)
     pollers = _Made(Pollers)
     processed = _Made(ProcessedMessages)
@@ -109,6 +109,10 @@ class Transaction:
     def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
         self.connection = connection
         self.tenant_id = tenant_id
+
+    @cached_property
+    def passages(self) -> Passages:
+        return Passages(self.connection, self.tenant_id)
 
     async def flush(self) -> None:
         """Write what is left for the end. Whoever opened the transaction does, before it commits."""

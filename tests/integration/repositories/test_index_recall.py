@@ -1,5 +1,7 @@
 """The vectors' index under filters and row security finds what an exact search finds; `benchmarks/index.py` is the large form."""
 
+from uuid import UUID
+
 import psycopg
 import pytest
 from psycopg import sql
@@ -37,13 +39,31 @@ def wanted(systems: tuple[str, ...]) -> SearchFilter:
     return SearchFilter(new_id(), any_owner=True, systems=systems)
 
 
-def plan(database, question: QueryVector, systems: tuple[str, ...]) -> str:
+def plan(
+    database,
+    question: QueryVector,
+    systems: tuple[str, ...] = (),
+    tenant: UUID = DEFAULT_TENANT_ID,
+    **settings: str,
+) -> str:
     with psycopg.connect(database.app_url) as connection:
-        connection.execute("SELECT set_config('app.tenant', %s, true)", (str(DEFAULT_TENANT_ID),))
-        ground = Groundwork("the", wanted(systems), Ranking(), [], [], None)
+        connection.execute("SELECT set_config('app.tenant', %s, true)", (str(tenant),))
+        for name, value in settings.items():
+            connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+        ground = Groundwork(tenant, "the", wanted(systems), Ranking(), [], [], [], few=False)
         arguments = passage_search.arguments(ground, [question], 10)
         statement = sql.SQL("EXPLAIN ") + passage_search.statement(ground, [question])
         return "\n".join(row[0] for row in connection.execute(statement, arguments).fetchall())
+
+
+def test_a_small_tenants_passages_are_compared_without_the_index(database, vectors):
+    """The index holds all tenants' vectors: a small one's are found late there, and not surely the nearest."""
+    question, settings = (
+        QueryVector(LOCAL_SPACE, vectors.questions[0]),
+        {"enable_sort": "on", "enable_bitmapscan": "on"},
+    )
+    assert "passages_minilm" in plan(database, question, **settings)
+    assert "passages_minilm" not in plan(database, question, tenant=SMALL_TENANT, **settings)
 
 
 @pytest.mark.parametrize("few", [True, False], ids=["few are compared", "index alone"])
