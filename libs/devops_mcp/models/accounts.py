@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringCo
 
 from devops_mcp.models.base import Model
 from devops_mcp.models.permissions import GRANT_PATTERN, MAX_GRANTS
-from devops_mcp.models.principals import Account
+from devops_mcp.models.principals import Account, PrincipalKind
 
 MIN_PASSWORD = 12
 MAX_PASSWORD = 256
@@ -67,6 +67,16 @@ class UsersWanted(Model):
 
     status: UserStatus | None = None
     role: RoleName | None = None
+
+
+class ApiKeysWanted(Model):
+    """Which keys to list: those whose name holds `name`, of a kind, with a role of their own, of one user, that are good or not."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    kind: PrincipalKind | None = None
+    role: RoleName | None = None
+    user_id: UUID | None = None
+    in_force: bool | None = None
 
 
 class UserCredentials(Account):

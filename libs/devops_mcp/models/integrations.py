@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field, JsonValue, SecretStr, StringConstraints
@@ -54,6 +54,16 @@ class NewIntegration(IntegrationDraft):
 
     name: IntegrationName
     system: str = Field(min_length=1, max_length=64)
+
+
+class IntegrationsWanted(Model):
+    """Which integrations to list: those of a system, whose name holds `name`, of the operator's configuration or not, read-only or not."""
+
+    system: str | None = Field(default=None, min_length=1, max_length=64)
+    name: str | None = Field(default=None, min_length=1, max_length=100)
+    configured: bool | None = None
+    read_only: bool | None = None
+    sort: Literal["name", "-name", "system", "-system"] = "name"
 
 
 class KeptWebhookSecret(Model):

@@ -1,5 +1,6 @@
 """Pages of lists: what every listing takes and returns."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
@@ -27,6 +28,9 @@ class Listed(Protocol):
     def id(self) -> UUID: ...
 
 
+ListedT = TypeVar("ListedT", bound=Listed)
+
+
 class Order(Model):
     """By which field a list is sorted, and behind which of its members to go on: what is alike there is in the order of the ids."""
 
@@ -46,9 +50,17 @@ class Order(Model):
             after=after or None,
         )
 
+    def page(self, found: Sequence[ListedT], limit: int) -> "Page[ListedT]":
+        """A page of `limit` of what was found, which is one more where there are more."""
+        more = self.position(found[limit - 1]) if len(found) > limit else None
+        return Page(items=tuple(found[:limit]), next_cursor=more)
+
     def position(self, last: Listed) -> str:
         """Where a page ends whose last member this is."""
         if self.field == CREATED:
             return str(last.id)
         value = getattr(last, self.field)
         return f"{last.id} {value.isoformat() if isinstance(value, datetime) else value}"
+
+
+NEWEST = Order()

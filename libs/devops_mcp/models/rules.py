@@ -199,6 +199,15 @@ class Rule(RuleDraft):
     updated_at: datetime
 
 
+class RulesWanted(Model):
+    """Which rules to list: those whose name holds `name`, that are enabled or not, of one owner, and with one kind of action."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=100)
+    enabled: bool | None = None
+    owner_id: UUID | None = None
+    action: Literal["tool", "notification", "webhook"] | None = None
+
+
 class RunOutcome(StrEnum):
     """`STARTED`: its task is under way. `DONE`: the action was done; a task's tool may have answered with an error of its own, then
     `FAILED`. `SUPPRESSED`: held back by a limit, or since the rule had brought the event about itself.

@@ -39,6 +39,9 @@ class TasksWanted(Model):
 
     status: TaskStatus | None = None
     tool: str | None = Field(default=None, max_length=64)
+    priority: TaskPriority | None = None
+    owner_id: UUID | None = None
+    context_id: UUID | None = None
     since: Moment | None = None
     until: Moment | None = None
 

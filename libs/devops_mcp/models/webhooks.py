@@ -60,6 +60,14 @@ class WebhookEndpoint(Model):
     updated_at: datetime
 
 
+class EndpointsWanted(Model):
+    """Which endpoints to list: those whose name holds `name`, that are enabled or not, and through to which nothing gets, or something."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=100)
+    enabled: bool | None = None
+    failing: bool | None = None
+
+
 class SealedSecrets(Model):
     """An endpoint's secrets as they are kept. The one before belongs to the version before."""
 

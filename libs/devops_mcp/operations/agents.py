@@ -53,8 +53,7 @@ class AgentService:
         found = await self._database.read(
             principal.tenant_id, lambda tx: tx.agents.page(wanted, order, limit + 1)
         )
-        more = order.position(found[limit - 1]) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+        return order.page(found, limit)
 
     async def get(self, principal: Principal, agent_id: UUID) -> Agent:
         """Raises `NotFound`."""

@@ -7,17 +7,18 @@ from uuid import UUID
 from pydantic import Field
 
 from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key, with_new_secret
-from devops_mcp.models.accounts import Grants, RoleNames
+from devops_mcp.models.accounts import ApiKeysWanted, Grants, RoleNames
 from devops_mcp.models.base import Clock, JsonObject, Model, Moment, utc_now
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.principals import ApiKey, Principal, PrincipalKind
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, denial, permit
 from devops_mcp.operations.handing_on import require_held, require_known, resolved
 from devops_mcp.repositories.database import Database
 
+EVERY = ApiKeysWanted()
 READ = "api_keys:read"
 WRITE = "api_keys:write"
 OWN = "api_keys:own"
@@ -70,16 +71,17 @@ class ApiKeyService:
         self._database = database
         self._now = now
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[ApiKeyView]:
-        """Newest first, those too that are good no more; who may not read all sees their own."""
+    async def page(
+        self, principal: Principal, *, limit: int, order: Order = NEWEST, wanted: ApiKeysWanted = EVERY
+    ) -> Page[ApiKeyView]:
+        """Those too that are good no more; who may not read all sees their own."""
         everybodys = principal.may(READ)
         if not everybodys:
             require(principal, OWN)
         user_id = None if everybodys else principal.user_id or principal.id
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.api_keys.page(user_id, cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(map(_view, found[:limit])), next_cursor=more)
+            found = await tx.api_keys.page(user_id, wanted, order, limit + 1)
+        return order.page([_view(key) for key in found], limit)
 
     async def get(self, principal: Principal, key_id: UUID) -> ApiKeyView:
         """Raises `NotFound`, also for another's where the principal sees only its own."""

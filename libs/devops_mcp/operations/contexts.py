@@ -16,7 +16,7 @@ from devops_mcp.models.blobs import MAX_ATTACHMENT, Attachment
 from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, ItemKind, NewItem
 from devops_mcp.models.errors import NotFound, PayloadTooLarge, PermissionMissing
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Order, Page
+from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import current_traceparent
@@ -26,7 +26,6 @@ from devops_mcp.repositories.contexts import CountedItem
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
-NEWEST = Order()
 EVERY = ContextsWanted()
 READ = "contexts:read"
 WRITE = "contexts:write"
@@ -116,8 +115,7 @@ class ContextService:
         found = await self._database.read(
             principal.tenant_id, lambda tx: tx.contexts.page(owner, wanted, order, limit + 1)
         )
-        more = order.position(found[limit - 1]) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+        return order.page(found, limit)
 
     async def items(
         self, principal: Principal, context_id: UUID, *, after: int, limit: int

@@ -26,6 +26,7 @@ from devops_mcp.models.integrations import (
     MAX_INTEGRATIONS,
     MAX_WEBHOOK_SECRETS,
     IntegrationDraft,
+    IntegrationsWanted,
     KeptWebhookSecret,
     NewIntegration,
     Sealed,
@@ -39,6 +40,7 @@ from devops_mcp.operations.integration_views import (
     ConnectionTest,
     IntegrationSystem,
     IntegrationView,
+    listed,
     system_of,
     view_of_configured,
     view_of_row,
@@ -85,15 +87,15 @@ class IntegrationService:
         """By name."""
         return tuple(system_of(adapter) for _, adapter in sorted(self._adapters.items()))
 
-    async def all(self, principal: Principal) -> tuple[IntegrationView, ...]:
-        """Those that the principal may see, by name. Raises `Forbidden` for who may see none."""
+    async def all(self, principal: Principal, wanted: IntegrationsWanted) -> tuple[IntegrationView, ...]:
+        """Those that the principal may see. Raises `Forbidden` for who may see none."""
         async with self._database.transaction(principal.tenant_id) as tx:
             rows = await tx.integrations.all()
         views = (*self._of_operator(principal), *(self._view(principal, row) for row in rows))
         seen = [view for view in views if principal.may(f"integrations:read:{view.name}")]
         if not seen and not principal.may("integrations:read:*"):
             raise PermissionMissing(principal.name, "integrations:read")
-        return tuple(sorted(seen, key=lambda view: view.name))
+        return listed(seen, wanted)
 
     async def get(self, principal: Principal, name: str) -> IntegrationView:
         """Raises `NotFound`."""

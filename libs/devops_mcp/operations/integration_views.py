@@ -6,7 +6,13 @@ from uuid import UUID
 
 from devops_mcp.adapters.base import AnyAdapter
 from devops_mcp.models.base import JsonObject, Model
-from devops_mcp.models.integrations import CredentialPolicy, KeptWebhookSecret, Sealed, StoredIntegration
+from devops_mcp.models.integrations import (
+    CredentialPolicy,
+    IntegrationsWanted,
+    KeptWebhookSecret,
+    Sealed,
+    StoredIntegration,
+)
 from devops_mcp.operations.adapter_settings import credential_fields, part_of_schema
 from devops_mcp.operations.integrations import Integration
 
@@ -132,6 +138,21 @@ def view_of_row(
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def listed(views: Iterable[IntegrationView], wanted: IntegrationsWanted) -> tuple[IntegrationView, ...]:
+    """Those that are wanted, in the order that is wanted."""
+    found = [
+        view
+        for view in views
+        if wanted.system in (None, view.system)
+        and wanted.configured in (None, view.configured)
+        and wanted.read_only in (None, view.read_only)
+        and (wanted.name is None or wanted.name.lower() in view.name.lower())
+    ]
+    field = wanted.sort.removeprefix("-")
+    found.sort(key=lambda view: (getattr(view, field), view.name), reverse=wanted.sort != field)
+    return tuple(found)
 
 
 def webhook_path(adapter: AnyAdapter, named: UUID | str) -> str | None:

@@ -6,10 +6,18 @@ from devops_mcp.cache.changes import Changes
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.permissions import covers
 from devops_mcp.models.principals import Principal
-from devops_mcp.models.rules import MAX_RULES, Rule, RuleDraft, RuleRun, RunOutcome, WebhookAction
+from devops_mcp.models.rules import (
+    MAX_RULES,
+    Rule,
+    RuleDraft,
+    RuleRun,
+    RulesWanted,
+    RunOutcome,
+    WebhookAction,
+)
 from devops_mcp.operations import event_log
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, denial, permit
@@ -50,13 +58,12 @@ class RuleService:
         await self._tell(principal.tenant_id)
         return added
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Rule]:
-        """Newest first."""
+    async def page(
+        self, principal: Principal, *, limit: int, order: Order, wanted: RulesWanted
+    ) -> Page[Rule]:
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.rules.page(cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+            return order.page(await tx.rules.page(wanted, order, limit + 1), limit)
 
     async def get(self, principal: Principal, rule_id: UUID) -> Rule:
         """Raises `NotFound`."""

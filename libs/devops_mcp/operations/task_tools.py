@@ -17,6 +17,7 @@ from devops_mcp.adapters.base import (
     WriteResult,
 )
 from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.pages import Order
 from devops_mcp.models.tasks import Task, TaskPriority, TaskStatus, TasksWanted
 from devops_mcp.operations.suite_tools import Desk, as_uuid
 
@@ -85,7 +86,10 @@ async def task_get(desk: Desk, params: OneTaskParams) -> TaskDetail:
 async def task_list(desk: Desk, params: TaskListParams) -> Listing[TaskView]:
     """List your tasks, newest first."""
     page = await desk.suite.tasks.page(
-        desk.principal, TasksWanted(status=params.status), cursor=as_uuid(params.cursor), limit=params.limit
+        desk.principal,
+        TasksWanted(status=params.status),
+        limit=params.limit,
+        order=Order(after_id=as_uuid(params.cursor)),
     )
     return Listing[TaskView](items=[view_of_task(t) for t in page.items], next_cursor=page.next_cursor)
 

@@ -16,7 +16,7 @@ from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.conversation import Answer, Question
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.rules import RunOutcome
 from devops_mcp.models.tasks import (
@@ -125,17 +125,16 @@ class TaskService:
         principal: Principal,
         wanted: TasksWanted = ANY,
         *,
-        cursor: UUID | None,
         limit: int,
+        order: Order = NEWEST,
         of_all: bool = False,
     ) -> Page[Task]:
-        """The principal's tasks, newest first; with `of_all` everybody's, which raises `Forbidden` for who lacks `tasks:read`."""
+        """The principal's tasks; with `of_all` everybody's, which raises `Forbidden` for who lacks `tasks:read`."""
         if of_all:
             require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.tasks.page(None if of_all else principal.id, wanted, cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(_as_seen(principal, task) for task in found[:limit]), next_cursor=more)
+            found = await tx.tasks.page(None if of_all else principal.id, wanted, order, limit + 1)
+        return order.page([_as_seen(principal, task) for task in found], limit)
 
     async def answer(self, principal: Principal, task_id: UUID, answers: Mapping[str, Answer]) -> Task:
         """Answer questions of a task that waits for them; others are passed over. With the last answer it goes on. Raises `NotFound`."""

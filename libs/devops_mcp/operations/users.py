@@ -64,8 +64,7 @@ class UserService:
         found = await self._database.read(
             principal.tenant_id, lambda tx: tx.users.page(wanted, order, limit + 1)
         )
-        more = order.position(found[limit - 1]) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+        return order.page(found, limit)
 
     async def get(self, principal: Principal, user_id: UUID) -> User:
         """Raises `NotFound`."""

@@ -17,11 +17,12 @@ from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import Conflict, NotFound
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.webhooks import (
     DeliveryStatus,
     EndpointDraft,
+    EndpointsWanted,
     SealedSecrets,
     WebhookDelivery,
     WebhookEndpoint,
@@ -84,13 +85,13 @@ class WebhookEndpointService:
             await _record(tx, principal, "webhooks.create", endpoint_id, {"after": _about(added)})
         return EndpointWithSecret(**added.model_dump(), secret=secret.get_secret_value())
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[WebhookEndpoint]:
-        """Newest first."""
+    async def page(
+        self, principal: Principal, *, limit: int, order: Order, wanted: EndpointsWanted
+    ) -> Page[WebhookEndpoint]:
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.webhook_endpoints.page(cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(_as_seen(principal, one) for one in found[:limit]), next_cursor=more)
+            found = await tx.webhook_endpoints.page(wanted, order, limit + 1)
+        return order.page([_as_seen(principal, one) for one in found], limit)
 
     async def get(self, principal: Principal, endpoint_id: UUID) -> WebhookEndpoint:
         """Raises `NotFound`."""

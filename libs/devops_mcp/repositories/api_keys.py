@@ -6,11 +6,17 @@ from uuid import UUID
 from psycopg import AsyncConnection, errors
 from psycopg.rows import TupleRow, class_row
 
+from devops_mcp.models.accounts import ApiKeysWanted
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.errors import NotFound
+from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import ApiKey, FoundKey
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.owner import connect_as_owner
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
+from devops_mcp.repositories.statements import composed
+
+_SORTED: Columns = {"created_at": "timestamptz", "name": "text"}
 
 
 class ApiKeys:
@@ -36,18 +42,29 @@ class ApiKeys:
             )
             return await cursor.fetchone()
 
-    async def page(self, user_id: UUID | None, before: UUID | None, limit: int) -> list[ApiKey]:
-        """Newest first, revoked and expired ones too; all of them, or one user's."""
+    async def page(
+        self, of_user: UUID | None, wanted: ApiKeysWanted, order: Order, limit: int
+    ) -> list[ApiKey]:
+        """Revoked and expired ones too; all of them, or one user's."""
         async with self._connection.cursor(row_factory=class_row(ApiKey)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, tenant_id, prefix, secret_hash, kind, name, roles, grants, toolsets, user_id, created_at, expires_at, revoked_at,
                     previous_hash, previous_until
                 FROM api_keys
-                WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
-                ORDER BY id DESC LIMIT %(limit)s
+                WHERE (%(of_user)s::uuid IS NULL OR user_id = %(of_user)s) AND {behind}
+                    AND (%(name)s::text IS NULL OR strpos(lower(name), lower(%(name)s)) > 0)
+                    AND (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(role)s::text IS NULL OR %(role)s = ANY (roles))
+                    AND (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s)
+                    AND (%(in_force)s::boolean IS NULL
+                         OR (revoked_at IS NULL AND coalesce(expires_at > now(), true)) = %(in_force)s)
+                ORDER BY {order} LIMIT %(limit)s
                 """,
-                {"user_id": user_id, "before": before, "limit": limit},
+                    behind=behind(_SORTED, order),
+                    order=by(_SORTED, order),
+                ),
+                {"of_user": of_user, "limit": limit, **wanted.model_dump(), **values_of(order)},
             )
             return await cursor.fetchall()
 

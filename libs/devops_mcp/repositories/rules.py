@@ -7,11 +7,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
-from devops_mcp.models.rules import Rule, RuleDraft
+from devops_mcp.models.pages import Order
+from devops_mcp.models.rules import Rule, RuleDraft, RulesWanted
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 
 _COLUMNS = sql.SQL(
     'id, version, owner_id, name, match, action, "limit", enabled, disabled_reason, created_at, updated_at'
 )
+
+_SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "name": "text"}
 
 
 class Rules:
@@ -34,13 +38,19 @@ class Rules:
         row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
-    async def page(self, before: UUID | None, limit: int) -> list[Rule]:
-        """Newest first."""
+    async def page(self, wanted: RulesWanted, order: Order, limit: int) -> list[Rule]:
         return await self._all(
             sql.SQL("""
-            SELECT {columns} FROM rules WHERE (%(before)s::uuid IS NULL OR id < %(before)s) ORDER BY id DESC LIMIT %(limit)s
-            """).format(columns=_COLUMNS),
-            {"before": before, "limit": limit},
+            SELECT {columns} FROM rules
+            WHERE {behind} AND (%(name)s::text IS NULL OR strpos(lower(name), lower(%(name)s)) > 0)
+                AND (%(enabled)s::boolean IS NULL OR enabled = %(enabled)s)
+                AND (%(owner_id)s::uuid IS NULL OR owner_id = %(owner_id)s)
+                AND (%(action)s::text IS NULL OR action ->> 'kind' = %(action)s)
+            ORDER BY {order} LIMIT %(limit)s
+            """).format(
+                columns=_COLUMNS, behind=sql.SQL(behind(_SORTED, order)), order=sql.SQL(by(_SORTED, order))
+            ),
+            {"limit": limit, **wanted.model_dump(), **values_of(order)},
         )
 
     async def find(self, rule_id: UUID) -> Rule | None:

@@ -9,13 +9,17 @@ from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.conversation import Answer, Question
+from devops_mcp.models.pages import Order
 from devops_mcp.models.tasks import NewTask, Task, TaskResult, TaskStatus, TasksWanted
 from devops_mcp.repositories.rows import rows
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 
 _COLUMNS = sql.SQL("""
     id, tenant_id, owner_id, tool, arguments, priority, status, message, progress, total, answerable, questions, answers, result,
     attempt, context_id, origin, limits, created_at, updated_at, expires_at
 """)
+
+_SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "tool": "text"}
 
 
 class Tasks:
@@ -62,21 +66,26 @@ class Tasks:
             sql.SQL("SELECT {columns} FROM tasks WHERE id = %(id)s").format(columns=_COLUMNS), {"id": task_id}
         )
 
-    async def page(
-        self, owner_id: UUID | None, wanted: TasksWanted, before: UUID | None, limit: int
-    ) -> list[Task]:
-        """Newest first; of one owner, or of all."""
+    async def page(self, owner_id: UUID | None, wanted: TasksWanted, order: Order, limit: int) -> list[Task]:
+        """Of one owner, or of all."""
         async with self._connection.cursor(row_factory=class_row(Task)) as cursor:
             await cursor.execute(
                 sql.SQL("""
                 SELECT {columns} FROM tasks
-                WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (%(status)s::text IS NULL OR status = %(status)s)
-                  AND (%(tool)s::text IS NULL OR tool = %(tool)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
-                  AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
-                  AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
-                ORDER BY id DESC LIMIT %(limit)s
-                """).format(columns=_COLUMNS),
-                {"owner": owner_id, "before": before, "limit": limit, **dict(wanted)},
+                WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND {behind}
+                    AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(tool)s::text IS NULL OR tool = %(tool)s)
+                    AND (%(priority)s::text IS NULL OR priority = %(priority)s)
+                    AND (%(owner_id)s::uuid IS NULL OR owner_id = %(owner_id)s)
+                    AND (%(context_id)s::uuid IS NULL OR context_id = %(context_id)s)
+                    AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
+                    AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
+                ORDER BY {order} LIMIT %(limit)s
+                """).format(
+                    columns=_COLUMNS,
+                    behind=sql.SQL(behind(_SORTED, order)),
+                    order=sql.SQL(by(_SORTED, order)),
+                ),
+                {"owner": owner_id, "limit": limit, **dict(wanted), **values_of(order)},
             )
             return await cursor.fetchall()
 

@@ -8,11 +8,21 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
-from devops_mcp.models.webhooks import EndpointDraft, EventFilter, SealedSecrets, WebhookEndpoint
+from devops_mcp.models.pages import Order
+from devops_mcp.models.webhooks import (
+    EndpointDraft,
+    EndpointsWanted,
+    EventFilter,
+    SealedSecrets,
+    WebhookEndpoint,
+)
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 
 _COLUMNS = sql.SQL("""
     id, name, url, filter, enabled, disabled_reason, failures, failing_since, held_until, previous_until, created_at, updated_at
 """)
+
+_SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "name": "text"}
 
 
 class WebhookEndpoints:
@@ -35,15 +45,21 @@ class WebhookEndpoints:
         row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
-    async def page(self, before: UUID | None, limit: int) -> list[WebhookEndpoint]:
-        """Newest first."""
+    async def page(self, wanted: EndpointsWanted, order: Order, limit: int) -> list[WebhookEndpoint]:
         async with self._connection.cursor(row_factory=class_row(WebhookEndpoint)) as cursor:
             await cursor.execute(
                 sql.SQL("""
-                SELECT {columns} FROM webhook_endpoints WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
-                ORDER BY id DESC LIMIT %(limit)s
-                """).format(columns=_COLUMNS),
-                {"before": before, "limit": limit},
+                SELECT {columns} FROM webhook_endpoints
+                WHERE {behind} AND (%(name)s::text IS NULL OR strpos(lower(name), lower(%(name)s)) > 0)
+                    AND (%(enabled)s::boolean IS NULL OR enabled = %(enabled)s)
+                    AND (%(failing)s::boolean IS NULL OR (failing_since IS NOT NULL) = %(failing)s)
+                ORDER BY {order} LIMIT %(limit)s
+                """).format(
+                    columns=_COLUMNS,
+                    behind=sql.SQL(behind(_SORTED, order)),
+                    order=sql.SQL(by(_SORTED, order)),
+                ),
+                {"limit": limit, **wanted.model_dump(), **values_of(order)},
             )
             return await cursor.fetchall()
 

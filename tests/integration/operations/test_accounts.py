@@ -310,7 +310,7 @@ async def test_who_does_not_manage_keys_sees_and_ends_only_their_own(accounts):
     alice = await accounts.login.verify_password("alice", PASSWORD)
     own = await accounts.api_keys.create(alice, NewApiKey(name="mine", roles=("viewer",), personal=True))
     other = await accounts.api_keys.create(ROOT, NewApiKey(name="theirs", roles=("viewer",)))
-    page = await accounts.api_keys.page(alice, cursor=None, limit=10)
+    page = await accounts.api_keys.page(alice, limit=10)
     assert [key.id for key in page.items] == [own.id]
     for refused in (accounts.api_keys.get(alice, other.id), accounts.api_keys.revoke(alice, other.id)):
         with pytest.raises(NotFound):

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.conversation import Answer
 from devops_mcp.models.errors import NotFound, PlatformError
+from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskStatus
 from devops_mcp.operations.tasks import KEPT_FOR, TaskService, task_uri
@@ -110,7 +111,7 @@ class TaskHandlers:
         cursor = _uuid(params.cursor) if params.cursor else None
         if params.cursor and cursor is None:
             raise MCPError(types.INVALID_PARAMS, "not a cursor of this list; begin again without one")
-        found = await self._tasks.page(principal, cursor=cursor, limit=50)
+        found = await self._tasks.page(principal, limit=50, order=Order(after_id=cursor))
         page: JsonObject = {"tasks": [_handshake_task(task) for task in found.items]}
         return page | ({"nextCursor": found.next_cursor} if found.next_cursor else {})
 

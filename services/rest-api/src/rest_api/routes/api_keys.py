@@ -1,12 +1,14 @@
 """API keys."""
 
 from datetime import timedelta
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
+from devops_mcp.models.accounts import ApiKeysWanted
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import MAX_PAGE, Order, Page
 from devops_mcp.operations.api_keys import ApiKeyView, ApiKeyWithSecret, NewApiKey
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
 
@@ -17,10 +19,11 @@ class OneApiKey(Model):
     key_id: UUID
 
 
-class ApiKeyPage(Model):
-    """A page of keys, newest first. `cursor` is `next_cursor` of the page before."""
+class ApiKeyPage(ApiKeysWanted):
+    """A page of keys. `cursor` is `next_cursor` of the page before."""
 
-    cursor: UUID | None = None
+    sort: Literal["-created_at", "created_at", "-name", "name"] = "-created_at"
+    cursor: str | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
@@ -36,9 +39,14 @@ async def create_api_key(call: Call[NoParams, NewApiKey]) -> ApiKeyWithSecret:
 
 
 async def list_api_keys(call: Call[ApiKeyPage, NoBody]) -> Page[ApiKeyView]:
-    """List the tenant's keys, newest first, those too that are good no more; who may not read all sees their own."""
+    """List the tenant's keys, newest first unless `sort` says otherwise; who may not read all sees their own.
+
+    Those too that are good no more, unless `in_force` says otherwise.
+    """
     keys, params = call.platform.accounts.api_keys, call.params
-    return await keys.page(call.principal, cursor=params.cursor, limit=params.limit)
+    order = Order.of(params.sort, params.cursor)
+    wanted = ApiKeysWanted(**params.model_dump(include=set(ApiKeysWanted.model_fields)))
+    return await keys.page(call.principal, limit=params.limit, order=order, wanted=wanted)
 
 
 async def get_api_key(call: Call[OneApiKey, NoBody]) -> ApiKeyView:

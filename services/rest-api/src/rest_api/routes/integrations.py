@@ -9,6 +9,7 @@ from devops_mcp.models.integrations import (
     Credentials,
     IntegrationDraft,
     IntegrationName,
+    IntegrationsWanted,
     NewIntegration,
     WebhookSecret,
 )
@@ -55,9 +56,9 @@ async def create_integration(call: Call[NoParams, NewIntegration]) -> Integratio
     return await call.platform.own_integrations.create(call.principal, call.body)
 
 
-async def list_integrations(call: Call[NoParams, NoBody]) -> Page[IntegrationView]:
+async def list_integrations(call: Call[IntegrationsWanted, NoBody]) -> Page[IntegrationView]:
     """List the integrations that the caller may see, those of the operator's configuration among them."""
-    return Page(items=await call.platform.own_integrations.all(call.principal))
+    return Page(items=await call.platform.own_integrations.all(call.principal, call.params))
 
 
 async def get_integration(call: Call[OneIntegration, NoBody]) -> IntegrationView:
@@ -126,7 +127,7 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         status=201,
         errors=(409,),
     ),
-    Endpoint("GET", _ALL, TAG, list_integrations, Page[IntegrationView]),
+    Endpoint("GET", _ALL, TAG, list_integrations, Page[IntegrationView], params=IntegrationsWanted),
     Endpoint("GET", _ONE, TAG, get_integration, IntegrationView, params=OneIntegration, errors=(404,)),
     Endpoint(
         "PUT",

@@ -1,12 +1,13 @@
 """Rules: which events start which call, notification or delivery; what they did, and what they would do."""
 
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
-from devops_mcp.models.rules import Rule, RuleDraft, RuleRun, RunOutcome
+from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.rules import Rule, RuleDraft, RuleRun, RulesWanted, RunOutcome
 from devops_mcp.operations.rule_dry_runs import DryRun, EventRange
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams, Nothing
 
@@ -17,18 +18,20 @@ class OneRule(Model):
     rule_id: UUID
 
 
-class RulePage(Model):
-    """A page of rules, newest first. `cursor` is `next_cursor` of the page before."""
+class RulePage(RulesWanted):
+    """A page of rules. `cursor` is `next_cursor` of the page before."""
 
-    cursor: UUID | None = None
+    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-name", "name"] = "-created_at"
+    cursor: str | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
-class RuleRunPage(RulePage):
-    """A page of a rule's runs, newest first, with this outcome."""
+class RuleRunPage(OneRule):
+    """A page of a rule's runs, newest first, with this outcome. `cursor` is `next_cursor` of the page before."""
 
-    rule_id: UUID
     outcome: RunOutcome | None = None
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class DraftDryRun(EventRange):
@@ -46,8 +49,11 @@ async def create_rule(call: Call[NoParams, RuleDraft]) -> Rule:
 
 
 async def list_rules(call: Call[RulePage, NoBody]) -> Page[Rule]:
-    """List the tenant's rules, newest first."""
-    return await call.platform.rules.page(call.principal, cursor=call.params.cursor, limit=call.params.limit)
+    """List the tenant's rules, newest first unless `sort` says otherwise."""
+    params = call.params
+    wanted = RulesWanted(**params.model_dump(include=set(RulesWanted.model_fields)))
+    order = Order.of(params.sort, params.cursor)
+    return await call.platform.rules.page(call.principal, limit=params.limit, order=order, wanted=wanted)
 
 
 async def get_rule(call: Call[OneRule, NoBody]) -> Rule:

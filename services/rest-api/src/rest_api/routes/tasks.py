@@ -1,14 +1,14 @@
 """Tasks: calls of tools that go on in the worker, however long they take."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.conversation import Answer, Question
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import MAX_PAGE, Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import QuestionKind, Task, TaskPriority, TaskStatus, TasksWanted
 from devops_mcp.operations.requester import Requester
@@ -23,10 +23,11 @@ class OneTask(Model):
 
 
 class TaskPage(TasksWanted):
-    """A page of tasks, newest first: one's own, or with `of_all` everybody's. `cursor` is `next_cursor` of the page before."""
+    """A page of tasks: one's own, or with `of_all` everybody's. `cursor` is `next_cursor` of the page before."""
 
     of_all: bool = False
-    cursor: UUID | None = None
+    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-tool", "tool"] = "-created_at"
+    cursor: str | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
@@ -101,11 +102,15 @@ async def submit_task(call: Call[NoParams, NewTaskOfTool]) -> TaskDetail:
 
 
 async def list_tasks(call: Call[TaskPage, NoBody]) -> Page[TaskSummary]:
-    """List tasks, newest first; they are kept for a day."""
+    """List tasks, newest first unless `sort` says otherwise; they are kept for a day."""
     params = call.params
     wanted = TasksWanted(**params.model_dump(include=set(TasksWanted.model_fields)))
     page = await call.platform.tasks.page(
-        call.principal, wanted, cursor=params.cursor, limit=params.limit, of_all=params.of_all
+        call.principal,
+        wanted,
+        limit=params.limit,
+        order=Order.of(params.sort, params.cursor),
+        of_all=params.of_all,
     )
     return Page(items=tuple(_summary(task) for task in page.items), next_cursor=page.next_cursor)
 

@@ -1,13 +1,20 @@
 """Outgoing webhooks: where integrators hear of events, and what was delivered there."""
 
 from datetime import timedelta
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
-from devops_mcp.models.webhooks import DeliveryStatus, EndpointDraft, WebhookDelivery, WebhookEndpoint
+from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.webhooks import (
+    DeliveryStatus,
+    EndpointDraft,
+    EndpointsWanted,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from devops_mcp.operations.webhook_endpoints import EndpointWithSecret
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
 
@@ -18,18 +25,20 @@ class OneWebhookEndpoint(Model):
     endpoint_id: UUID
 
 
-class WebhookEndpointPage(Model):
-    """A page of endpoints, newest first. `cursor` is `next_cursor` of the page before."""
+class WebhookEndpointPage(EndpointsWanted):
+    """A page of endpoints. `cursor` is `next_cursor` of the page before."""
 
-    cursor: UUID | None = None
+    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-name", "name"] = "-created_at"
+    cursor: str | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
-class WebhookDeliveryPage(WebhookEndpointPage):
-    """A page of an endpoint's deliveries, newest first, in this state."""
+class WebhookDeliveryPage(OneWebhookEndpoint):
+    """A page of an endpoint's deliveries, newest first, in this state. `cursor` is `next_cursor` of the page before."""
 
-    endpoint_id: UUID
     status: DeliveryStatus | None = None
+    cursor: UUID | None = None
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class OneWebhookDelivery(OneWebhookEndpoint):
@@ -52,9 +61,12 @@ async def create_webhook_endpoint(call: Call[NoParams, EndpointDraft]) -> Endpoi
 
 
 async def list_webhook_endpoints(call: Call[WebhookEndpointPage, NoBody]) -> Page[WebhookEndpoint]:
-    """List the tenant's endpoints, newest first."""
+    """List the tenant's endpoints, newest first unless `sort` says otherwise."""
+    params = call.params
+    wanted = EndpointsWanted(**params.model_dump(include=set(EndpointsWanted.model_fields)))
+    order = Order.of(params.sort, params.cursor)
     return await call.platform.webhook_endpoints.page(
-        call.principal, cursor=call.params.cursor, limit=call.params.limit
+        call.principal, limit=params.limit, order=order, wanted=wanted
     )
 
 
