@@ -62,10 +62,14 @@ class IdempotentCalls:
         )
         return None if cursor.rowcount == 1 else await self.find(key)
 
-    async def finish(self, key: CallKey, answer: JsonObject) -> None:
+    async def finish(self, key: CallKey, answer: JsonObject, digest: bytes | None = None) -> None:
+        """Keep the answer; `digest` takes the place of the one claimed with, where not all was known then."""
         await self._connection.execute(
-            "UPDATE idempotent_calls SET answer = %s WHERE principal_id = %s AND operation = %s AND key = %s",
-            (Jsonb(answer), key.principal_id, key.operation, key.key),
+            """
+            UPDATE idempotent_calls SET answer = %s, digest = coalesce(%s, digest)
+            WHERE principal_id = %s AND operation = %s AND key = %s
+            """,
+            (Jsonb(answer), digest, key.principal_id, key.operation, key.key),
         )
 
     async def add(self, key: CallKey, digest: bytes, answer: JsonObject) -> None:

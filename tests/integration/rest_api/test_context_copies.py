@@ -1,7 +1,9 @@
 """Snapshots, forks, contexts as files, and contexts that end by themselves, over REST."""
 
+import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -90,9 +92,9 @@ async def export(rest: Rest, path: str) -> list[dict]:
     return [json.loads(line) for line in answer.content.split(b"\n") if line]
 
 
-async def take_in(rest: Rest, lines: list[dict]):
+async def take_in(rest: Rest, lines: list[dict], **headers: str):
     body = "\n".join(json.dumps(line) for line in lines)
-    return await rest.http.post("/api/v1/imports", content=body)
+    return await rest.http.post("/api/v1/imports", content=body, headers=headers)
 
 
 async def test_what_is_exported_is_taken_in_again_as_it_was(database, settings):
@@ -149,6 +151,52 @@ async def test_a_file_that_is_wrong_is_refused_by_its_line_and_leaves_nothing(da
             assert answer.status_code == 422
             assert where in answer.json()["detail"]
         assert (await rest("GET", "/api/v1/contexts")).json()["items"] == []
+
+
+async def test_an_import_that_is_sent_again_is_done_once_and_another_by_the_same_key_is_refused(
+    database, settings
+):
+    """H14: also where only its last line differs, or it is a part of the first; the key of one that was wrong is free."""
+    marked = {"Idempotency-Key": "import-1"}
+    whole = [HEAD, *[ITEM] * 150]
+    async with a_caller(database, settings) as rest:
+        assert (await take_in(rest, [HEAD, {}], **marked)).status_code == 422
+        first = await take_in(rest, whole, **marked)
+        again = await take_in(rest, whole, **marked)
+        others = [
+            await take_in(rest, lines, **marked)
+            for lines in ([*whole[:-1], ITEM | {"text": "y"}], whole[:-1], [*whole, ITEM], [])
+        ]
+        contexts = (await rest("GET", "/api/v1/contexts")).json()["items"]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert {(other.status_code, other.json()["code"]) for other in others} == {
+        (422, "idempotency_key_reused")
+    }
+    assert [context["id"] for context in contexts] == [first.json()["id"]]
+
+
+async def test_an_import_that_breaks_off_leaves_neither_a_context_nor_a_claim_on_its_key(database, settings):
+    """H14"""
+    whole = [HEAD, *[ITEM] * 150]
+    marked = {"Idempotency-Key": "import-1"}
+    async with a_caller(database, settings) as rest:
+
+        async def until_there_are(count: int) -> None:
+            async with asyncio.timeout(20):
+                while len((await rest("GET", "/api/v1/contexts")).json()["items"]) != count:
+                    await asyncio.sleep(0.02)
+
+        async def breaking_off() -> AsyncIterator[bytes]:
+            yield "".join(f"{json.dumps(line)}\n" for line in whole).encode()
+            await until_there_are(1)
+            raise ConnectionAbortedError
+
+        with pytest.raises(ConnectionAbortedError):
+            await rest.http.post("/api/v1/imports", content=breaking_off(), headers=marked)
+        await until_there_are(0)
+        assert (await take_in(rest, whole, **marked)).status_code == 201
 
 
 async def test_anothers_context_is_not_copied_by_any_way(database, settings):

@@ -6,6 +6,7 @@ and `Idempotency-Key`.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from devops_mcp.serving.surface import add_headers
 from rest_api import encodings, etags, once, sparse
 from rest_api.cursors import Cursors, scope_of
 from rest_api.endpoint import BINARY, JSON, LINES, AnyEndpoint, Call, File, NoBody, Raw, unversioned
-from rest_api.once import Mark, Once, Said
+from rest_api.once import Mark, Once, Said, Streamed
 from rest_api.parameters import body_of, given_of, params_of
 from rest_api.versions import patched, require_match
 
@@ -109,10 +110,14 @@ class Answering:
     async def _once(self, request: Request, call: Call[Any, Any], key: str) -> Said:
         """The answer to a marked request, or what it was answered before."""
         said = [str(request.url.path), str(request.url.query), request.headers.get("content-type", "")]
-        # Lines are taken as they come, and too many to be kept for a comparison.
-        sent = b"" if self._endpoint.takes == LINES else await request.body()
-        content = "\n".join(said).encode() + b"\n\n" + sent
-        mark = Mark(call.principal.tenant_id, CallKey(call.principal.id, self._route, key), content)
+        content, streamed = "\n".join(said).encode() + b"\n\n", None
+        if self._endpoint.takes == LINES:  # too many to be kept for a comparison
+            streamed = Streamed(request.stream())
+            call = replace(call, body=Raw(request=request, streamed=streamed))
+        else:
+            content += await request.body()
+        principal = call.principal
+        mark = Mark(principal.tenant_id, CallKey(principal.id, self._route, key), content, streamed)
         do = self._marked.leased if self._endpoint.leased else self._marked.with_its_effect
         return await do(mark, lambda: self._said(request, call))
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from devops_mcp.models.base import Model
+from devops_mcp.models.errors import MalformedInput
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.platform import Platform
 from devops_mcp.repositories.transaction import Transaction
+from rest_api.once import Streamed
 from rest_api.sparse import FIELDS, names_of
 
 JSON = "application/json"
@@ -36,6 +38,8 @@ class Raw(BaseModel):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     request: Request
+    streamed: Streamed | None = None
+    """Where the request is marked: what sums its body up."""
 
     @property
     def media_type(self) -> str:
@@ -45,9 +49,14 @@ class Raw(BaseModel):
         """All of it."""
         return await self.request.body()
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """As it comes; once."""
-        return self.request.stream()
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """As it comes; once. Raises `MalformedInput` where it ends before it is whole."""
+        stream = self.request.stream() if self.streamed is None else self.streamed.chunks()
+        try:
+            async for chunk in stream:
+                yield chunk
+        except ClientDisconnect:
+            raise MalformedInput("the body ended before it was whole") from None
 
 
 class File(Model):

@@ -8,7 +8,7 @@ is elsewhere, the key is claimed first; who dies with a claim leaves it for `lea
 import base64
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -50,13 +50,42 @@ class Said:
 Do: TypeAlias = Callable[[], Awaitable[Said]]
 
 
+class Streamed:
+    """A body that is taken as it comes, and summed up on the way, so that it can be compared without being kept."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._sum = sha256()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body; once."""
+        async for chunk in self._chunks:
+            self._sum.update(chunk)
+            yield chunk
+
+    async def drain(self) -> None:
+        """Take the rest for its sum alone."""
+        async for _ in self.chunks():
+            pass
+
+    def digest(self) -> bytes:
+        """Of what was taken so far."""
+        return self._sum.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Whose request, by which key, and what it says: its address and its body."""
+    """Whose request, by which key, and what it says: its address and its body, or the body that `streamed` takes."""
 
     tenant_id: UUID
     key: CallKey
     request: bytes
+    streamed: Streamed | None = None
+
+    @property
+    def content(self) -> bytes:
+        """What tells it from every other, once the body was taken; before that, what is known of it."""
+        return self.request if self.streamed is None else self.request + self.streamed.digest()
 
     @property
     def place(self) -> str:
@@ -106,6 +135,8 @@ class Once:
         async with self._database.transaction(mark.tenant_id) as tx:
             known = await tx.idempotent_calls.begin(mark.key, self._digests(mark)[0], now, now + self._lease)
         if known is not None:
+            if mark.streamed is not None and known.answer is not None:
+                await mark.streamed.drain()
             return self._replayed(known, mark)
         try:
             said = await do()
@@ -115,7 +146,7 @@ class Once:
                     await tx.idempotent_calls.forget(mark.key)
             raise
         async with self._database.transaction(mark.tenant_id) as tx:
-            await tx.idempotent_calls.finish(mark.key, self._sealed(said, mark))
+            await tx.idempotent_calls.finish(mark.key, self._sealed(said, mark), self._digests(mark)[0])
         return said
 
     def _replayed(self, known: MarkedCall, mark: Mark) -> Said:
@@ -140,7 +171,7 @@ class Once:
 
     def _digests(self, mark: Mark) -> list[bytes]:
         """With keys of ours: a body may hold a password, which nobody is to guess from what we keep."""
-        return [hmac.digest(key, mark.request, sha256) for key in self._keys]
+        return [hmac.digest(key, mark.content, sha256) for key in self._keys]
 
 
 def _in_progress() -> RequestInProgress:

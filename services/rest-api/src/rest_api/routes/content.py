@@ -41,10 +41,7 @@ async def get_attachment(call: Call[OneItem, NoBody]) -> File:
 
 
 async def import_context(call: Call[NoParams, Raw]) -> Context:
-    """Create a context of the JSON Lines that its export gave; it belongs to the caller.
-
-    With an `Idempotency-Key` an import is done once, whatever its lines: they are too many to be compared.
-    """
+    """Create a context of the JSON Lines that its export gave; it belongs to the caller."""
     return await call.platform.suite.copies.take_in(call.principal, _lines(call.body.chunks()))
 
 
