@@ -5,6 +5,7 @@ itself; together the replicas never allow more than the limit, and a lot that is
 process keeps the limit by itself.
 """
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -81,28 +82,50 @@ class RateLimiter:
         self._rate = rate
         self._monotonic = monotonic
         self._lots: OrderedDict[str, _Lot] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[float]] = {}
         self._due: OrderedDict[str, float] = OrderedDict()
         self._alone_until = 0.0
 
     async def take(self, caller: str) -> Standing:
-        """Spend one permit; raises `RateLimited` that says when there will be one."""
+        """Spend one permit; raises `RateLimited` that says when there will be one.
+
+        However many find none at the same time, Redis is asked once for all of them.
+        """
+        while (standing := self._spent(caller)) is None:
+            asking = self._asking.get(caller)
+            if asking is None:
+                asking = self._asking[caller] = asyncio.create_task(self._fetch(caller))
+            if (wait_s := await asyncio.shield(asking)) > 0:
+                raise self._refusal(wait_s)
+        return standing
+
+    def _spent(self, caller: str) -> Standing | None:
         lot = self._lots.get(caller)
-        if lot is not None and lot.permits > 0 and self._monotonic() < lot.until:
-            lot.permits -= 1
-            return Standing(self._rate, lot.permits + lot.left)
-        given, wait_s, left = await self._ask(caller)
+        if lot is None or lot.permits < 1 or self._monotonic() >= lot.until:
+            return None
+        lot.permits -= 1
+        return Standing(self._rate, lot.permits + lot.left)
+
+    async def _fetch(self, caller: str) -> float:
+        """Get a lot of permits; the seconds to wait where there are none, else 0."""
+        try:
+            given, wait_s, left = await self._ask(caller)
+        finally:
+            del self._asking[caller]
         if given < 1:
-            error = RateLimited(
-                f"more than {self._rate.per_s:g} {self._rate.name} a second; wait a moment",
-                retry_after_s=max(round(wait_s, 2), 0.01),
-            )
-            error.headers = rate_headers(Standing(self._rate, 0))
-            raise error
-        self._lots[caller] = _Lot(given - 1, self._monotonic() + _SPEND_WITHIN_S, left)
+            return max(round(wait_s, 2), 0.01)
+        self._lots[caller] = _Lot(given, self._monotonic() + _SPEND_WITHIN_S, left)
         self._lots.move_to_end(caller)
         if len(self._lots) > _KNOWN:
             self._lots.popitem(last=False)
-        return Standing(self._rate, given - 1 + left)
+        return 0.0
+
+    def _refusal(self, wait_s: float) -> RateLimited:
+        error = RateLimited(
+            f"more than {self._rate.per_s:g} {self._rate.name} a second; wait a moment", retry_after_s=wait_s
+        )
+        error.headers = rate_headers(Standing(self._rate, 0))
+        return error
 
     async def _ask(self, caller: str) -> tuple[int, float, int]:
         if self._monotonic() < self._alone_until:

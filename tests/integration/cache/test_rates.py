@@ -60,3 +60,13 @@ async def test_without_redis_the_process_keeps_the_limit_itself():
         limiter = RateLimiter(redis, Rate(per_s=0.01, burst=5))
         assert await allowed([limiter], "caller", 20) == 5
         assert await allowed([limiter], "other", 3) == 3
+
+
+async def test_callers_that_find_no_permits_at_once_ask_redis_once(redis_url):
+    async with open_redis(redis_url, command_timeout_s=2) as redis:
+        limiter = RateLimiter(redis, Rate(per_s=1_000, burst=1_000))
+        await limiter.take(uuid4().hex)  # the script is known from now on
+        before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        await asyncio.gather(*(limiter.take("caller-" + redis_url) for _ in range(50)))
+        after = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert after - before == 1
