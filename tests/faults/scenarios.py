@@ -69,10 +69,10 @@ async def kill_at(bench: Bench, service: Service, trap: Trap) -> None:
 
 
 async def rest_api_killed(bench: Bench) -> None:
-    """Around the commit that accepts: before it nobody has heard of the webhook, after it only its sender has not."""
+    """Around the statement that accepts and commits: before it nobody has heard of the webhook, after it only its sender has not."""
     proxy = bench.network(bench.rest).postgres
     for hold in Hold:
-        await kill_at(bench, bench.rest, proxy.trap(b"COMMIT", hold, after=b"delivery_keys"))
+        await kill_at(bench, bench.rest, proxy.trap(b"INSERT INTO delivery_keys", hold))
 
 
 async def relay_killed(bench: Bench) -> None:

@@ -124,8 +124,8 @@ class EventIntake:
     async def _store(self, tenant_id: UUID, group: Sequence[Acceptance]) -> list[Sequence[UUID]]:
         """The events stored of each, none of one that is no news. Of those that repeat one of the same group, the first is."""
         first = _without_repetitions(group)
-        async with self._database.transaction(tenant_id) as tx:
-            stored = await tx.events.accept_all([group[position] for position in first])
+        unlike = [group[position] for position in first]
+        stored = await self._database.write(tenant_id, lambda tx: tx.events.accept_all(unlike))
         new = {first[n]: ids for n, ids in stored.items()}
         return [new.get(position, ()) for position in range(len(group))]
 

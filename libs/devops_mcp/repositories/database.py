@@ -93,13 +93,25 @@ class Database:
 
         Each statement is a transaction by itself, sent together with what sets the tenant. Raises as `transaction` does.
         """
+        return await self._by_itself(tenant_id, look, each=True)
+
+    async def write(self, tenant_id: UUID, change: Callable[[Transaction], Awaitable[T]]) -> T:
+        """What `change` does with its one statement, which is committed when it is answered: one round trip.
+
+        A second statement has no tenant, and so neither sees nor writes anything. Raises as `transaction` does.
+        """
+        return await self._by_itself(tenant_id, change, each=False)
+
+    async def _by_itself(
+        self, tenant_id: UUID, work: Callable[[Transaction], Awaitable[T]], *, each: bool
+    ) -> T:
         if JOINED.get() is not None:
             async with self.transaction(tenant_id) as transaction:
-                return await look(transaction)
+                return await work(transaction)
         with _translated():
             async with self._connection() as connection:
-                with connection.preceded_by(_tenant(tenant_id), each=True):
-                    return await look(Transaction(connection, tenant_id))
+                with connection.preceded_by(_tenant(tenant_id), each=each):
+                    return await work(Transaction(connection, tenant_id))
 
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[Relay]:

@@ -8,11 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from devops_mcp.auth.keyring import Keyring
+from devops_mcp.events.model import ActivityRecorded
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Conflict, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.operations.contexts import EVERY, NEWEST
 from devops_mcp.repositories.database import open_database
+from devops_mcp.repositories.events import Acceptance
 from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.resilience.afterwards import afterwards
 from rest_api.once import Mark, Once, Said
@@ -33,6 +35,13 @@ async def create(db, title: str, error: Exception | None = None) -> None:
         await tx.contexts.create(new_id(), OWNER, title, {})
         if error is not None:
             raise error
+
+
+def an_event() -> ActivityRecorded:
+    return ActivityRecorded(
+        id=new_id(), tenant_id=DEFAULT_TENANT_ID, system="ci", source="ci", subject="acme/shop", title="a build",
+        occurred_at=utc_now(), vendor_type="build",
+    )  # fmt: skip
 
 
 async def create_joining(db, title: str, error: Exception, *, apart: str | None = None) -> None:
@@ -136,6 +145,28 @@ async def test_what_only_looks_sees_its_tenant_alone(db, database):
         assert (
             len(await db.read(DEFAULT_TENANT_ID, lambda tx: tx.contexts.page(None, EVERY, NEWEST, 10))) == 1
         )
+
+
+async def test_what_one_statement_writes_is_committed_with_its_answer_or_not_at_all(db):
+    event = Acceptance.of([an_event()], ["id:1"], b"{}")
+    assert len(await db.write(DEFAULT_TENANT_ID, lambda tx: tx.events.accept_all([event]))) == 1
+    again = Acceptance.of([event.events[0]], ["id:2"], b"{}")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await db.write(DEFAULT_TENANT_ID, lambda tx: tx.events.accept_all([again]))
+    repeated = [event, Acceptance.of([an_event()], ["id:2"], b"{}")]
+    assert list(await db.write(DEFAULT_TENANT_ID, lambda tx: tx.events.accept_all(repeated))) == [1]
+
+
+async def test_a_second_statement_of_a_write_sees_and_writes_nothing(db):
+    """T02"""
+    await create(db, "mine")
+
+    async def twice(tx) -> tuple[int, int]:
+        return len(await tx.contexts.page(None, EVERY, NEWEST, 10)), len(
+            await tx.contexts.page(None, EVERY, NEWEST, 10)
+        )
+
+    assert await db.write(DEFAULT_TENANT_ID, twice) == (1, 0)
 
 
 async def test_what_only_looks_survives_connections_that_died_in_the_pool(db, database):
