@@ -5,6 +5,8 @@ What needs the schema's owner is here: applying migrations, and the first API ke
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +21,7 @@ from devops_mcp.config.settings import PREFIX
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.models.errors import ConfigurationError, Conflict, InvalidInput, PlatformError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.models.passages import PassageKind, Question
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import PrincipalKind
 from devops_mcp.operations.bootstrap import add_key, add_user, forget_signing_keys
@@ -99,7 +102,7 @@ def create_user(
 ) -> None:
     """Create a user, such as the first owner. The password is asked for, or read from standard input where that is no terminal."""
     password = getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    try:
+    with _told_at_once():
         draft = NewUser(
             username=username,
             name=name or username,
@@ -107,9 +110,6 @@ def create_user(
             roles=tuple(role),
             password=SecretStr(password),
         )
-    except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
-        raise InvalidInput(faults) from None
     typer.echo(asyncio.run(add_user(_owner_url(), draft, tenant_id=tenant)))
 
 
@@ -181,6 +181,42 @@ def token() -> None:
     typer.echo(signed_in.access_token)
 
 
+@app.command("search")
+def search(
+    query: Annotated[list[str], typer.Argument(help="The question, in your own words.")],
+    kind: Annotated[list[PassageKind] | None, typer.Option(help="What it is; repeat for several.")] = None,
+    system: Annotated[
+        list[str] | None, typer.Option(help="Of events: such as 'github'; repeat for several.")
+    ] = None,
+    source: Annotated[list[str] | None, typer.Option(help="An integration; repeat for several.")] = None,
+    subject: Annotated[str | None, typer.Option(help="What an event is about, such as 'acme/shop'.")] = None,
+    context: Annotated[UUID | None, typer.Option(help="Within this context.")] = None,
+    since: Annotated[str | None, typer.Option(help="Not before, as 2026-11-21T10:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="As of this time: search the past.")] = None,
+    before_event: Annotated[UUID | None, typer.Option(help="As of right before this event.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, up to 50.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as rest-api gives it.")] = False,
+    url: Annotated[str | None, typer.Option(help="The address of rest-api; default: the login's.")] = None,
+    state: Annotated[
+        Path, typer.Option(help="Without an address: the folder of the suite that 'make run' started.")
+    ] = Path(".data"),
+) -> None:
+    """Search contexts, events and kept results by a question in your own words.
+
+    The API key comes from DEVOPS_MCP_API_KEY; without one the login is used, where it is for rest-api ('devops-mcp login --resource').
+    """
+    from devops_mcp.cli.search import main as found
+
+    given = {"since": since, "until": until, "as_of": as_of, "before_event": before_event}
+    wanted = {"kinds": kind or (), "systems": system or (), "sources": source or (), "limit": limit}
+    about = {"query": " ".join(query), "subject": subject, "context_id": context}
+    with _told_at_once():
+        question = Question.model_validate({**given, **wanted, **about})
+    for line in found(url, state, question, as_json=as_json):
+        typer.echo(line)
+
+
 @secrets.command("reseal")
 def reseal_secrets() -> None:
     """Seal with the newest master key what older ones sealed, so that they can be taken away. Safe to do while all runs, and again.
@@ -224,6 +260,16 @@ def demo(
     from devops_mcp.cli.demo import main as play  # needs the extra devops-mcp[cli]
 
     raise typer.Exit(play(["--state", str(state)]))
+
+
+@contextmanager
+def _told_at_once() -> Iterator[None]:
+    """All that is wrong with what was given, in one line."""
+    try:
+        yield
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise InvalidInput(faults) from None
 
 
 def _owner_url() -> str:

@@ -59,6 +59,10 @@ class Question(Model):
     """Found is what has at least these members (`@>` of PostgreSQL)."""
     since: Moment | None = None
     until: Moment | None = None
+    as_of: Moment | None = None
+    """Searches the past: what came later is neither found nor a neighbour, and age counts from then."""
+    before_event: UUID | None = None
+    """As of right before this event happened."""
     recency_weight: float = Field(default=0.0, ge=0, le=1)
     half_life_days: float = Field(default=14.0, ge=0.01, le=36_500)
     neighbours: int = Field(default=0, ge=0, le=5)

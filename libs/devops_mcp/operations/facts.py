@@ -1,11 +1,9 @@
 """Facts: written as events are processed, and asked for as of any time."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.errors import InvalidInput, NotFound, Violation
 from devops_mcp.models.facts import Fact, FactQuery
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Page
@@ -13,12 +11,10 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.event_log import READ
 from devops_mcp.operations.fact_rules import facts_of
+from devops_mcp.operations.moments import moment_of
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.facts import FactFilter
 from devops_mcp.repositories.transaction import Transaction
-
-_MOMENT = timedelta(microseconds=1)
-"""The database tells times apart by this much."""
 
 
 class FactService:
@@ -31,22 +27,12 @@ class FactService:
     async def page(self, principal: Principal, query: FactQuery) -> Page[Fact]:
         """What was so at the time that the query means. Raises `NotFound` for an event that there is not."""
         require(principal, READ)
-        if query.as_of is not None and query.before_event is not None:
-            problem = "give as_of or before_event, not both"
-            raise InvalidInput(problem, (Violation("before_event", problem),))
         async with self._database.transaction(principal.tenant_id) as tx:
-            wanted = FactFilter(await self._moment(tx, query), query.subject, query.predicate, query.history)
+            moment = await moment_of(tx, principal, query.as_of, query.before_event) or self._now()
+            wanted = FactFilter(moment, query.subject, query.predicate, query.history)
             found = await tx.facts.as_of(wanted, query.cursor, query.limit + 1)
         more = str(found[query.limit - 1].id) if len(found) > query.limit else None
         return Page(items=tuple(found[: query.limit]), next_cursor=more)
-
-    async def _moment(self, tx: Transaction, query: FactQuery) -> datetime:
-        if query.before_event is None:
-            return query.as_of or self._now()
-        found = await tx.events.find([query.before_event])
-        if not found:
-            raise NotFound(f"there is no event {query.before_event}")
-        return found[0].event.occurred_at - _MOMENT
 
 
 async def record_facts(tx: Transaction, events: Sequence[Event]) -> None:

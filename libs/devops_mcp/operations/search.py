@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 
 import structlog
 
@@ -15,6 +16,7 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.contexts import ANY_OWNER, require, visible
 from devops_mcp.operations.embedding_meter import EmbeddingMeter
+from devops_mcp.operations.moments import moment_of
 from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.operations.vectors import chosen
 from devops_mcp.repositories.database import Database
@@ -50,7 +52,7 @@ class SearchService:
         self._monotonic = monotonic
 
     async def ask(self, principal: Principal, question: Question) -> Answer:
-        """The passages that answer best, of those the principal may see. Raises `NotFound` for a context that it may not."""
+        """The passages that answer best, of those the principal may see. Raises `NotFound` for a context or an event that it may not."""
         require(principal, READ)
         started = self._monotonic()
         ground, vectors = await asyncio.gather(
@@ -74,7 +76,8 @@ class SearchService:
         async def found(tx: Transaction) -> Groundwork:
             if question.context_id is not None:
                 await visible(tx, principal, question.context_id)
-            wanted, ranking = _filter(principal, question), self._ranking(question)
+            as_of = await moment_of(tx, principal, question.as_of, question.before_event)
+            wanted, ranking = _filter(principal, question, as_of), self._ranking(question, as_of)
             return await tx.passages.groundwork(question.query, wanted, ranking)
 
         return await self._database.read(principal.tenant_id, found)
@@ -117,11 +120,11 @@ class SearchService:
             self._known.put(key, known, SHARES_KNOWN_S)
         return known
 
-    def _ranking(self, question: Question) -> Ranking:
+    def _ranking(self, question: Question, as_of: datetime | None) -> Ranking:
         return Ranking(
             recency_weight=question.recency_weight,
             half_life_s=question.half_life_days * 86_400,
-            now=self._now(),
+            now=as_of or self._now(),
             exact=question.exact,
             highlights=True,
         )
@@ -135,7 +138,7 @@ def _as_shares(counts: Mapping[str, int], wanted: Collection[str]) -> dict[str, 
     return {**dict.fromkeys(wanted, MIN_SHARE if shares else 1.0), **shares}
 
 
-def _filter(principal: Principal, question: Question) -> SearchFilter:
+def _filter(principal: Principal, question: Question, as_of: datetime | None) -> SearchFilter:
     return SearchFilter(
         owner_id=principal.id,
         any_owner=principal.may(ANY_OWNER),
@@ -143,6 +146,7 @@ def _filter(principal: Principal, question: Question) -> SearchFilter:
         context_id=question.context_id,
         since=question.since,
         until=question.until,
+        as_of=as_of,
         belongs_to=question.owner_id,
         systems=question.systems,
         sources=question.sources,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from devops_mcp.adapters.base import ReadParams, Tool, ToolResult
 from devops_mcp.models.base import Model
@@ -25,6 +25,8 @@ class SearchParams(ReadParams):
     subject: str | None = Field(default=None, max_length=300)
     since: datetime | None = None
     until: datetime | None = None
+    as_of: AwareDatetime | None = Field(default=None, description="Search the past: what was known then.")
+    before_event: UUID | None = Field(default=None, description="As of right before this event.")
     prefer_recent: bool = False
     neighbours: int = Field(default=0, ge=0, le=5, description="Before and after each.")
     limit: int = Field(default=8, ge=1, le=50)
@@ -60,6 +62,8 @@ async def context_search(desk: Desk, params: SearchParams) -> SearchResult:
         subject=params.subject,
         since=params.since,
         until=params.until,
+        as_of=params.as_of,
+        before_event=params.before_event,
         recency_weight=RECENCY_WEIGHT if params.prefer_recent else 0.0,
         neighbours=params.neighbours,
         limit=params.limit,

@@ -21,9 +21,11 @@ _ITEMS = sql.SQL("""
     JOIN contexts AS c ON c.id = at.context_id AND (%(any_owner)s OR c.owner_id = %(principal)s)
     JOIN context_items AS i ON i.context_id = at.context_id
         AND i.position BETWEEN at.position - %(count)s AND at.position + %(count)s AND i.position <> at.position
+        AND (%(as_of)s::timestamptz IS NULL OR i.created_at <= %(as_of)s)
     ORDER BY hit.id, i.position
 """)
 # Ids are in the order in which the events came in.
+_THEN = sql.SQL("(%(as_of)s::timestamptz IS NULL OR (e.event->>'occurred_at')::timestamptz <= %(as_of)s)")
 _EVENTS = sql.SQL("""
     SELECT hit.id, beside.place, at.subject, left(beside.event->>'title', %(max_text)s), 'devops://events/' || beside.id,
            (beside.event->>'occurred_at')::timestamptz
@@ -31,12 +33,12 @@ _EVENTS = sql.SQL("""
     JOIN events AS at ON at.id = hit.source_id
     CROSS JOIN LATERAL (
         (SELECT e.id, e.event, -row_number() OVER (ORDER BY e.id DESC) AS place FROM events AS e
-         WHERE e.subject = at.subject AND e.system = at.system AND e.id < at.id ORDER BY e.id DESC LIMIT %(count)s)
+         WHERE e.subject = at.subject AND e.system = at.system AND e.id < at.id AND {then} ORDER BY e.id DESC LIMIT %(count)s)
         UNION ALL
         (SELECT e.id, e.event, row_number() OVER (ORDER BY e.id) AS place FROM events AS e
-         WHERE e.subject = at.subject AND e.system = at.system AND e.id > at.id ORDER BY e.id LIMIT %(count)s)) AS beside
+         WHERE e.subject = at.subject AND e.system = at.system AND e.id > at.id AND {then} ORDER BY e.id LIMIT %(count)s)) AS beside
     ORDER BY hit.id, beside.place
-""")
+""").format(then=_THEN)
 
 
 async def neighbours(
@@ -55,6 +57,7 @@ async def neighbours(
             "max_text": MAX_TEXT,
             "any_owner": wanted.any_owner,
             "principal": wanted.owner_id,
+            "as_of": wanted.as_of,
         }
         cursor = await connection.execute(statement, arguments)
         for hit_id, offset, title, text, uri, occurred_at in await cursor.fetchall():

@@ -8,7 +8,7 @@ the best of a space that holds a tenth counts like the fifth of all. So a space 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -109,6 +109,8 @@ _FEW = sql.SQL(
 _ARE_FEW = sql.SQL("SELECT {} IS NOT NULL").format(_FEW.format(most=sql.SQL("%(most)s")))
 MOST = 5_000
 """Passages to which the distance is computed faster than the index of all vectors finds the nearest of them."""
+MOMENT = timedelta(microseconds=1)
+"""The database tells times apart by this much."""
 _ANY_NUMBER = 1_000_000
 """Of those that were few a moment ago."""
 SETTINGS = sql.SQL(
@@ -126,7 +128,10 @@ _HEADLINE = (
 
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """What may be found. `owner_id`, who asks, sees its own and the tenant's passages; with `any_owner` everybody's."""
+    """What may be found. `owner_id`, who asks, sees its own and the tenant's passages; with `any_owner` everybody's.
+
+    What came after `as_of` is not shown beside what is found either.
+    """
 
     owner_id: UUID
     any_owner: bool = False
@@ -134,6 +139,7 @@ class SearchFilter:
     context_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
+    as_of: datetime | None = None
     belongs_to: UUID | None = None
     systems: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -144,7 +150,13 @@ class SearchFilter:
     def narrows(self) -> bool:
         """Whether it may leave few passages, so that these are looked for first."""
         by_what = self.systems or self.sources or self.subject or self.metadata
-        return bool(self.belongs_to or by_what or self.since or self.until)
+        return bool(self.belongs_to or by_what or self.since or self.end)
+
+    @property
+    def end(self) -> datetime | None:
+        """What is found came before."""
+        as_of = None if self.as_of is None else self.as_of + MOMENT
+        return min((end for end in (self.until, as_of) if end is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +294,7 @@ def _filters(wanted: SearchFilter) -> dict[str, Any]:
         "subject": wanted.subject,
         "metadata": Jsonb(wanted.metadata) if wanted.metadata else None,
         "since": wanted.since,
-        "until": wanted.until,
+        "until": wanted.end,
     }
 
 

@@ -91,6 +91,7 @@ def a_question(chance: random.Random, contexts: Sequence[UUID]) -> Question:
         context_id=chance.choice([None, None, *contexts]),
         owner_id=chance.choice([None, None, *(held.principal.id for held in HOLDERS)]),
         since=chance.choice([None, datetime(2026, 1, 1, tzinfo=UTC)]),
+        as_of=chance.choice([None, datetime(2100, 1, 1, tzinfo=UTC)]),
         neighbours=chance.randint(0, 5),
         exact=chance.random() < 0.5,
         recency_weight=chance.random(),

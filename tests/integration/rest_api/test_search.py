@@ -113,6 +113,7 @@ async def test_a_score_is_explained_and_its_words_are_marked(database, rest):
     assert (first["lexical_rank"], first["vector_rank"]) == (1, None)
     explained = first["explanation"]
     assert first["score"] == pytest.approx(explained["fused"] * explained["recency"])
+    assert (explained["coverage"], second["explanation"]["coverage"]) == pytest.approx((1.0, 1 / 3))
     assert explained["fused"] > second["explanation"]["fused"] > 0
     assert explained["relevance"] > second["explanation"]["relevance"] > 0
     assert explained["distance"] is explained["space"] is None
@@ -139,6 +140,32 @@ async def test_an_event_comes_with_those_of_its_subject_around_it(database, redi
     uris = [f"devops://events/{id_}" for id_ in events]
     assert around[str(events[1])] == [(-1, uris[0]), (1, uris[2])]
     assert around[str(events[0])] == [(1, uris[1]), (2, uris[2])]
+
+
+async def test_the_past_knows_nothing_of_what_came_later(rest):
+    """Neither as a hit nor beside one, and age counts from then."""
+    context = (await rest("POST", "/api/v1/contexts", json={"title": "incident"})).json()
+    path = f"/api/v1/contexts/{context['id']}/items"
+    said = [await rest("POST", path, json={"items": [{"text": f"needle {n}"}]}) for n in range(3)]
+    then = said[1].json()["items"][0]["created_at"]
+    asked = {"query": "needle", "neighbours": 5, "as_of": then, "recency_weight": 1.0, "half_life_days": 0.01}
+    hits = (await rest("POST", "/api/v1/search", json=asked)).json()["hits"]
+    assert [hit["passage"]["text"] for hit in hits] == ["needle 1", "needle 0"]
+    assert [[n["text"] for n in hit["neighbours"]] for hit in hits] == [["needle 0"], ["needle 1"]]
+    assert hits[0]["explanation"]["recency"] == 1.0
+
+
+async def test_before_an_event_is_what_had_happened_when_it_did(database, redis_url, rest):
+    [event] = await happen(database.worker_url, redis_url, 1)
+    occurred = (await rest("GET", f"/api/v1/events/{event}")).json()["occurred_at"]
+    age = utc_now() - datetime.fromisoformat(occurred)
+    await index(database, passage("github run", age_days=age / timedelta(days=1) + 1), passage("gitlab run"))
+    assert len(await titles(rest, "failed build")) == 3
+    assert await titles(rest, "failed build", before_event=str(event)) == ["github run"]
+    asked = {"query": "build", "before_event": str(new_id())}
+    assert (await rest("POST", "/api/v1/search", json=asked)).status_code == 404
+    both = {"query": "build", "before_event": str(event), "as_of": occurred}
+    assert (await rest("POST", "/api/v1/search", json=both)).status_code == 422
 
 
 @pytest.mark.parametrize(
