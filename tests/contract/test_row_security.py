@@ -20,6 +20,7 @@ DEFINER_FUNCTIONS = {
     "list_tenants",
     "installed_integrations",
     "quota_versions",
+    "tenants_with_lost_agents",
     "ensure_partitions",
     "erase_some",
     "ensure_space_index",
@@ -84,6 +85,7 @@ def test_what_crosses_tenants_is_listed(owner):
     tables = [name.partition(".")[0] for name, *rest in policies if tuple(rest) in usual]
     partitions = set(tables_with_tenant(owner)) - set(tables)
     assert sorted(row for row in policies if row[1:] not in usual) == [
+        ("agents.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("api_keys.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("integrations.lookup", "{devops_mcp_owner}", "SELECT", "true", None),
         ("outbox.relay", "{devops_mcp_worker}", "ALL", "true", own),

@@ -151,6 +151,14 @@ class RuleNotified(_Event):
     rules: tuple[UUID, ...] = ()
 
 
+class AgentEvent(_Event):
+    """An agent registered, sent no heartbeat for too long, or is back after that. `subject` is its name."""
+
+    type: Literal["agent.registered", "agent.lost", "agent.returned"]
+    agent_id: UUID
+    capabilities: tuple[str, ...] = ()
+
+
 Event: TypeAlias = Annotated[
     ChangeEvent
     | CodePushed
@@ -162,7 +170,8 @@ Event: TypeAlias = Annotated[
     | ReleasePublished
     | ActivityRecorded
     | ToolCalled
-    | RuleNotified,
+    | RuleNotified
+    | AgentEvent,
     Field(discriminator="type"),
 ]
 

@@ -7,6 +7,7 @@ from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.agent_events import publish
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, denial, permit
 from devops_mcp.operations.embeddings import EmbeddingService
@@ -44,6 +45,7 @@ class AgentService:
             await tx.audit.append(
                 [deed(principal, "agents.register", _target(agent_id), {"after": _about(added)})]
             )
+            await publish(tx, "agent.registered", [added])
         return added
 
     async def page(
@@ -68,7 +70,9 @@ class AgentService:
             agent = existing(await tx.agents.find(agent_id), agent_id)
             if agent_id == principal.id:
                 _require_capable(agent, heartbeat)
-                await tx.agents.beat(agent_id, heartbeat)
+                was_lost = await tx.agents.beat(agent_id, heartbeat)
+                if was_lost:
+                    await publish(tx, "agent.returned", [agent])
                 return existing(await tx.agents.find(agent_id), agent_id)
         raise await denial(
             self._database, principal, "agents.heartbeat", _target(agent_id), f"is not the agent {agent_id}"

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from devops_mcp.events.model import (
     ActivityRecorded,
+    AgentEvent,
     AlertEvent,
     BuildEvent,
     ChangeEvent,
@@ -55,6 +56,8 @@ def _lines(event: Event) -> Iterable[str]:
             return _call(event)
         case RuleNotified():
             return (f"The rule {event.rule} tells of {event.subject}.", event.text)
+        case AgentEvent():
+            return _agent(event)
         case _:
             assert_never(event)
 
@@ -69,6 +72,17 @@ def _call(event: ToolCalled) -> Iterable[str]:
     return (
         f"{event.actor} called {event.subject} of {event.tool_system}, a tool that changes something. It {ended}.",
     )
+
+
+def _agent(event: AgentEvent) -> Iterable[str]:
+    happened = {
+        "agent.registered": "registered",
+        "agent.lost": "is lost: it has sent no heartbeat for too long",
+        "agent.returned": "is back: it sends heartbeats again",
+    }[event.type]
+    yield f"The agent {event.subject} {happened}."
+    if event.capabilities:
+        yield f"It can do {', '.join(event.capabilities)}."
 
 
 def _change(event: ChangeEvent) -> Iterable[str]:

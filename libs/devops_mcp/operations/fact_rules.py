@@ -95,7 +95,9 @@ RULES: tuple[FactRule, ...] = (
         "issue", frozenset({"issue.changed"}), "{subject}", "{source}:{number}", ("number", "action", "state")
     ),
 )
-WITHOUT_FACT = frozenset({"activity.recorded", "tool.called", "rule.notified"})
+WITHOUT_FACT = frozenset(
+    {"activity.recorded", "tool.called", "rule.notified", "agent.registered", "agent.lost", "agent.returned"}
+)
 """Events that tell what happened, and of nothing how it is from then on."""
 
 

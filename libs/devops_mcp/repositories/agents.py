@@ -68,12 +68,27 @@ class Agents:
         )
         await self._put_capabilities(agent_id, draft.capabilities)
 
-    async def beat(self, agent_id: UUID, heartbeat: Heartbeat) -> None:
+    async def beat(self, agent_id: UUID, heartbeat: Heartbeat) -> bool:
+        """Whether it had been told of the agent that it is lost."""
         able = None if heartbeat.able is None else list(heartbeat.able)
-        await self._connection.execute(
-            "UPDATE agents SET state = %s, able = %s, seen_at = now() WHERE id = %s",
-            (heartbeat.state, able, agent_id),
+        cursor = await self._connection.execute(
+            """
+            UPDATE agents SET state = %(state)s, able = %(able)s, seen_at = now(), told_lost = false
+            FROM (SELECT told_lost FROM agents WHERE id = %(id)s FOR UPDATE) AS before
+            WHERE id = %(id)s RETURNING before.told_lost
+            """,
+            {"id": agent_id, "state": heartbeat.state, "able": able},
         )
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
+    async def mark_lost(self) -> list[UUID]:
+        """The agents that are lost and of which that was not told yet; from now on it was."""
+        cursor = await self._connection.execute(
+            "UPDATE agents SET told_lost = true WHERE seen_at < now() - %s AND NOT told_lost RETURNING id",
+            (LIVES_FOR,),
+        )
+        return [row[0] for row in await cursor.fetchall()]
 
     async def find(self, agent_id: UUID) -> Agent | None:
         async with self._connection.cursor(row_factory=class_row(Agent)) as cursor:

@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from devops_mcp.models.agents import LIVES_FOR
 from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
 from devops_mcp.models.integrations import Installed
 from devops_mcp.models.principals import FoundKey
@@ -142,6 +143,13 @@ class Database:
         with _translated():
             async with self._connection() as connection:
                 return await quota_versions(connection)
+
+    async def tenants_with_lost_agents(self) -> list[UUID]:
+        """Tenants with an agent that is lost and of which that was not told; only the worker's role may."""
+        with _translated():
+            async with self._connection() as connection:
+                cursor = await connection.execute("SELECT tenants_with_lost_agents(%s)", (LIVES_FOR,))
+                return [row[0] for row in await cursor.fetchall()]
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
         """Create the partitions of the coming months; return how many were new. Only the worker's role may."""

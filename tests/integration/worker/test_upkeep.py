@@ -6,13 +6,16 @@ from uuid import UUID
 import psycopg
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.embedded.roles import OWNER
+from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.events.messages import EventReceived
 from devops_mcp.events.model import ActivityRecorded
+from devops_mcp.models.agents import Heartbeat, NewAgent
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.dead_letters import DeadLetter
@@ -20,11 +23,15 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID, first_id_at, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.results import KeptResult
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.agents import AgentService
 from devops_mcp.operations.audit_log import AuditReader
+from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.events import Acceptance
 from devops_mcp.repositories.idempotency import CallKey
+from support.services import new_key
 from support.tenants import add_tenant
 from worker.upkeep import (
     CALLS_KEPT,
@@ -280,3 +287,31 @@ async def test_codes_and_clients_that_came_to_nothing_are_forgotten_in_time(data
         clients = connection.execute("SELECT id FROM oauth_clients ORDER BY 1").fetchall()
         devices = connection.execute("SELECT client_id FROM device_codes").fetchall()
     assert (clients, devices) == ([("new",), ("used",)], [("new",)])
+
+
+async def test_an_agent_that_is_lost_is_told_of_once_and_again_when_it_was_back(database):
+    agent = Principal(
+        id=new_id(), tenant_id=DEFAULT_TENANT_ID, kind=PrincipalKind.AGENT, name="x", grants=("*",)
+    )
+    await new_key(database.owner_url, id=agent.id)
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        async with (
+            open_database(database.app_url, pool_size=2, application="test") as app,
+            open_database(database.worker_url, pool_size=2, application="test") as opened,
+        ):
+            embeddings = EmbeddingService(app, EmbeddingModels(), QuotaKeeper(app, Redis()))
+            agents, upkeep = AgentService(app, embeddings), Upkeep(opened, KEYS)
+            await agents.register(agent, NewAgent(name="fixer", capabilities=("helm",)))
+            await upkeep.tell_lost_agents()
+            for _ in range(2):
+                await agents.heartbeat(agent, agent.id, Heartbeat())
+                await agents.heartbeat(agent, agent.id, Heartbeat())
+                await upkeep.tell_lost_agents()
+                connection.execute("UPDATE agents SET seen_at = seen_at - interval '31 s'")
+                await upkeep.tell_lost_agents()
+                await upkeep.tell_lost_agents()
+        told = connection.execute("SELECT type, subject FROM events ORDER BY id").fetchall()
+        queued = connection.execute("SELECT count(*) FROM outbox").fetchone()
+    types = ["agent.registered", "agent.lost", "agent.returned", "agent.lost"]
+    assert told == [(type_, "fixer") for type_ in types]
+    assert queued == (4,)

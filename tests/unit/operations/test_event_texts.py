@@ -124,6 +124,12 @@ SAYS: list[tuple[dict[str, Any], list[str]]] = [
         },
         ["rule red main tells", "Fix it."],
     ),
+    (
+        {"type": "agent.registered", "agent_id": UUID(int=3), "capabilities": ["helm"]},
+        ["agent acme/shop registered", "can do helm"],
+    ),
+    ({"type": "agent.lost", "agent_id": UUID(int=3)}, ["agent acme/shop is lost"]),
+    ({"type": "agent.returned", "agent_id": UUID(int=3)}, ["agent acme/shop is back"]),
     ({"type": "activity.recorded", "vendor_type": "star", "action": "created"}, ["star", "created"]),
 ]
 

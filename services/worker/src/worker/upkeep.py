@@ -16,6 +16,7 @@ from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.ids import first_id_at
+from devops_mcp.operations.agent_events import tell_lost
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import remove
 from devops_mcp.operations.deeds import deed_of_ours
@@ -53,6 +54,7 @@ CALLS_KEPT = timedelta(hours=24)
 RULE_RUNS_KEPT = timedelta(days=30)
 USAGE_KEPT = timedelta(days=1_095)
 REEMBEDDING_TURN = timedelta(seconds=5)
+LOST_AGENTS_TURN = timedelta(seconds=5)
 TURNS_OF_ALL = 6
 """Every so many turns all tenants are looked at, in between those that have something under way."""
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
@@ -100,6 +102,7 @@ class Upkeep:
             tasks.create_task(_repeat(self.reseal_secrets, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.revive_tasks, ABANDONED_AFTER, stop))
             tasks.create_task(_repeat(self.reembed, REEMBEDDING_TURN, stop))
+            tasks.create_task(_repeat(self.tell_lost_agents, LOST_AGENTS_TURN, stop))
 
     async def create_partitions(self) -> None:
         """Create the partitions of the coming months."""
@@ -161,6 +164,11 @@ class Upkeep:
                 log.info("vectors asked for", count=turn.asked, tenant_id=str(tenant_id))
             if not turn.goes_on:
                 self._reembedded.discard(tenant_id)
+
+    async def tell_lost_agents(self) -> None:
+        """Tell of agents whose heartbeats have stopped."""
+        if told := await tell_lost(self._database):
+            log.info("agents lost", count=told)
 
     async def sweep_blobs(self) -> None:
         """Remove blobs that nothing refers to: those of deletions whose message was lost, and those a crash left behind."""
