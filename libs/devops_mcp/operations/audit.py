@@ -4,8 +4,8 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date
 from uuid import UUID
 
 import structlog
@@ -97,22 +97,27 @@ class AuditTrail:
 
 def _added_up(batch: Sequence[_Waiting]) -> list[ToolsUsed]:
     """What was used, by principal, tool and day."""
-    sums: dict[tuple[UUID, str, datetime], ToolsUsed] = {}
+    alike: defaultdict[tuple[UUID, str, date], list[tuple[AuditRecord, CallUsed]]] = defaultdict(list)
     for one in batch:
-        if one.used is None:
-            continue
-        record = one.record
-        day = record.at.replace(hour=0, minute=0, second=0, microsecond=0)
-        key = (record.actor_id, record.target, day)
-        before = sums.get(key) or ToolsUsed(*key, one.used.system, 0, 0, 0.0, 0)
-        sums[key] = replace(
-            before,
-            calls=before.calls + 1,
-            errors=before.errors + (record.outcome == "failed"),
-            duration_ms=before.duration_ms + record.duration_ms,
-            tokens=before.tokens + one.used.tokens,
-        )
-    return list(sums.values())
+        if one.used is not None:
+            record = one.record
+            alike[record.actor_id, record.target, record.at.date()].append((record, one.used))
+    return [_sum_of(calls) for calls in alike.values()]
+
+
+def _sum_of(calls: Sequence[tuple[AuditRecord, CallUsed]]) -> ToolsUsed:
+    """Calls of one tool by one principal on one day."""
+    first, used = calls[0]
+    return ToolsUsed(
+        principal_id=first.actor_id,
+        tool=first.target,
+        day=first.at.replace(hour=0, minute=0, second=0, microsecond=0),
+        system=used.system,
+        calls=len(calls),
+        errors=sum(record.outcome == "failed" for record, _ in calls),
+        duration_ms=sum(record.duration_ms for record, _ in calls),
+        tokens=sum(used.tokens for _, used in calls),
+    )
 
 
 @asynccontextmanager

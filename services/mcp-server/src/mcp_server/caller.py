@@ -7,7 +7,6 @@ from uuid import UUID
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from devops_mcp.auth.authenticator import Authenticator, Credential
@@ -25,6 +24,10 @@ READ_ONLY_HEADER = "x-mcp-readonly"
 IDEMPOTENCY_META_KEY = "io.devops-mcp/idempotencyKey"
 CONTEXT_META_KEY = "io.devops-mcp/contextId"
 CONTEXT_HEADER = "x-mcp-context-id"
+IDEMPOTENCY_HEADER = "idempotency-key"
+_TELLING = frozenset(
+    name.encode() for name in (TOOLSETS_HEADER, READ_ONLY_HEADER, CONTEXT_HEADER, IDEMPOTENCY_HEADER)
+)
 EVERYTHING = "all"
 _MAX_KEY = 200
 _ASKED_KEY = "devops_mcp.view"
@@ -124,8 +127,7 @@ def view_of(scope: Scope, principal: Principal) -> View:
 
 
 def _asked(scope: Scope) -> View:
-    params = scope.get("path_params", {})
-    headers = Headers(scope=scope)
+    params, headers = scope.get("path_params", {}), _told(scope)
     wanted = f"{params.get('systems', '')},{headers.get(TOOLSETS_HEADER, '')}"
     systems = frozenset(name for part in wanted.split(",") if (name := part.strip()))
     read_only = scope["path"].endswith(READ_ONLY_PATH) or headers.get(READ_ONLY_HEADER, "").lower() in (
@@ -143,21 +145,30 @@ def _view(systems: frozenset[str], read_only: bool) -> View:
 
 def has_beside(scope: Scope) -> bool:
     """Whether the headers say something of a call besides its arguments, or ask who answers."""
-    headers = Headers(scope=scope)
-    return "idempotency-key" in headers or CONTEXT_HEADER in headers
+    headers = _told(scope)
+    return IDEMPOTENCY_HEADER in headers or CONTEXT_HEADER in headers
+
+
+def _told(scope: Scope) -> dict[str, str]:
+    """What the headers say besides who calls; of one that comes twice the first."""
+    told: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in _TELLING:
+            told.setdefault(name.decode(), value.decode("latin-1"))
+    return told
 
 
 def _idempotency_key(ctx: ServerRequestContext[Any, Any], scope: Scope) -> str | None:
     key = (ctx.meta or {}).get(IDEMPOTENCY_META_KEY)
     if key is None and scope["type"] == "http":  # a connection's headers are those of all its calls
-        key = Headers(scope=scope).get("idempotency-key")
+        key = _told(scope).get(IDEMPOTENCY_HEADER)
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and "\0" not in key):
         raise MCPError(INVALID_PARAMS, f"the idempotency key must be a text of 1 to {_MAX_KEY} characters")
     return key
 
 
 def _context_id(ctx: ServerRequestContext[Any, Any], scope: Scope) -> UUID | None:
-    named = (ctx.meta or {}).get(CONTEXT_META_KEY) or Headers(scope=scope).get(CONTEXT_HEADER)
+    named = (ctx.meta or {}).get(CONTEXT_META_KEY) or _told(scope).get(CONTEXT_HEADER)
     if named is None:
         return None
     try:

@@ -58,6 +58,8 @@ def read_frame(raw: bytes) -> types.JSONRPCMessage:
 def modelled(value: dict[str, Any]) -> types.JSONRPCMessage:
     """What `read_object` gave as the SDK's model of it. Raises `BadFrame`."""
     try:
+        if is_request(value) and "result" not in value and "error" not in value:
+            return types.JSONRPCRequest.model_validate(value, by_name=False)
         return types.jsonrpc_message_adapter.validate_python(value, by_name=False)
     except ValueError:
         raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(value.get("id"))) from None

@@ -80,10 +80,12 @@ class HttpEndpoint:
         if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
             await exchange.or_problem(self._handshake.answer(exchange))
             return
+        if self._fast is not None and await answered_fast(self._fast, exchange):
+            return
         scope["user"] = _user(exchange.principal)
         if header(scope, _METHOD) == _LISTEN:
             await self._listen(exchange)
-        elif self._fast is None or not await answered_fast(self._fast, exchange):
+        else:
             await self._modern.handle_request(scope, replayed(exchange.body, receive), send)
 
     async def _listen(self, exchange: Exchange) -> None:

@@ -69,7 +69,7 @@ async def _answer_request(session: Session, exchange: Exchange, message: types.J
             return
         first = await _soon(reader) if json else None
         if first is not None and first.final:
-            await exchange.respond(_document(session, first))
+            await exchange.respond_json(first.body, *session_header(session.id))
             return
         await _stream_request(session, exchange, stream, began_at, reader, first)
 

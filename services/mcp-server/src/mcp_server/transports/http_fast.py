@@ -9,10 +9,9 @@ from typing import Any
 
 import mcp_types as types
 from mcp.shared.inbound import decode_header_value
-from starlette.responses import Response
 from starlette.types import Receive
 
-from mcp_server.fast_calls import FastCalls
+from mcp_server.fast_calls import Answering, FastCalls
 from mcp_server.plain_requests import CALL, LIST
 from mcp_server.transports.http_exchange import Exchange
 
@@ -29,17 +28,34 @@ async def answered_fast(fast: FastCalls, exchange: Exchange) -> bool:
     answer_to = await fast.prepare(said, exchange.scope)
     if answer_to is None:
         return False
-    answering = asyncio.create_task(answer_to())
-    gone = asyncio.create_task(_disconnected(exchange.receive))
-    try:
-        await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            return True  # nobody is left to be answered
-    finally:
-        for task in (answering, gone):
-            task.cancel()
-    await exchange.respond(Response(answering.result(), media_type="application/json"))
+    answer = await _while_heard(answer_to, exchange.receive)
+    if answer is not None:
+        await exchange.respond_json(answer)
     return True
+
+
+async def _while_heard(answering: Answering, receive: Receive) -> bytes | None:
+    """The answer; None when the client hung up before there was one, which ends the call."""
+    caller = asyncio.current_task()
+    assert caller is not None
+    has_left = False
+
+    async def leave() -> None:
+        nonlocal has_left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        has_left = True
+        caller.cancel()
+
+    leaving = asyncio.create_task(leave())
+    try:
+        return await answering()
+    except asyncio.CancelledError:
+        if has_left and not caller.uncancel():
+            return None
+        raise
+    finally:
+        leaving.cancel()
 
 
 def _mirrors(exchange: Exchange, message: types.JSONRPCRequest) -> bool:
@@ -70,8 +86,3 @@ def _plain_headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, str] | None:
         if name in _ONCE:
             found[name] = value.decode("latin-1")
     return found
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -29,6 +29,7 @@ RESUMABLE_SINCE = "2025-11-25"
 """Older clients cannot read the event that says where a stream begins."""
 _WAS_CANCELLED = types.ErrorData(code=-32800, message="the request was cancelled")
 _WAS_CLOSED = types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
+_REMEMBERED = frozenset({"resources/subscribe", "resources/unsubscribe", "logging/setLevel"})
 _KEPT_REQUESTS = 128
 _INBOUND = 16
 
@@ -185,14 +186,14 @@ class Session:
 
     def remember(self, message: types.JSONRPCRequest) -> bool:
         """Note a request that changes what the session is; whether it does."""
+        if message.method not in _REMEMBERED:
+            return False
         since = {_subject(request): request for request in self.record.since}
         request: JsonObject = {"method": message.method, "params": message.params or {}}
-        if message.method in ("resources/subscribe", "logging/setLevel"):
-            since[_subject(request)] = request
-        elif message.method == "resources/unsubscribe":
+        if message.method == "resources/unsubscribe":
             since.pop(_subject({**request, "method": "resources/subscribe"}), None)
         else:
-            return False
+            since[_subject(request)] = request
         kept = tuple(since.values())[:_KEPT_REQUESTS]
         self.record = self.record.model_copy(update={"since": kept})
         self.saved = False
