@@ -52,7 +52,8 @@ def test_a_recorded_payload_verifies_and_becomes_one_event(event: str, body: dic
 
     assert len(events) == (0 if event == "ping" else 1)
     for parsed in events:
-        assert EVENT.validate_json(EVENT.dump_json(parsed)) == parsed
+        kept = parsed.model_copy(update={"identity": None})
+        assert EVENT.validate_json(EVENT.dump_json(parsed)) == kept
         assert parsed.system == "github"
         assert parsed.source == "github-prod"
         assert len(parsed.title) > len("Star created on a")

@@ -121,15 +121,20 @@ class FaultProxy:
         self._flowing.clear()
 
     def heal(self) -> None:
-        """Everything comes through again; what was swallowed is gone with its connection, held ones go on."""
+        """Everything comes through again; what was swallowed is gone with its connection, held ones go on.
+
+        Servers get rid of the forgotten ones by their keepalive, later than a test wants to wait.
+        """
         self.refusing, self.latency_s, self.cut_answers = False, 0.0, 0
         self._traps.clear()
         if not self._flowing.is_set():
             self.reset_all()
             self._flowing.set()
-        for link in self._links:
+        for link in list(self._links):
             link.trap = None
             link.released.set()
+            if link.forgotten:
+                link.reset()
 
     def refuse(self, count: int) -> None:
         """Break every connection, and turn away the next `count`."""

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import zlib
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ REPO = "acme/shop"
 def pull_request(title: str = "Cache exchange rates", **changes: Any) -> dict[str, Any]:
     """A pull request was opened."""
     payload = _example("pull_request", "opened")
-    payload["pull_request"] |= {"title": title, **changes}
+    payload["pull_request"] |= {"id": _number(title), "title": title, **changes}
     return payload
 
 
@@ -25,6 +26,7 @@ def failed_run(workflow: str = "CI", message: str = "Cache exchange rates", **ch
     payload = _example("workflow_run", "completed")
     run = payload["workflow_run"]
     run |= {
+        "id": _number(message),
         "name": workflow,
         "conclusion": "failure",
         "head_branch": "main",
@@ -33,6 +35,11 @@ def failed_run(workflow: str = "CI", message: str = "Cache exchange rates", **ch
     }
     run["head_commit"]["message"] = message
     return payload
+
+
+def _number(words: str) -> int:
+    """Another thing has another number."""
+    return zlib.crc32(words.encode()) + 1
 
 
 def _example(event: str, action: str) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from devops_mcp.adapters.base import Adapter, NoSettings, Outside
-from devops_mcp.adapters.polls import Found, Poll, Polled, Poller
+from devops_mcp.adapters.polls import Found, Origin, Poll, Polled, Poller
 from devops_mcp.events.model import ActivityRecorded
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.integrations import CredentialPolicy, Sealed
@@ -32,7 +32,10 @@ class PolledSystem:
         if self.error is not None:
             raise self.error
         end = min(start + self.page, len(self.happened))
-        found = [self._found(poll, name) for name in self.happened[start:end]]
+        found = [
+            Found(self.event(poll.origin, name, poll.at), name, f'"{name}"'.encode())
+            for name in self.happened[start:end]
+        ]
         return Polled(found, {"read": end}, self.pause, more=end < len(self.happened))
 
     def integration(self, tenant_id: UUID = DEFAULT_TENANT_ID) -> Integration:
@@ -51,18 +54,19 @@ class PolledSystem:
             pollings=(Polling(poller, EVERY),),
         )
 
-    def _found(self, poll: Poll, name: str) -> Found:
-        event = ActivityRecorded(
+    def event(self, origin: Origin, name: str, at: datetime) -> ActivityRecorded:
+        """What happened, as the system tells it whichever way."""
+        return ActivityRecorded(
             id=new_id(),
-            tenant_id=poll.origin.tenant_id,
+            tenant_id=origin.tenant_id,
             system="ci",
-            source=poll.origin.integration,
+            source=origin.integration,
             subject="acme/shop",
             title=name,
-            occurred_at=poll.at,
+            occurred_at=at,
             vendor_type="build",
+            identity=name,
         )
-        return Found(event, name, f'"{name}"'.encode())
 
 
 @asynccontextmanager

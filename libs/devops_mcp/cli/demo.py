@@ -96,9 +96,9 @@ class Story:
         self._terminal.show(f"GitHub is a small stand-in of ours at {stand_in}; everything else is real")
         answer = await self._http.get(f"{stand_in}/webhooks")
         self._payloads = answer.json()
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        for body, part in (("workflow_run", "workflow_run"), ("pull_request", "pull_request")):
-            self._payloads[body][part]["updated_at"] = now  # a webhook of its own at each playing
+        now = datetime.now(UTC)
+        for name in ("workflow_run", "pull_request"):  # another one at each playing
+            self._payloads[name][name] |= {"id": int(now.timestamp() * 1_000), "updated_at": now.isoformat()}
 
     @asynccontextmanager
     async def _agent(self) -> AsyncIterator[Client]:

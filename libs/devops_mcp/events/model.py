@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter
+from pydantic.json_schema import SkipJsonSchema
 
 from devops_mcp.models.base import Model
 
@@ -17,6 +18,8 @@ class _Event(Model):
 
     `system` is the adapter's name and `source` the integration's; `subject` is what subscribers choose by: `acme/shop` for a
     repository, a service or job name for an alert. `title` is one line for a person. `actor` is the vendor's login.
+    `identity` is what the vendor itself tells this by, where it does: heard of twice, by webhook and by poll, it is one event. Only
+    intake knows it.
     """
 
     id: UUID
@@ -28,6 +31,7 @@ class _Event(Model):
     url: str | None = None
     actor: str | None = None
     occurred_at: datetime
+    identity: SkipJsonSchema[str | None] = Field(default=None, exclude=True, repr=False)
 
 
 class ChangeEvent(_Event):

@@ -1,7 +1,7 @@
 """The journey of an event: a webhook's delivery accepted once, then processed once in effect."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
@@ -146,13 +146,19 @@ def delivery_keys(source: WebhookSource, delivery: Delivery, events: Sequence[Ev
     return keys
 
 
-def event_keys(events: Iterable[Event]) -> dict[UUID, str]:
+def event_keys(events: Collection[Event]) -> dict[UUID, str]:
     """What single events are told by, whichever deliveries bring them: an alert that fires once, however often its group is sent."""
-    return {
-        event.id: f"alert:{event.fingerprint}:{event.type}:{event.started_at.astimezone(UTC).isoformat()}"
-        for event in events
-        if isinstance(event, AlertEvent) and event.started_at is not None
-    }
+    keys = identities(events)
+    for event in events:
+        if isinstance(event, AlertEvent) and event.started_at is not None:
+            since = event.started_at.astimezone(UTC).isoformat()
+            keys[event.id] = f"alert:{event.fingerprint}:{event.type}:{since}"
+    return keys
+
+
+def identities(events: Collection[Event]) -> dict[UUID, str]:
+    """What the vendor itself tells events by, whichever way we hear of them. With the type: two ways may tell more and less of the same."""
+    return {event.id: f"event:{event.type}:{event.identity}" for event in events if event.identity}
 
 
 class EventProcessor:

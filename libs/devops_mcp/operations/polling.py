@@ -21,7 +21,7 @@ from devops_mcp.models.errors import DeadlineExceeded, InvalidInput, PlatformErr
 from devops_mcp.models.polling import PollerKey, PollerState, Turn
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, carry, spanned
-from devops_mcp.operations.events import document_of
+from devops_mcp.operations.events import document_of, identities
 from devops_mcp.operations.integrations import Integration, Integrations, Polling
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.events import Acceptance
@@ -198,7 +198,10 @@ def _deliveries(look: Look, found: Sequence[Found]) -> list[Acceptance]:
         except InvalidInput as error:
             log.warning("polled event left out", integration=look.integration.name, reason=error.message)
             continue
-        deliveries.setdefault(key, Acceptance([one.event], [document], [key], one.payload, trace))
+        taken = Acceptance(
+            [one.event], [document], [key], one.payload, trace, event_keys=identities([one.event])
+        )
+        deliveries.setdefault(key, taken)
     return list(deliveries.values())
 
 

@@ -1,6 +1,7 @@
 """Polling, against PostgreSQL: by one worker at a time, from where the last look ended, with nothing lost or published twice."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -8,11 +9,13 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from devops_mcp.adapters.base import Outside
+from devops_mcp.adapters.base import Delivery, Origin, Outside
+from devops_mcp.events.model import Event
 from devops_mcp.models.errors import UpstreamRateLimited, UpstreamUnavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.polling import PollerStatus
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.events import DeliveryOutcome, EventIntake
 from devops_mcp.operations.integrations import Integration, Integrations, Polling, open_integrations
 from devops_mcp.operations.polling import LOOK_AGAIN_S, MAX_ASKED_S, MAX_BACKOFF_S, Look, PollRunner
 from devops_mcp.repositories.database import Database, open_database
@@ -20,6 +23,7 @@ from devops_mcp.repositories.events import Events
 from devops_mcp.resilience.breaker import CircuitOpen
 from support.polled import EVERY, PolledSystem
 from support.tenants import add_tenant
+from support.webhooks import ORIGIN, SECRET, SOURCE, delivery
 
 TENANT = DEFAULT_TENANT_ID
 OFTEN = EVERY.total_seconds()
@@ -135,6 +139,24 @@ async def test_a_worker_killed_between_look_and_commit_repeats_nothing_and_leave
     assert bench.metrics.registry.get_sample_value(
         "devops_mcp_polls_total", {"system": "ci", "poller": "builds", "outcome": "lost"}
     )
+
+
+async def test_what_webhook_and_poll_both_tell_is_one_event_whichever_comes_first(bench):
+    def parse(given: Delivery, origin: Origin) -> tuple[Event, ...]:
+        return (bench.system.event(origin, json.loads(given.body), given.received_at),)
+
+    async def send(name: str) -> DeliveryOutcome:
+        source = replace(SOURCE, parse=parse)
+        return (await intake.receive("ci", source, ORIGIN, (SECRET,), delivery(name, id_=name))).outcome
+
+    intake = EventIntake(bench.worker, Metrics())
+    assert await send("one") is DeliveryOutcome.ACCEPTED
+    bench.system.happened = ["one", "two"]
+    await bench.poll()
+    assert await send("two") is DeliveryOutcome.DUPLICATE
+    assert await send("three") is DeliveryOutcome.ACCEPTED
+    assert await bench.published() == ["one", "two", "three"]
+    assert (await bench.state()).events == 1
 
 
 async def test_a_commit_that_fails_moves_neither_cursor_nor_events(bench, monkeypatch):

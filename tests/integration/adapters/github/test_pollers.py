@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
-from devops_mcp.adapters.base import Origin
+from devops_mcp.adapters.base import Delivery, Origin
 from devops_mcp.adapters.github import ADAPTER
+from devops_mcp.adapters.github.webhooks import WEBHOOKS
 from devops_mcp.adapters.polls import Poll, Polled
 from devops_mcp.models.errors import InvalidInput, UpstreamRateLimited, UpstreamUnavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
@@ -77,6 +79,17 @@ async def test_runs_are_told_from_the_first_look_on_when_they_start_and_finish(r
         ("build.finished", "5:1:finished"),
     ]
     failed = told.found[1].event
+    repository = {"full_name": REPO}
+    body = {
+        "action": "completed",
+        "workflow_run": runs.fake.runs[4],
+        "workflow": {},
+        "repository": repository,
+    }
+    [by_webhook] = WEBHOOKS.parse(
+        Delivery({"x-github-event": "workflow_run"}, orjson.dumps(body), AT), ORIGIN
+    )
+    assert failed.identity == by_webhook.identity == "workflow_run:4:1:completed"
     assert (failed.failed, failed.subject, failed.workflow, failed.run_id) == (True, REPO, "CI", "4")
     assert failed.title.startswith("Build 'CI' failed on main of acme/shop")
     runs.run(1, run_attempt=2, status="queued", conclusion=None)

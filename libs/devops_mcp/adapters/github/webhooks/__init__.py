@@ -13,6 +13,7 @@ from devops_mcp.adapters.github.webhooks import alerts, builds, changes
 from devops_mcp.adapters.github.webhooks.activity import activity
 from devops_mcp.adapters.github.webhooks.common import Payload
 from devops_mcp.adapters.github.webhooks.forms import check_form
+from devops_mcp.adapters.github.webhooks.identity import identity_of
 from devops_mcp.adapters.signatures import HmacSha256
 from devops_mcp.events.model import Event
 from devops_mcp.models.errors import InvalidInput
@@ -62,7 +63,8 @@ def parse(delivery: Delivery, origin: Origin) -> tuple[Event, ...]:
 
 def event_of(payload: Payload) -> Event:
     """The event that a payload tells of; raises `InvalidInput` for one that lacks what its kind must have."""
-    return _TRANSLATIONS.get(payload.event, activity)(payload)
+    event = _TRANSLATIONS.get(payload.event, activity)(payload)
+    return event.model_copy(update={"identity": identity_of(payload)})
 
 
 WEBHOOKS = WebhookSource(
