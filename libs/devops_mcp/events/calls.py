@@ -1,4 +1,4 @@
-"""Calls of SQS: AWS's JSON over one pool of connections, signed by botocore.
+"""Calls of SQS: AWS's JSON over one pool of connections.
 
 botocore's own client sends the same, and spends three times the CPU on it: at each call it works out anew what is the same for all. It is
 asked where the service is and for the credentials, and makes the queues (`open_sqs`); what is called all day goes through here.
@@ -12,13 +12,13 @@ from typing import Any
 
 import aiohttp
 import orjson
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from devops_mcp.events.connection import CONNECT_S, CONNECTIONS, READ_S, Endpoint, find_sqs
+from devops_mcp.events.signing import Signer
+from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Unavailable
 from devops_mcp.resilience.backoff import Backoff
 
@@ -26,8 +26,8 @@ _BEFORE_RETRY = Backoff(first_s=0.4)
 _IDLE_S = 12
 """Shorter than services and balancers keep an idle connection, so that no request meets a closed one."""
 _PASSING = frozenset({429, 500, 502, 503, 504})
-_THROTTLED = ("Throttl", "RequestLimitExceeded", "SlowDown", "TooManyRequests")
-_HEADERS = {"Content-Type": "application/x-amz-json-1.0", "User-Agent": "devops-mcp"}
+_THROTTLED = ("Throttl", "SlowDown")
+_JSON = "application/x-amz-json-1.0"
 
 
 class SqsCalls:
@@ -36,6 +36,7 @@ class SqsCalls:
     def __init__(self, http: aiohttp.ClientSession, endpoint: Endpoint) -> None:
         self._http = http
         self._endpoint = endpoint
+        self._signer = Signer(endpoint.url, "sqs", endpoint.region)
 
     async def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The action's answer. What may pass is tried once more.
@@ -63,11 +64,11 @@ class SqsCalls:
             return answer
 
     async def _signed(self, action: str, body: bytes) -> dict[str, str]:
-        headers = {**_HEADERS, "X-Amz-Target": f"AmazonSQS.{action}"}
-        request = AWSRequest("POST", self._endpoint.url, headers, body)
         credentials = await self._endpoint.credentials()
-        SigV4Auth(credentials, "sqs", self._endpoint.region).add_auth(request)
-        return dict(request.headers.items())
+        if credentials is None:
+            raise NoCredentialsError
+        headers = {"content-type": _JSON, "x-amz-target": f"AmazonSQS.{action}"}
+        return self._signer.signed(headers, body, credentials, utc_now())
 
 
 @asynccontextmanager
@@ -85,6 +86,7 @@ async def open_calls(
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
+        headers={"User-Agent": "devops-mcp"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         proxy=_proxy(endpoint.url),
@@ -123,4 +125,5 @@ def _refusal(action: str, response: aiohttp.ClientResponse, answer: Mapping[str,
 
 def _may_pass(error: ClientError) -> bool:
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    return status in _PASSING or error.response["Error"]["Code"].startswith(_THROTTLED)
+    code = error.response["Error"]["Code"]
+    return status in _PASSING or any(word in code for word in _THROTTLED)

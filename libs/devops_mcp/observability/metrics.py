@@ -91,10 +91,13 @@ class Metrics:
         children[0].inc()
         children[1].observe(seconds)
 
-    def queue_message(self, queue: str, outcome: str, seconds: float) -> None:
+    def queue_messages(self, queue: str, outcome: str, seconds: float, count: int = 1) -> None:
+        """Messages that ended alike, each after so many seconds."""
         name = self._bound("queue", queue)
-        self._queue_messages.labels(name, self._bound("outcome", outcome)).inc()
-        self._queue_seconds.labels(name).observe(seconds)
+        self._queue_messages.labels(name, self._bound("outcome", outcome)).inc(count)
+        lasted = self._queue_seconds.labels(name)
+        for _ in range(count):
+            lasted.observe(seconds)
 
     def search(self, mode: str, seconds: float) -> None:
         self._search_seconds.labels(self._bound("mode", mode)).observe(seconds)

@@ -7,7 +7,7 @@ def test_each_kind_of_work_is_counted_under_its_labels() -> None:
     metrics.http_request("GET", "/api/v1/tools/{name}", 200, 0.003)
     metrics.webhook("github", "accepted")
     metrics.tool_call("github_pr_read", "ok", 0.2)
-    metrics.queue_message("events", "done", 0.01)
+    metrics.queue_messages("events", "done", 0.01)
     metrics.search("hybrid", 0.004)
     metrics.connection_refused("late")
     metrics.outbox_pending.set(3)

@@ -217,11 +217,11 @@ class Consumer:
                 case Retry(delay_s, reason):
                     await held.give_back([received], delay_s)
                     self._log_failure(received, "message returned", reason, error, delay_s=delay_s)
-                    self._metrics.queue_message(self._spec.name, "returned", 0.0)
+                    self._metrics.queue_messages(self._spec.name, "returned", 0.0)
                 case Bury(reason):
                     await held.bury(received, reason)
                     self._log_failure(received, "message buried", reason, error)
-                    self._metrics.queue_message(self._spec.name, "dead", 0.0)
+                    self._metrics.queue_messages(self._spec.name, "dead", 0.0)
 
     def _log_failure(
         self, received: Received, what: str, reason: str, error: Exception, **more: object
@@ -239,16 +239,17 @@ class Consumer:
         )
 
     def _record(self, messages: Sequence[Message], fresh: set[UUID], seconds: float) -> None:
-        for message in messages:
-            outcome = "done" if message.id in fresh else "duplicate"
-            self._metrics.queue_message(self._spec.name, outcome, seconds)
+        duplicates = sum(message.id not in fresh for message in messages)
+        for outcome, count in (("done", len(messages) - duplicates), ("duplicate", duplicates)):
+            if count:
+                self._metrics.queue_messages(self._spec.name, outcome, seconds, count)
         log.info(
             "messages handled",
             queue=self._spec.name,
             type=messages[0].type,
             tenant_id=str(messages[0].tenant_id),
             count=len(messages),
-            duplicates=sum(message.id not in fresh for message in messages),
+            duplicates=duplicates,
             outcome="ok",
             duration_ms=round(seconds * 1_000, 1),
         )
