@@ -11,7 +11,6 @@ from benchmarks.measure import Row, alternate, latency, timed_calls
 from benchmarks.world import World, connected
 from devops_mcp.embedding.local import SPACE, Model, default_folder
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
-from devops_mcp.models.passages import PassageKind
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import QueryVector, SearchFilter
 
@@ -71,9 +70,7 @@ async def _beside(name: str, ours: Operation, bare: Operation) -> Row:
 
 
 async def _found(database: Database, context_id: str, query: str, vector: QueryVector) -> None:
-    wanted = SearchFilter(
-        new_id(), any_owner=True, kinds=(PassageKind.CONTEXT_ITEM,), context_id=UUID(context_id)
-    )
+    wanted = SearchFilter(new_id(), any_owner=True, context_id=UUID(context_id))
     async with database.transaction(DEFAULT_TENANT_ID) as tx:
         assert await tx.passages.search(query, [vector], wanted, 40)
 

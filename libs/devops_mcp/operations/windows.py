@@ -7,7 +7,6 @@ from uuid import UUID
 
 from devops_mcp.embedding.tokens import CHARS_PER_TOKEN, count_tokens
 from devops_mcp.models.contexts import Context, ItemKind
-from devops_mcp.models.passages import PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.windows import Window, WindowItem, WindowRequest
 from devops_mcp.operations.contexts import ANY_OWNER, READ, ContextService, require, visible
@@ -104,12 +103,7 @@ async def _groundwork(
 ) -> Groundwork | None:
     if query is None:
         return None
-    among = SearchFilter(
-        owner_id=principal.id,
-        any_owner=principal.may(ANY_OWNER),
-        kinds=(PassageKind.CONTEXT_ITEM,),
-        context_id=context_id,
-    )
+    among = SearchFilter(principal.id, any_owner=principal.may(ANY_OWNER), context_id=context_id)
     return await tx.passages.groundwork(query, among)
 
 

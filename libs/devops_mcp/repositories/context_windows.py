@@ -49,10 +49,11 @@ _ALL = sql.SQL(
     UNION ALL SELECT 2, s.* FROM ({summaries}) AS s
     UNION ALL SELECT 3, r.* FROM ({before}) AS r"""
 ).format(mark=_MARK, summaries=_SUMMARIES, before=_BEFORE)
+# Each by its key: joined, the planner of a database with few contexts reads all items instead.
 _FOUND = sql.SQL(
-    """SELECT i.position, i.tokens, i.role IS NOT DISTINCT FROM 'system', i.pinned, i.covers_from, i.covers_to, best.text
-       FROM best JOIN context_items AS i ON i.context_id = best.context_id AND i.position = (best.metadata->>'position')::integer"""
-)
+    """SELECT i.*, best.text FROM best CROSS JOIN LATERAL (
+           {mark} WHERE context_id = best.context_id AND position = (best.metadata->>'position')::integer LIMIT 1) AS i"""
+).format(mark=_MARK)
 
 
 @dataclass(frozen=True, slots=True)

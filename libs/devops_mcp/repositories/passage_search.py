@@ -261,7 +261,9 @@ def arguments(ground: Groundwork, vectors: Sequence[QueryVector], limit: int) ->
     }
 
 
-def statement(ground: Groundwork, vectors: Sequence[QueryVector], shown: sql.SQL = _HITS) -> sql.Composed:
+def statement(
+    ground: Groundwork, vectors: Sequence[QueryVector], shown: sql.Composable = _HITS
+) -> sql.Composed:
     """What follows the groundwork, as one statement; `shown` selects from `best`."""
     among = _OF_FEW if ground.few else _EXACT if ground.exact else _INDEXED
     spaces: list[sql.Composable] = [
