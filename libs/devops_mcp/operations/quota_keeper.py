@@ -99,6 +99,7 @@ class QuotaKeeper:
         self._limits: dict[UUID, _Limits] = {}
         self._counts: dict[str, _Count] = {}
         self._exchanging = asyncio.Lock()
+        self._failing = False
 
     async def admit_call(self, principal: Principal) -> None:
         """Count a call of a tool; raises `QuotaExceeded`, and then it is not counted."""
@@ -151,10 +152,14 @@ class QuotaKeeper:
         try:
             await self.refresh()
         except PlatformError as error:
-            log.warning("quotas not read", code=error.code, reason=error.message)
+            if not self._failing:
+                log.warning("quotas not read", code=error.code, reason=error.message)
+            self._failing = True
+        else:
+            self._failing = False
 
     async def exchange(self) -> None:
-        """Tell Redis what was used here, and hear what was elsewhere. Raises `Unavailable`, and nothing is forgotten."""
+        """Tell Redis what was used here, and hear what was elsewhere. Raises `Unavailable` or `DeadlineExceeded`; nothing is forgotten."""
         now = self._now()
         for key in [key for key, count in self._counts.items() if count.ends <= now]:
             del self._counts[key]
@@ -173,7 +178,7 @@ class QuotaKeeper:
         while True:
             await asyncio.sleep(EVERY_S)
             await self.take_up()
-            with suppress(Unavailable):
+            with suppress(PlatformError):  # told with the next second's
                 await self.exchange()
 
     def _plan(self, principal: Principal, limits: _Limits) -> _Plan:

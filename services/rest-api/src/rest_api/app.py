@@ -32,6 +32,7 @@ from rest_api.webhooks import webhook_routes
 from rest_api.well_known import well_known_routes
 
 _API = "/api/"
+_OPEN = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.open)
 
 
 @asynccontextmanager
@@ -59,8 +60,9 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
 
 
 def _challenge(resource: ProtectedResource, scope: Scope) -> bytes:
-    """The API takes tokens; the senders of webhooks are told of none."""
-    return resource.challenge(scope) if scope["path"].startswith(_API) else b"Bearer"
+    """The API takes tokens; what gives them looks at none, and the senders of webhooks are told of none."""
+    takes_tokens = scope["path"].startswith(_API) and scope["path"] not in _OPEN
+    return resource.challenge(scope) if takes_tokens else b"Bearer"
 
 
 @cache
