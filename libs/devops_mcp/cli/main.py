@@ -241,15 +241,20 @@ def serve_on_stdio(
     state: Annotated[
         Path, typer.Option(help="Without an address: the folder of the suite that 'make run' started.")
     ] = Path(".data"),
+    reconnect_within: Annotated[
+        float,
+        typer.Option(help="Seconds for which a connection that broke off is tried again; 0: not at all."),
+    ] = 300.0,
 ) -> None:
     """Speak the protocol on standard input and output, for clients that start their servers as programs.
 
     The API key comes from DEVOPS_MCP_API_KEY; without one the login of 'devops-mcp login' is used, where it is for that server.
+    A connection that breaks off is made again, and the client goes on as before.
     Exit codes: 0 the input ended, 2 no address or key, 3 the server cannot be reached, 4 it refuses, 5 the connection broke off.
     """
     from devops_mcp.cli.stdio import main as bridge
 
-    raise typer.Exit(bridge(url, state))
+    raise typer.Exit(bridge(url, state, reconnect_within))
 
 
 @app.command("demo")

@@ -8,7 +8,7 @@ went wrong is one line on standard error, and the exit code says which kind it w
     2  there is no address or no key, or the address is not one of a WebSocket
     3  the server cannot be reached
     4  the server refuses: the key is not valid or may not connect, or the login has ended
-    5  the connection broke off
+    5  the connection broke off, and could not be made again in time
 """
 
 import asyncio
@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from devops_mcp.cli.bridge import REFUSED, UNREACHABLE, USAGE, Address, Bridge, Renew, Unable
+from devops_mcp.cli.bridge import Bridge, Renew
+from devops_mcp.cli.link import REFUSED, UNREACHABLE, USAGE, Address, Unable
 from devops_mcp.cli.login import Login, signing_in
 from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
 
@@ -118,13 +119,13 @@ async def lines_of(descriptor: int) -> AsyncGenerator[bytes, None]:
         yield rest
 
 
-def main(url: str | None, state: Path) -> int:
+def main(url: str | None, state: Path, reconnect_within_s: float) -> int:
     """Serve until the end; the exit code."""
     # Whatever prints by mistake must not reach the client, so standard output is ours alone from here on.
     output = os.dup(1)
     os.dup2(2, 1)
     try:
-        asyncio.run(_serve(partial(address_of, url, state, os.environ), output))
+        asyncio.run(_serve(partial(address_of, url, state, os.environ), output, reconnect_within_s))
     except Unable as error:
         sys.stderr.write(f"devops-mcp stdio: {error}\n")
         return error.code
@@ -133,13 +134,13 @@ def main(url: str | None, state: Path) -> int:
     return 0
 
 
-async def _serve(find: Renew, output: int) -> None:
+async def _serve(find: Renew, output: int, patience_s: float) -> None:
     address, stop = find(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with aclosing(lines_of(0)) as lines:
-        bridging = asyncio.create_task(Bridge(address, lines, output, find).run())
+        bridging = asyncio.create_task(Bridge(address, lines, output, find, patience_s=patience_s).run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({bridging, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from websockets.asyncio.server import serve
+from websockets.http11 import Response
 
+from devops_mcp.embedded.ports import choose_ports
 from support.agents import ERAS
 from support.services import new_key, running_mcp, settings_for
 
@@ -166,18 +168,112 @@ async def test_a_key_that_is_refused_has_its_own_code_and_is_not_shown(database,
     assert key not in err
 
 
-async def test_a_restart_of_the_server_ends_it_with_a_reason(database, settings):
+async def test_a_server_that_does_not_come_back_in_time_ends_it_with_a_reason(database, settings):
     key = await new_key(database.owner_url)
     stop = asyncio.Event()
     async with (
         running_mcp(settings, stop) as url,
-        bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key) as process,
+        bridge("--url", websocket(url), "--reconnect-within", "0", DEVOPS_MCP_API_KEY=key) as process,
     ):
         await ask(process, INITIALIZE)
         stop.set()
         code, out, err = await ended(process)
     assert (code, out, err.count("\n")) == (5, b"", 1)
     assert "1012" in err
+
+
+class Restarting:
+    """A server that breaks its first connection off in the midst of everything, and keeps what it hears on each."""
+
+    def __init__(self) -> None:
+        self.heard: list[list[dict]] = []
+        self.offered: list[str | None] = []
+
+    async def serve(self, socket) -> None:
+        heard: list[dict] = []
+        self.heard.append(heard)
+        self.offered.append(socket.request.headers.get("Mcp-Session-Id"))
+        first = len(self.heard) == 1
+        async for frame in socket:
+            message = json.loads(frame)
+            heard.append(message)
+            if first and message.get("id") == "unmarked":
+                await socket.close(1012, "the server restarts")
+                return
+            if "id" in message and not (first and message["id"] in ("marked", "list")):
+                await socket.send(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {}}))
+
+
+async def test_a_client_hears_nothing_of_a_connection_that_is_made_again():
+    """H14: what it waits for is asked again, but for a call that may have been done; and it is where it was."""
+    server = Restarting()
+    call = {"name": "x", "arguments": {}}
+    spoken = [
+        INITIALIZE,
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "logging/setLevel", "params": {"level": "error"}},
+        {"jsonrpc": "2.0", "id": 3, "method": "resources/subscribe", "params": {"uri": "devops://a"}},
+        {"jsonrpc": "2.0", "id": 4, "method": "resources/subscribe", "params": {"uri": "devops://b"}},
+        {"jsonrpc": "2.0", "id": 5, "method": "resources/unsubscribe", "params": {"uri": "devops://b"}},
+        {"jsonrpc": "2.0", "id": "list", "method": "tools/list"},
+        {
+            "jsonrpc": "2.0",
+            "id": "marked",
+            "method": "tools/call",
+            "params": {**call, "arguments": {"idempotency_key": "k"}},
+        },
+        {"jsonrpc": "2.0", "id": "unmarked", "method": "tools/call", "params": call},
+    ]
+
+    def told(response: Response) -> Response:
+        response.headers["Mcp-Session-Id"] = f"session-{len(server.heard) + 1}"
+        return response
+
+    async with serve(
+        server.serve, "127.0.0.1", 0, process_response=lambda _, __, response: told(response)
+    ) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with bridge("--url", f"ws://127.0.0.1:{port}", DEVOPS_MCP_API_KEY="k") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("".join(f"{json.dumps(message)}\n" for message in spoken).encode())
+            answers = [json.loads(await process.stdout.readline()) for _ in range(8)]
+            process.stdin.write_eof()
+            assert await ended(process) == (0, b"", "")
+    by_id = {answer["id"]: answer for answer in answers}
+    assert set(by_id) == {1, 2, 3, 4, 5, "list", "marked", "unmarked"}
+    assert by_id["unmarked"]["error"]["code"] == -32000
+    assert [answer for answer in answers if "error" in answer] == [by_id["unmarked"]]
+    again = [(message["method"], message.get("params", {}).get("uri")) for message in server.heard[1]]
+    assert again == [
+        ("initialize", None),
+        ("notifications/initialized", None),
+        ("logging/setLevel", None),
+        ("resources/subscribe", "devops://a"),
+        ("tools/list", None),
+        ("tools/call", None),
+    ]
+    assert server.offered == [None, "session-1"]
+
+
+async def test_a_restart_of_the_real_server_goes_unnoticed(database, settings):
+    key = await new_key(database.owner_url)
+    listening = settings.model_copy(
+        update={
+            "mcp": settings.mcp.model_copy(update={"port": choose_ports({"mcp": 0})["mcp"]}),
+        }
+    )
+    stop = asyncio.Event()
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    async with AsyncExitStack() as left:
+        first = await left.enter_async_context(AsyncExitStack())
+        url = await first.enter_async_context(running_mcp(listening, stop))
+        process = await left.enter_async_context(bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key))
+        assert (await ask(process, INITIALIZE))["result"]["protocolVersion"] == "2025-11-25"
+        stop.set()
+        await first.aclose()
+        await left.enter_async_context(running_mcp(listening))
+        assert (await ask(process, ping))["result"] == {}
 
 
 async def test_a_signal_ends_it_without_complaint(database, settings):

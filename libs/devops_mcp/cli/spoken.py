@@ -1,0 +1,104 @@
+"""What a client has said that another connection has to hear as well: its handshake, what it subscribed to, and what it still waits for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from devops_mcp.models.errors import MalformedInput
+from devops_mcp.serving.strict_json import loads
+
+LOST = -32000
+"""The code of our own answer to a call that nobody answers any more."""
+_KEY_IN_META = "io.devops-mcp/idempotencyKey"
+_LOST_CALL = (
+    "the connection broke off before this was answered, and it may have been done; look before you call again"
+)
+
+
+class Spoken:
+    """Messages are kept as the lines that they came in. What cannot be read is not kept: the server has refused it."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str | int, bytes] = {}
+        """The requests without an answer, by their ids."""
+        self._initialize: bytes | None = None
+        self._initialized: bytes | None = None
+        self._level: bytes | None = None
+        self._subscribed: dict[str, bytes] = {}
+
+    def note(self, line: bytes, message: dict[str, Any]) -> None:
+        """Remember what the client says."""
+        method, request_id, params = message.get("method"), message.get("id"), message.get("params")
+        params = params if isinstance(params, dict) else {}
+        match method:
+            case "initialize":
+                self._begin_anew(line)
+            case "notifications/initialized":
+                self._initialized = line
+            case "notifications/cancelled":
+                self.answered(params.get("requestId"))
+            case "logging/setLevel":
+                self._level = line
+            case "resources/subscribe":
+                self._subscribed[str(params.get("uri"))] = line
+            case "resources/unsubscribe":
+                self._subscribed.pop(str(params.get("uri")), None)
+        if method is not None and isinstance(request_id, str | int):
+            self.waiting[request_id] = line
+
+    def _begin_anew(self, line: bytes) -> None:
+        """A handshake: nothing before it counts."""
+        self.waiting.clear()
+        self._subscribed.clear()
+        self._initialize, self._initialized, self._level = line, None, None
+
+    def answered(self, request_id: object) -> None:
+        if isinstance(request_id, str | int):
+            self.waiting.pop(request_id, None)
+
+    @property
+    def greeting(self) -> bytes | None:
+        """The handshake to repeat; None where there was none, or it is itself not answered yet and so among `waiting`."""
+        return None if self._initialize in self.waiting.values() else self._initialize
+
+    def settings(self, *, resumed: bool) -> Iterator[bytes]:
+        """What to say after the handshake; where the server has the subscriptions still, without these."""
+        if self._initialized is not None:
+            yield self._initialized
+        if self._level is not None:
+            yield self._level
+        if not resumed:
+            yield from self._subscribed.values()
+
+    def asked_again(self) -> list[bytes]:
+        """The requests that do no harm a second time."""
+        return [line for line in self.waiting.values() if _is_repeatable(message_in(line))]
+
+    def given_up(self) -> list[bytes]:
+        """Answers to the others, which then wait no more."""
+        lost = [key for key, line in self.waiting.items() if not _is_repeatable(message_in(line))]
+        for request_id in lost:
+            del self.waiting[request_id]
+        error = {"code": LOST, "message": _LOST_CALL}
+        return [orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}) for request_id in lost]
+
+
+def message_in(data: bytes) -> dict[str, Any]:
+    """The message in a line, as far as it can be read: what is not one is the server's to refuse."""
+    try:
+        message = loads(data)
+    except MalformedInput:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _is_repeatable(message: dict[str, Any]) -> bool:
+    """All but calls of tools change nothing, or nothing more; and a call that is marked with a key is done once."""
+    if message.get("method") != "tools/call":
+        return True
+    params = message.get("params")
+    params = params if isinstance(params, dict) else {}
+    places = (params.get("_meta"), params.get("arguments"))
+    names = (_KEY_IN_META, "idempotency_key")
+    return any(isinstance(place, dict) and place.get(name) for place, name in zip(places, names, strict=True))
