@@ -1,5 +1,6 @@
 """That something clients hold has changed (a list of what is offered, a resource): told to all replicas, so that each tells its clients."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
@@ -15,6 +16,7 @@ from devops_mcp.resilience.afterwards import afterwards
 
 log = structlog.get_logger()
 CHANNEL = "devops-mcp:changes"
+TOGETHER_S = 0.01
 
 
 class ListChange(Model):
@@ -39,10 +41,15 @@ _CHANGE: TypeAdapter[ListChange | ResourceChange] = TypeAdapter(Change)
 
 
 class Changes:
-    """Says and hears what changed. Where Redis does not take it, a client learns of it when it next reads."""
+    """Says and hears what changed. Where Redis does not take it, a client learns of it when it next reads.
+
+    What changes within `TOGETHER_S` is said at once, each thing once: who writes waits for none of it.
+    """
 
     def __init__(self, redis: Redis, *, channel: str = CHANNEL) -> None:
         self._channel = Channel(redis, channel)
+        self._unsaid: dict[bytes, None] = {}
+        self._saying: asyncio.Task[None] | None = None
 
     async def of_list(self, tenant_id: UUID, what: Listed) -> None:
         """Tell that a list changed."""
@@ -63,5 +70,21 @@ class Changes:
             except ValidationError:
                 log.warning("change not understood", size=len(heard))
 
+    async def close(self) -> None:
+        """Return when all is said."""
+        if self._saying is not None:
+            await self._saying
+
     async def _tell(self, change: ListChange | ResourceChange) -> None:
-        await afterwards(lambda: self._channel.say(_CHANGE.dump_json(change)))
+        async def soon() -> None:
+            self._unsaid[change.model_dump_json().encode()] = None
+            if self._saying is None or self._saying.done():
+                self._saying = asyncio.create_task(self._say(), name="changes")
+
+        await afterwards(soon)
+
+    async def _say(self) -> None:
+        while self._unsaid:
+            await asyncio.sleep(TOGETHER_S)
+            unsaid, self._unsaid = self._unsaid, {}
+            await self._channel.say(*unsaid)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -44,7 +44,7 @@ class Channel:
         self._monotonic = monotonic
         self._paused_until = 0.0
 
-    async def say(self, body: bytes) -> bool:
+    async def say(self, *bodies: bytes) -> bool:
         """Tell every listener. False, and logged, when Redis did not take it.
 
         After a failure Redis is left alone for a second, so that one that hangs does not hold up who speaks.
@@ -52,12 +52,21 @@ class Channel:
         if self._monotonic() < self._paused_until:
             return False
         try:
-            await self._redis.publish(self._name, body)
+            if len(bodies) == 1:
+                await self._redis.publish(self._name, bodies[0])
+            else:
+                await self._publish_all(bodies)
         except (RedisError, OSError) as error:
             self._paused_until = self._monotonic() + _PAUSE_S
             log.warning("channel not taken", channel=self._name, error=type(error).__name__)
             return False
         return True
+
+    async def _publish_all(self, bodies: Sequence[bytes]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for body in bodies:
+                pipeline.publish(self._name, body)
+            await pipeline.execute()
 
     async def hear(self) -> AsyncIterator[bytes | Gap]:
         """Everything that is said from now on, for ever. A `Gap` comes at each connection made and lost."""

@@ -129,7 +129,7 @@ def _named(key: str) -> tuple[str, bool]:
 def _value(value: object, depth: int) -> object:
     if isinstance(value, str):
         return _text(value, MAX_TEXT)
-    if value is None or isinstance(value, bool | float):
+    if value is None or value is True or value is False or isinstance(value, float):
         return value
     if isinstance(value, int):
         return int(value) if -(2**63) <= value < 2**64 else _digits(value)
@@ -148,6 +148,8 @@ def _digits(value: int) -> str:
 
 
 def _text(value: str, limit: int) -> str:
+    if len(value) <= limit and value.isprintable():
+        return value
     value = _cut(value, limit)
     return value if value.isprintable() else _UNSAFE.sub(_escaped, value)
 

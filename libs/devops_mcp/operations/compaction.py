@@ -7,7 +7,7 @@ from uuid import UUID
 from devops_mcp.cache.changes import Changes
 from devops_mcp.events.messages import CompactionRequested
 from devops_mcp.models.contexts import Context, ContextItem
-from devops_mcp.operations.contexts import context_uri, index_items, summary_item
+from devops_mcp.operations.contexts import beside_items, context_uri, summary_item
 from devops_mcp.operations.summaries import Summariser, transcript
 from devops_mcp.repositories.context_windows import Mark
 from devops_mcp.repositories.database import Database
@@ -101,11 +101,11 @@ class Compactor:
         context = span.context
         summary = await self._summariser.sum_up(context.title, transcript(span.items)[:MAX_CHARS])
         item = summary_item(summary.text, (span.first, span.last), summary.made_by)
+        beside = beside_items(tenant_id, context.id, [item], embeds=self._embeds)
         async with self._database.transaction(tenant_id) as tx:
             if not await self._still_ours(tx, message, span, merges=merges):
                 return False
-            appended = await tx.contexts.append(context.id, [item])
-            await index_items(tx, context, appended, embeds=self._embeds)
+            await tx.contexts.append(context.id, [item], beside=beside)
         if self._changes is not None:
             await self._changes.of_resource(tenant_id, context_uri(context.id))
         return True

@@ -28,7 +28,7 @@ from devops_mcp.operations.contexts import (
     require,
     visible,
 )
-from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 

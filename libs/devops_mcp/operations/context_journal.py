@@ -18,7 +18,7 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.masking import masked
 from devops_mcp.operations.ttl_cache import TtlCache
-from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.context_appends import CountedItem
 
 FLUSH_S = 0.2
 HELD = 5_000

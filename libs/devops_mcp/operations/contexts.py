@@ -17,13 +17,13 @@ from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, Conte
 from devops_mcp.models.errors import NotFound, PayloadTooLarge, PermissionMissing
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import NEWEST, Order, Page
-from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations.blobs import BlobStore, release
 from devops_mcp.operations.compaction_requests import request_compaction
-from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.context_appends import Beside, CountedItem, Part
 from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
 
 EVERY = ContextsWanted()
@@ -169,12 +169,40 @@ class ContextService:
     ) -> list[ContextItem]:
         """`append`, for items that have what is large kept apart already."""
         require(principal, WRITE)
+        try:
+            return await self._append(principal, context_id, items, unless_above=self._compact_above)
+        except NotFound:
+            return await self._append_to_long(principal, context_id, items)
+
+    async def _append(
+        self,
+        principal: Principal,
+        context_id: UUID,
+        items: Sequence[CountedItem],
+        *,
+        unless_above: int | None = None,
+    ) -> list[ContextItem]:
+        owner = None if principal.may(ANY_OWNER) else principal.id
+        beside = beside_items(principal.tenant_id, context_id, items, embeds=self._embeds)
+        appended = await self._database.write(
+            principal.tenant_id,
+            lambda tx: tx.contexts.append(
+                context_id, items, owner_id=owner, unless_above=unless_above, beside=beside
+            ),
+        )
+        await self._tell(principal.tenant_id, context_id)
+        return appended
+
+    async def _append_to_long(
+        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
+    ) -> list[ContextItem]:
+        """Append, and ask in the same transaction for a compaction. Raises `NotFound`, as `visible` does."""
+        beside = beside_items(principal.tenant_id, context_id, items, embeds=self._embeds)
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
-            appended = _with_texts(await tx.contexts.append(context_id, items), items)
-            await index_items(tx, context, appended, embeds=self._embeds)
+            appended = await tx.contexts.append(context_id, items, beside=beside)
             await self._sum_up_if_long(tx, context, sum(i.tokens for i in items if i.covers is None))
-        await self._tell(context)
+        await self._tell(principal.tenant_id, context_id)
         return appended
 
     async def attach(
@@ -220,7 +248,7 @@ class ContextService:
             replaced = await tx.contexts.replace(context_id, draft)
         if replaced is None:
             raise NotFound(f"there is no context {context_id}")
-        await self._tell(replaced)
+        await self._tell(principal.tenant_id, context_id)
         return replaced
 
     async def expire_at(self, principal: Principal, context_id: UUID, moment: datetime | None) -> Context:
@@ -229,7 +257,7 @@ class ContextService:
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
             await tx.contexts.expire_at(context_id, moment)
-        await self._tell(context)
+        await self._tell(principal.tenant_id, context_id)
         return context.model_copy(update={"expires_at": moment})
 
     async def compact(self, principal: Principal, context_id: UUID, *, keep_tokens: int) -> Context:
@@ -244,34 +272,31 @@ class ContextService:
         """Keep an item in every window of the context, or let it go. Raises `NotFound` where there is none at the position."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            context = await visible(tx, principal, context_id)
+            await visible(tx, principal, context_id)
             if not await tx.contexts.pin(context_id, position, pinned):
                 raise NotFound(f"there is no item {position} in context {context_id}")
-        await self._tell(context)
+        await self._tell(principal.tenant_id, context_id)
 
     async def summarised(
         self, principal: Principal, context_id: UUID, text: str, *, covers: tuple[int, int], made_by: str
     ) -> ContextItem:
         """Append a summary of the items at the positions `covers`."""
         require(principal, WRITE)
-        async with self._database.transaction(principal.tenant_id) as tx:
-            context = await visible(tx, principal, context_id)
-            [appended] = await tx.contexts.append(context_id, [summary_item(text, covers, made_by)])
-            await index_items(tx, context, [appended], embeds=self._embeds)
-        await self._tell(context)
+        item = summary_item(text, covers, made_by)
+        [appended] = await self._append(principal, context_id, [item])
         return appended
 
     async def delete(self, principal: Principal, context_id: UUID) -> None:
         """Remove a context with its items, what was indexed of them, and, by the worker, what was kept apart."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            context = await visible(tx, principal, context_id)
+            await visible(tx, principal, context_id)
             await remove(tx, context_id)
-        await self._tell(context)
+        await self._tell(principal.tenant_id, context_id)
 
-    async def _tell(self, context: Context) -> None:
+    async def _tell(self, tenant_id: UUID, context_id: UUID) -> None:
         if self._changes is not None:
-            await self._changes.of_resource(context.tenant_id, context_uri(context.id))
+            await self._changes.of_resource(tenant_id, context_uri(context_id))
 
     async def _sum_up_if_long(self, tx: Transaction, context: Context, added: int) -> None:
         """Ask for it where nobody is at it: the row, which this transaction has locked, knows. `context` is as it was before."""
@@ -287,25 +312,19 @@ async def remove(tx: Transaction, context_id: UUID) -> None:
     await release(tx, blobs)
 
 
-async def index_items(
-    tx: Transaction, context: Context, items: Sequence[ContextItem], *, embeds: bool
-) -> None:
-    """Make items searchable: by their words with this transaction, by their meaning when a worker has embedded them."""
-    passages = [(new_id(), passage) for item in items for passage in _passages(context, item)]
-    added = await tx.passages.add(passages, owner_id=context.owner_id)
-    if added and embeds:
-        await request_vectors(tx, added)
+def beside_items(tenant_id: UUID, context_id: UUID, items: Sequence[CountedItem], *, embeds: bool) -> Beside:
+    """What makes items searchable: by their words with them, by their meaning when a worker has embedded them."""
+    parts = [
+        Part(new_id(), counted.id, number, text)
+        for counted in items
+        for number, text in enumerate(split(counted.item.text))
+    ]
+    postings = vector_requests(tenant_id, [part.id for part in parts]) if embeds else ()
+    return Beside(context_uri(context_id), parts, postings)
 
 
 def _is_large(text: str) -> bool:
     return len(text) > LARGE // 4 and len(text.encode()) > LARGE
-
-
-def _with_texts(appended: Sequence[ContextItem], given: Sequence[CountedItem]) -> list[ContextItem]:
-    """What was appended, with the texts as they were given: a row may hold the beginning only."""
-    return [
-        item.model_copy(update={"text": new.item.text}) for item, new in zip(appended, given, strict=True)
-    ]
 
 
 def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedItem:
@@ -316,11 +335,20 @@ def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedIte
 
 async def request_vectors(tx: Transaction, passage_ids: Sequence[UUID], batch: int = 100) -> None:
     """Ask, through the outbox, for the vectors of passages that this transaction indexed."""
-    for start in range(0, len(passage_ids), batch):
-        message = EmbeddingRequested(
-            id=new_id(), tenant_id=tx.tenant_id, passage_ids=tuple(passage_ids[start : start + batch])
+    if passage_ids:
+        await tx.outbox.post(vector_requests(tx.tenant_id, passage_ids, batch))
+
+
+def vector_requests(tenant_id: UUID, passage_ids: Sequence[UUID], batch: int = 100) -> list[Posting]:
+    """What asks for the vectors of passages."""
+    messages = [
+        EmbeddingRequested(
+            id=new_id(), tenant_id=tenant_id, passage_ids=tuple(passage_ids[start : start + batch])
         )
-        await tx.outbox.add(QueueName.EMBEDDINGS, message, trace=current_traceparent())
+        for start in range(0, len(passage_ids), batch)
+    ]
+    trace = current_traceparent()
+    return [Posting(m.id, QueueName.EMBEDDINGS, m.model_dump_json(), trace) for m in messages]
 
 
 def require(principal: Principal, permission: str) -> None:
@@ -340,20 +368,3 @@ async def visible(tx: Transaction, principal: Principal, context_id: UUID) -> Co
     if context is None or (context.owner_id != principal.id and not principal.may(ANY_OWNER)):
         raise NotFound(f"there is no context {context_id}")
     return context
-
-
-def _passages(context: Context, item: ContextItem) -> list[NewPassage]:
-    return [
-        NewPassage(
-            kind=PassageKind.CONTEXT_ITEM,
-            source_id=item.id,
-            part=part,
-            context_id=context.id,
-            title=context.title,
-            text=text,
-            uri=f"{context_uri(context.id)}#{item.position}",
-            occurred_at=item.created_at,
-            metadata={"kind": item.kind.value, "position": item.position},
-        )
-        for part, text in enumerate(split(item.text))
-    ]

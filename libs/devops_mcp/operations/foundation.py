@@ -83,6 +83,8 @@ async def open_foundation(
                 Environs(private_networks, settings.aws_region),
             )
         )
+        changes = Changes(redis)
+        stack.push_async_callback(changes.close)
         yield Foundation(
             settings=settings,
             application=application,
@@ -93,7 +95,7 @@ async def open_foundation(
             embedding=embedding,
             keyring=await open_keyring(settings),
             blobs=await stack.enter_async_context(open_blob_store(settings, database)),
-            changes=Changes(redis),
+            changes=changes,
         )
 
 

@@ -36,7 +36,7 @@ class NoAnswer(OperationalError):
 class Connection(AsyncConnection[TupleRow]):
     """Given up, as broken, when the server says nothing for `answer_s`: a statement's own time limit is the server's to keep.
 
-    What is to precede a statement goes out with it, in one write, and is answered with it: see `preceded_by`.
+    What is to precede a statement goes out with it, in one write, and is answered with it: see `let_precede`.
     """
 
     answer_s = ANSWER_S
@@ -46,6 +46,7 @@ class Connection(AsyncConnection[TupleRow]):
         self.cursor_factory = Cursor
         self._preceding: Sequence[Command] = ()
         self._each = False
+        self._batch = _Batch(self)
 
     @contextmanager
     def answering_within(self, seconds: float) -> Iterator[None]:
@@ -56,17 +57,12 @@ class Connection(AsyncConnection[TupleRow]):
         finally:
             self.answer_s = before
 
-    @contextmanager
-    def preceded_by(self, *commands: Command, each: bool) -> Iterator[None]:
-        """Have the commands precede the first statement within the block, or `each` of them.
+    def let_precede(self, *commands: Command, each: bool = False) -> None:
+        """From here on the commands precede the next statement, or `each`.
 
         Unless they begin a transaction, they and the statement are one by themselves, which is committed when the statement is answered.
         """
         self._preceding, self._each = commands, each
-        try:
-            yield
-        finally:
-            self._preceding, self._each = (), False
 
     @property
     def waits_to_begin(self) -> bool:
@@ -88,12 +84,15 @@ class Connection(AsyncConnection[TupleRow]):
 
     def batched(self, commands: Sequence[Command], statement: PQGen[None]) -> PQGen[None]:
         """The commands and the statement in one write; its answer is there at the end. Raises what the first that failed does."""
-        batch = self._pipeline = _Batch(self)
+        batch = self._pipeline = self._batch
         self.pgconn.enter_pipeline_mode()
         try:
             batch.add(commands)
             yield from statement
             yield from batch.exchanged()
+        except BaseException:
+            batch.forget()
+            raise
         finally:
             self._pipeline = None
             if self.pgconn.status != ConnStatus.BAD:
@@ -156,6 +155,11 @@ class _Batch(AsyncPipeline):
         for query, params in commands:
             self.command_queue.append(partial(self.pgconn.send_query_params, query, params))
             self.result_queue.append(None)
+
+    def forget(self) -> None:
+        """What is left of an exchange that was given up."""
+        self.command_queue.clear()
+        self.result_queue.clear()
 
     def exchanged(self) -> PQGen[None]:
         """Everything sent, and answered."""

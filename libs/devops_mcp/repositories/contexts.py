@@ -1,43 +1,21 @@
 """Contexts and their items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
-from devops_mcp.models.blobs import Attachment
-from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, NewItem
-from devops_mcp.models.errors import AlreadyWritten, Conflict, NotFound
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted
 from devops_mcp.models.pages import Order
+from devops_mcp.repositories.context_appends import NOTHING_BESIDE, Beside, CountedItem, append
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 from devops_mcp.repositories.statements import composed
 from devops_mcp.repositories.stored import stored
-
-
-@dataclass(frozen=True, slots=True)
-class CountedItem:
-    """An item with its id and its length in tokens; `covers` are the first and last position that a summary stands for.
-
-    `blob_id` is where its attachment is kept or, with `head` as the beginning that stays in the row, its text.
-    """
-
-    id: UUID
-    item: NewItem
-    tokens: int
-    covers: tuple[int, int] | None = None
-    attachment: Attachment | None = None
-    blob_id: UUID | None = None
-    head: str | None = None
-    created_at: datetime | None = None
-    """None: now."""
-
 
 _CONTEXT: LiteralString = """
     id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
@@ -137,33 +115,24 @@ class Contexts:
             )
             return await cursor.fetchall()
 
-    async def append(self, context_id: UUID, items: Sequence[CountedItem]) -> list[ContextItem]:
-        """Add items at the end, in order. The context's row is locked, so concurrent writers queue up and no position is lost.
+    async def append(
+        self,
+        context_id: UUID,
+        items: Sequence[CountedItem],
+        *,
+        owner_id: UUID | None = None,
+        unless_above: int | None = None,
+        beside: Beside = NOTHING_BESIDE,
+    ) -> list[ContextItem]:
+        """Add items at the end, in order, with what belongs to them, in one statement. Writers queue up, so that no position is lost.
 
-        Raises `NotFound` where it has been deleted, `Conflict` for a blob that is gone, `AlreadyWritten` for an item that is there.
+        With `owner_id` only to a context of this owner; with `unless_above` only to one that is not to be summed up then: its own limit
+        of tokens, or else this one (0: none), is kept, or somebody is at it. Raises `NotFound` where there is none, or it has expired,
+        `Conflict` for a blob that is gone, `AlreadyWritten` for an item that is there.
         """
-        cursor = await self._connection.execute(
-            """
-            UPDATE contexts SET item_count = item_count + %s, token_count = token_count + %s, pending_tokens = pending_tokens + %s,
-                                updated_at = now()
-            WHERE id = %s RETURNING item_count
-            """,
-            (
-                len(items),
-                sum(item.tokens for item in items),
-                sum(item.tokens for item in items if item.covers is None),
-                context_id,
-            ),
+        return await append(
+            self._connection, context_id, items, owner_id=owner_id, unless_above=unless_above, beside=beside
         )
-        row = await cursor.fetchone()
-        if row is None:
-            raise NotFound(f"there is no context {context_id}")
-        try:
-            return await self._insert(context_id, int(row[0]) - len(items) + 1, items)
-        except ForeignKeyViolation:
-            raise Conflict("a blob that an item refers to has been removed") from None
-        except UniqueViolation:
-            raise AlreadyWritten(f"context {context_id} has these items") from None
 
     async def items(self, context_id: UUID, after: int, limit: int) -> list[ContextItem]:
         """Items in order, with a position above `after`."""
@@ -228,43 +197,3 @@ class Contexts:
             (pinned, context_id, position),
         )
         return cursor.rowcount == 1
-
-    async def _insert(self, context_id: UUID, first: int, items: Sequence[CountedItem]) -> list[ContextItem]:
-        async with self._connection.cursor(row_factory=stored(ContextItem)) as cursor:
-            await cursor.execute(
-                composed(
-                    """
-                INSERT INTO context_items (context_id, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to,
-                                           attachment, blob_id, created_at)
-                SELECT %s, position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
-                       coalesce(created_at, now())
-                FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::jsonb[], %s::bool[], %s::int[],
-                            %s::int[], %s::jsonb[], %s::uuid[], %s::timestamptz[])
-                     AS i (position, id, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id,
-                           created_at)
-                RETURNING {columns}
-                """,
-                    columns=_ITEM,
-                ),
-                (
-                    context_id,
-                    list(range(first, first + len(items))),
-                    [counted.id for counted in items],
-                    [counted.item.kind.value for counted in items],
-                    [counted.item.role for counted in items],
-                    [counted.item.text if counted.head is None else counted.head for counted in items],
-                    [counted.tokens for counted in items],
-                    [Jsonb(counted.item.metadata) for counted in items],
-                    [counted.item.pinned for counted in items],
-                    [counted.covers[0] if counted.covers else None for counted in items],
-                    [counted.covers[1] if counted.covers else None for counted in items],
-                    [
-                        Jsonb(counted.attachment.model_dump()) if counted.attachment else None
-                        for counted in items
-                    ],
-                    [counted.blob_id for counted in items],
-                    [counted.created_at for counted in items],
-                ),
-            )
-            inserted = await cursor.fetchall()
-        return sorted(inserted, key=lambda item: item.position)

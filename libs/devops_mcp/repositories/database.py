@@ -1,9 +1,10 @@
 """The pool of connections, and the transaction that knows its tenant."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
+from types import TracebackType
 from typing import TypeVar
 from uuid import UUID
 
@@ -37,6 +38,7 @@ _PATIENCE_S = 125.0
 _CHECKOUT_S = 5.0
 _OUTAGES = (errors.IdleInTransactionSessionTimeout, errors.ReadOnlySqlTransaction)
 """Told as internal errors, though nothing is wrong but the time or the place: we slept within a transaction, or this is the standby."""
+_UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout, *_OUTAGES)
 
 
 class Database:
@@ -55,7 +57,7 @@ class Database:
         """
         joined = JOINED.get()
         if joined is not None and joined.takes(tenant_id):
-            with _translated():
+            with _TRANSLATED:
                 async with joined.part() as transaction:
                     yield transaction
             return
@@ -109,10 +111,16 @@ class Database:
         if JOINED.get() is not None:
             async with self.transaction(tenant_id) as transaction:
                 return await work(transaction)
-        with _translated():
-            async with self._connection() as connection:
-                with connection.preceded_by(_tenant(tenant_id), each=each):
-                    return await work(Transaction(connection, tenant_id))
+        with _TRANSLATED:
+            connection = await self._living()
+            try:
+                connection.let_precede(_tenant(tenant_id), each=each)
+                return await work(Transaction(connection, tenant_id))
+            except NoAnswer:
+                await self._pool.drain()
+                raise
+            finally:
+                await self._put_back(connection)
 
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[Relay]:
@@ -122,38 +130,38 @@ class Database:
 
     async def find_api_keys(self, prefix: str) -> list[FoundKey]:
         """The keys of whatever tenant that have this prefix: the one look-up that precedes knowing the tenant."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 return await find_by_prefix(connection, prefix)
 
     async def find_tenant(self, named: str) -> UUID | None:
         """The tenant of this slug or id, for a login that names it."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 return await find_tenant(connection, named)
 
     async def installed_integrations(self) -> list[Installed]:
         """Which integrations the tenants have made, in which version, and which tenants are suspended: nothing of what they are."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 return await installed_integrations(connection)
 
     async def quota_versions(self) -> list[QuotaVersion]:
         """Which tenants have quotas, and whether those have changed: nothing of what they are."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 return await quota_versions(connection)
 
     async def tenants_with_lost_agents(self) -> list[UUID]:
         """Tenants with an agent that is lost and of which that was not told; only the worker's role may."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 cursor = await connection.execute("SELECT tenants_with_lost_agents(%s)", (LIVES_FOR,))
                 return [row[0] for row in await cursor.fetchall()]
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
         """Create the partitions of the coming months; return how many were new. Only the worker's role may."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 cursor = await connection.execute("SELECT ensure_partitions(%s)", (months_ahead,))
                 row = await cursor.fetchone()
@@ -164,7 +172,7 @@ class Database:
 
         Raises `Unavailable` when writers do not make way within 3 s.
         """
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 await connection.execute(_PATIENT, prepare=False)
                 with connection.answering_within(_PATIENCE_S):
@@ -182,7 +190,7 @@ class Database:
 
         Raises `Unavailable` when somebody holds the table; the next time will do.
         """
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 try:
                     cursor = await connection.execute("SELECT drop_months(%s, %s)", (table, before))
@@ -192,14 +200,14 @@ class Database:
 
     async def tenant_ids(self) -> list[UUID]:
         """Every tenant, for upkeep; only the worker's role may."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 cursor = await connection.execute("SELECT tenant_id FROM tenants ORDER BY tenant_id")
                 return [row[0] for row in await cursor.fetchall()]
 
     async def ping(self) -> None:
         """Return when the database answers; raises `Unavailable`."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
                 await connection.execute("SELECT 1")
 
@@ -222,16 +230,16 @@ class Database:
     @asynccontextmanager
     async def _begun(self, *opening: Command) -> AsyncIterator[Connection]:
         """A connection in a transaction, which begins with its first statement."""
-        with _translated():
+        with _TRANSLATED:
             async with self._connection() as connection:
-                with connection.preceded_by(*opening, each=False):
-                    try:
-                        yield connection
-                    except BaseException:
-                        await _roll_back(connection)
-                        raise
-                    if not connection.waits_to_begin:
-                        await connection.execute("COMMIT", prepare=False)
+                connection.let_precede(*opening)
+                try:
+                    yield connection
+                except BaseException:
+                    await _roll_back(connection)
+                    raise
+                if not connection.waits_to_begin:
+                    await connection.execute("COMMIT", prepare=False)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -244,7 +252,11 @@ class Database:
             await self._pool.drain()
             raise
         finally:
-            await self._pool.putconn(connection)
+            await self._put_back(connection)
+
+    async def _put_back(self, connection: Connection) -> None:
+        connection.let_precede()
+        await self._pool.putconn(connection)
 
     async def _living(self) -> Connection:
         """One that is quiet, or that answers: where the server or the network has ended it, that has been told, and another is taken."""
@@ -314,13 +326,21 @@ async def _roll_back(connection: Connection) -> None:
         await connection.close()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except errors.QueryCanceled:
-        raise DeadlineExceeded("the database took longer than 5 s for one statement") from None
-    except (OperationalError, InterfaceError, PoolTimeout, *_OUTAGES) as error:
-        raise Unavailable(
-            f"the database cannot be reached ({type(error).__name__})", retry_after_s=2
-        ) from error
+class _Translated:
+    """A block whose errors of the driver leave it as ours."""
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if isinstance(error, errors.QueryCanceled):
+            raise DeadlineExceeded("the database took longer than 5 s for one statement") from None
+        if isinstance(error, _UNREACHABLE):
+            raise Unavailable(
+                f"the database cannot be reached ({type(error).__name__})", retry_after_s=2
+            ) from error
+
+
+_TRANSLATED = _Translated()

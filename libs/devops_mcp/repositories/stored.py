@@ -1,6 +1,6 @@
 """Rows as models, without checking again what the columns' types say: it was checked when it was written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
 from functools import cache
@@ -20,19 +20,28 @@ _put = object.__setattr__
 
 def stored(model: type[ModelT]) -> BaseRowFactory[ModelT]:
     """As psycopg's `class_row`, for a model each of whose fields has a column; others are checked field by field."""
-    conversions = _conversions(model)
+    return _factory(model)
+
+
+@cache
+def _factory(model: type[ModelT]) -> BaseRowFactory[ModelT]:
     checked = class_row(model)
+    makers: dict[tuple[bytes | None, ...], RowMaker[ModelT] | None] = {}
 
     def factory(cursor: Any) -> RowMaker[ModelT]:
         result = cursor.pgresult
-        names = [result.fname(i).decode() for i in range(result.nfields)] if result is not None else []
-        return _maker(model, names, conversions) if set(names) == set(model.model_fields) else checked(cursor)
+        columns = tuple([result.fname(i) for i in range(result.nfields)]) if result is not None else ()
+        if columns not in makers:
+            makers[columns] = _maker(model, [name.decode() for name in columns if name is not None])
+        return makers[columns] or checked(cursor)
 
     return factory
 
 
-def _maker(model: type[ModelT], names: Sequence[str], conversions: Mapping[str, Convert]) -> RowMaker[ModelT]:
-    converted = [(name, convert) for name, convert in conversions.items() if name in names]
+def _maker(model: type[ModelT], names: Sequence[str]) -> RowMaker[ModelT] | None:
+    if set(names) != set(model.model_fields):
+        return None
+    converted = _conversions(model)
     given = set(names)
 
     def make(values: Sequence[Any]) -> ModelT:
@@ -50,11 +59,10 @@ def _maker(model: type[ModelT], names: Sequence[str], conversions: Mapping[str, 
     return make
 
 
-@cache
-def _conversions(model: type[BaseModel]) -> dict[str, Convert]:
+def _conversions(model: type[BaseModel]) -> list[tuple[str, Convert]]:
     """What becomes of the values of the fields that are not as they come."""
-    found = {name: _conversion(field.annotation) for name, field in model.model_fields.items()}
-    return {name: convert for name, convert in found.items() if convert is not None}
+    found = [(name, _conversion(field.annotation)) for name, field in model.model_fields.items()]
+    return [(name, convert) for name, convert in found if convert is not None]
 
 
 def _conversion(annotation: Any) -> Convert | None:

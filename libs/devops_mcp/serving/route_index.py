@@ -23,9 +23,9 @@ class IndexedRouter(Router):
         # Read only from here on: a look-up must not add to it.
         self._index.default_factory = None
 
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await super().app(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
         # Whoever looks for an application finds one, and what has no route is an `HTTPException`.
         scope["app"] = scope["router"] = self

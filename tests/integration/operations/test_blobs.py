@@ -21,7 +21,7 @@ from devops_mcp.operations.blobs import UNCLAIMED_FOR, BlobStore
 from devops_mcp.operations.contexts import HEAD, LARGE, ContextService, Upload
 from devops_mcp.operations.events import LARGE_PAYLOAD, EventIntake
 from devops_mcp.outbound.objects import open_objects
-from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import Database, open_database
 from support.s3 import BUCKET, client_of, keys_in, running_s3
 from support.webhooks import ORIGIN, SECRET, SOURCE, delivery, failed_build

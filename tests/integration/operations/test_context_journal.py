@@ -33,7 +33,7 @@ async def test_calls_whose_commit_was_not_confirmed_are_in_their_context_once(da
         journal = ContextJournal(contexts)
         created = await contexts.create(AGENT, "night")
         await journal.record(AGENT, created.id, "events_search", {}, "the first")
-        proxy.trap(b"COMMIT", Hold.AFTER, after=b"INSERT INTO context_items")
+        proxy.trap(b"INSERT INTO context_items", Hold.AFTER)
         with pytest.raises(Unavailable):
             await journal.flush()
         await journal.record(AGENT, created.id, "events_search", {}, "the second")

@@ -10,7 +10,7 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.pages import Order
 from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.operations.contexts import EVERY
-from devops_mcp.repositories.contexts import CountedItem
+from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import Database, open_database
 
 TENANT = DEFAULT_TENANT_ID

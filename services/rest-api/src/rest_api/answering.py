@@ -5,7 +5,6 @@ and `Idempotency-Key`.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -99,8 +98,11 @@ class Answering:
     async def _read(
         self, request: Request, call: Call[Any, Any], scope: bytes, fields: tuple[str, ...]
     ) -> Response:
-        async with denials_recorded(self._platform, call.principal, self._name, request):
+        try:
             reply = await self._endpoint.handle(call)
+        except Forbidden as error:
+            await self._record(error, request, call.principal)
+            raise
         if isinstance(reply, AsyncIterator):
             return StreamingResponse(_lines(reply), self._endpoint.status, media_type=LINES)
         if isinstance(reply, File):
@@ -122,8 +124,11 @@ class Answering:
         return await do(mark, lambda: self._said(request, call))
 
     async def _said(self, request: Request, call: Call[Any, Any]) -> Said:
-        async with denials_recorded(self._platform, call.principal, self._name, request):
+        try:
             reply = await self._changed(request, call)
+        except Forbidden as error:
+            await self._record(error, request, call.principal)
+            raise
         if self._endpoint.status == 204:
             return Said(204, b"")
         return Said(self._endpoint.status, reply.model_dump_json().encode())
@@ -180,6 +185,11 @@ class Answering:
             headers["etag"] = f'"{tag}"' if coding is None else f'"{tag}-{coding}"'
         return Response(body, said.status, headers, media_type=JSON)
 
+    async def _record(self, denial: Forbidden, request: Request, principal: Principal) -> None:
+        """Leave a record of what the principal is refused, unless there is one."""
+        if not denial.recorded:
+            await self._platform.audit.record(refused(principal, self._name, request.url.path[:300]))
+
     def _chosen(self, given: dict[str, str]) -> tuple[str, ...]:
         value = given.pop(sparse.FIELDS, None) if self._fields else None
         return () if value is None else sparse.chosen(value, self._fields)
@@ -195,19 +205,6 @@ class Answering:
         if page.next_cursor is None:
             return page
         return page.model_copy(update={"next_cursor": self._cursors.seal(page.next_cursor, scope)})
-
-
-@asynccontextmanager
-async def denials_recorded(
-    platform: Platform, principal: Principal, action: str, request: Request
-) -> AsyncIterator[None]:
-    """Leave a record of what the principal is refused within the block, unless there is one."""
-    try:
-        yield
-    except Forbidden as error:
-        if not error.recorded:
-            await platform.audit.record(refused(principal, action, request.url.path[:300]))
-        raise
 
 
 def _file(request: Request, file: File) -> Response:
