@@ -47,6 +47,9 @@ class Connection(AsyncConnection[TupleRow]):
         self._preceding: Sequence[Command] = ()
         self._each = False
         self._batch = _Batch(self)
+        self.prepared: dict[bytes, bytes] = {}
+        """The names of the commands that the server has prepared."""
+        self._named = 0
 
     @contextmanager
     def answering_within(self, seconds: float) -> Iterator[None]:
@@ -97,6 +100,16 @@ class Connection(AsyncConnection[TupleRow]):
             self._pipeline = None
             if self.pgconn.status != ConnStatus.BAD:
                 self._leave_pipeline_mode()
+
+    def new_name(self) -> bytes:
+        """For a prepared command; never the same again, as nobody knows what is left of one that was given up."""
+        self._named += 1
+        return b"_command_%d" % self._named
+
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        if name is None:
+            self.prepared.clear()
+        return super()._deallocate(name)
 
     def _leave_pipeline_mode(self) -> None:
         try:
@@ -151,15 +164,33 @@ class Cursor(AsyncCursor[Row]):
 class _Batch(AsyncPipeline):
     """A pipeline that leaves in one write; psycopg's own makes one for each statement."""
 
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._of = connection
+        self._unsure: list[bytes] = []
+
     def add(self, commands: Sequence[Command]) -> None:
+        self._unsure = [query for query, _ in commands if query not in self._of.prepared]
         for query, params in commands:
-            self.command_queue.append(partial(self.pgconn.send_query_params, query, params))
+            if params is None:
+                self.command_queue.append(partial(self.pgconn.send_query_params, query, None))
+            else:
+                name = self._of.prepared.get(query) or self._prepare(query)
+                self.command_queue.append(partial(self.pgconn.send_query_prepared, name, params))
             self.result_queue.append(None)
 
+    def _prepare(self, query: bytes) -> bytes:
+        name = self._of.prepared[query] = self._of.new_name()
+        self.command_queue.append(partial(self.pgconn.send_prepare, name, query))
+        self.result_queue.append(None)
+        return name
+
     def forget(self) -> None:
-        """What is left of an exchange that was given up."""
+        """What is left of an exchange that failed, and what it prepared: nobody knows how far it came."""
         self.command_queue.clear()
         self.result_queue.clear()
+        for query in self._unsure:
+            self._of.prepared.pop(query, None)
 
     def exchanged(self) -> PQGen[None]:
         """Everything sent, and answered."""
