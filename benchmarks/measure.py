@@ -78,11 +78,15 @@ def throughput(part: str, ours: Series, bare: Series, extra: str = "") -> Row:
 
 def latency(part: str, ours: Series, bare: Series) -> Row:
     ratio = ours.percentile_ms(50) / bare.percentile_ms(50)
-    return Row(part, _times(ours), _times(bare), f"{ratio:.1f} × bare")
+    return Row(part, _spread(ours), _spread(bare), f"{ratio:.1f} × bare")
 
 
 def _said(series: Series) -> str:
     return f"{series.rate:,.0f}/s, {_times(series)}"
+
+
+def _spread(series: Series) -> str:
+    return " ".join(f"p{percent} {series.percentile_ms(percent):.1f}" for percent in (50, 95, 99)) + " ms"
 
 
 def _times(series: Series) -> str:
