@@ -20,6 +20,8 @@ BATCH = 1_000
 HELD = 10_000
 FLUSH_S = 0.2
 CLOSING_S = 10.0
+WRITTEN_S = 1.0
+"""So long an answer waits for its record. While the database is away, the record is held as those of reads are."""
 
 log = structlog.get_logger()
 
@@ -43,6 +45,7 @@ class AuditTrail:
         self._waiting: deque[_Waiting] = deque()
         self._writing = asyncio.Lock()
         self._unsure = False
+        self._flush: asyncio.Task[None] | None = None
 
     async def record(
         self,
@@ -59,6 +62,13 @@ class AuditTrail:
             await self.flush()
         self._waiting.append(_Waiting(record, event, trace, used))
 
+    async def written(self) -> None:
+        """Wait until what was recorded so far is written, up to `WRITTEN_S`; those who wait at the same time share a transaction."""
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.create_task(self._try_flush(), name="write audit records")
+        # Not cut off when the time is over: nobody would know what is written.
+        await asyncio.wait({self._flush}, timeout=WRITTEN_S)
+
     async def flush(self) -> None:
         """Write all that waits. What cannot be written stays, in its order."""
         async with self._writing:
@@ -74,10 +84,13 @@ class AuditTrail:
         """Flush every `FLUSH_S` seconds until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            try:
-                await self.flush()
-            except PlatformError as error:
-                log.warning("audit records wait", waiting=len(self._waiting), error=error.message)
+            await self._try_flush()
+
+    async def _try_flush(self) -> None:
+        try:
+            await self.flush()
+        except PlatformError as error:
+            log.warning("audit records wait", waiting=len(self._waiting), error=error.message)
 
     async def _store(self, batch: Sequence[_Waiting], *, sure: bool) -> None:
         """Write a batch. Unless it is `sure` that none of it is written yet, what is there is not counted once more."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import structlog
 from pydantic import JsonValue
 
+from devops_mcp.adapters.base import Effect
 from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.events.model import ToolCalled
 from devops_mcp.models.audit import AuditRecord
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 
 
 class CallLedger:
-    """Written off the path of the call, and never lost on a clean stop."""
+    """Written off the path of the call, and never lost on a clean stop; whoever is told that a system was changed finds it written."""
 
     def __init__(
         self,
@@ -98,6 +99,8 @@ class CallLedger:
         else:
             event = _event(record, entry, requester)
             await self._audit.record(record, event, current_traceparent(), used)
+        if entry.system != SUITE and entry.tool.effect is not Effect.READ:
+            await self._audit.written()
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
             await self._journal.record(principal, requester.context_id, tool, arguments, said)
 

@@ -236,6 +236,17 @@ async def test_a_call_answers_and_leaves_one_audit_record_with_its_secrets_maske
     assert refused.arguments == {"name": "x", "api_token": "***"}
 
 
+async def test_who_is_told_that_a_system_was_changed_finds_it_in_the_audit_log(database, monkeypatch):
+    """I8, D01: killed a moment later, the process takes no record of a change with it."""
+    monkeypatch.setattr("devops_mcp.operations.audit.FLUSH_S", 3_600.0)
+    async with a_world(database.app_url) as world:
+        await world.call("box_thing_list")
+        await asyncio.gather(*(world.call("box_thing_put", name=f"{n}") for n in range(20)))
+        async with world.database.transaction(DEFAULT_TENANT_ID) as tx:
+            written = await tx.audit.latest(100)
+    assert [record.target for record in written].count("box_thing_put") == 20
+
+
 async def test_a_call_of_a_systems_tool_is_published_once_and_one_of_the_suites_is_not(database):
     async with a_world(database.app_url) as world:
         await world.call("box_thing_put", name="x", idempotency_key="hush")
