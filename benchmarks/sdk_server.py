@@ -21,5 +21,6 @@ if __name__ == "__main__":
         loop="uvloop",
         http="httptools",
         access_log=False,
+        timeout_keep_alive=75,
         log_level="warning",
     )

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from mcp_server.fast_calls import Answering, FastCalls
 from support.channels import ALL_REVISIONS, STATELESS, Ask, asking, channel, opening, serves
 from support.handshake import BOTH, REVISIONS, HandshakeClient, messages_of, next_message
+from support.rest import a_caller
 from support.services import new_key, running_mcp, settings_for
 
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
@@ -208,6 +209,34 @@ async def test_the_first_list_of_a_connection_begins_the_watch_of_it(database, s
     assert before is not None
     assert "error" in before
     assert first == second
+
+
+async def test_a_list_that_is_kept_follows_the_tenants_integrations(database, settings, redis_url, short):
+    key = await new_key(database.owner_url)
+
+    async def listed(ask: Ask) -> set[str]:
+        names: set[str] = set()
+        cursor: dict[str, Any] | None = {}
+        while cursor is not None:
+            answer = await ask(Case("tools/list", cursor).said(STATELESS))
+            assert answer is not None
+            result = answer["result"]
+            names |= {tool["name"] for tool in result["tools"]}
+            cursor = {"cursor": result["nextCursor"]} if "nextCursor" in result else None
+        return names
+
+    async with (
+        running_mcp(settings) as url,
+        channel("ws", url, key, STATELESS) as ask,
+        a_caller(database, settings_for(database.app_url, redis_url)) as rest,
+    ):
+        assert "prometheus_query" not in await listed(ask)
+        own = {"name": "own", "system": "prometheus", "options": {"base_url": "http://127.0.0.1:9"}}
+        await rest("POST", "/api/v1/integrations", json=own)
+        async with asyncio.timeout(20):
+            while "prometheus_query" not in await listed(ask):
+                await asyncio.sleep(0.05)
+    assert all(short.taken)
 
 
 async def test_headers_that_say_something_else_than_the_body_are_refused(database, settings, short):
