@@ -197,6 +197,21 @@ async def test_who_commits_first_is_first_whoever_began_first(bench):
     assert effects.order[context_id] == [0, 1]
 
 
+async def test_what_fails_in_the_middle_of_a_batch_takes_back_what_follows_it_and_no_other_context(bench):
+    """I5: and what follows is not handled before it has succeeded."""
+    contexts = [new_id(), new_id()]
+    effects = Effects(
+        lambda number, attempt: UpstreamUnavailable("not now") if number == 2 and attempt < 3 else None
+    )
+    await bench.put(contexts[:1], range(5))
+    await bench.put(contexts[1:], range(2))
+    await bench.relay()
+    async with bench.consuming(effects):
+        await effects.until(7)
+    assert [effects.order[context_id] for context_id in contexts] == [list(range(5)), [0, 1]]
+    assert sorted(effects.attempts.values()) == [1] * 6 + [3]
+
+
 async def test_what_died_in_the_middle_of_a_batch_holds_up_neither_its_context_nor_others(bench):
     """D12: and it is in the dead-letter queue."""
     contexts = [new_id(), new_id()]
