@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 from benchmarks.measure import Row, Speed, Stopwatch
 from benchmarks.receiving import BareLoops, bare_loops
-from benchmarks.world import World
+from benchmarks.world import World, at_rest
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.messages import EventReceived, Message
@@ -40,6 +40,7 @@ ROUNDS = 3
 AHEAD = 2
 """As in the worker itself."""
 EVENTS_SPEC: QueueSpec = next(spec for spec in QUEUES if spec.name is QueueName.EVENTS)
+BARE_SPEC: QueueSpec = next(spec for spec in QUEUES if spec.name is QueueName.EMBEDDINGS)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Bench:
     prefix: str
     database: Database
     queue: SqsQueue
+    bare: SqsQueue
+    """For the bare loops: no message of theirs is ever taken for an event's, nor an event's for theirs."""
     relay: OutboxRelay
     notices: Notices
 
@@ -62,7 +65,7 @@ class Bench:
             pass
 
     async def consume(self, count: int, handlers: int) -> Speed:
-        """From the first receive until the last is acknowledged."""
+        """From the first receive until so many have had their effect, and all that were handled are acknowledged."""
         stop, watch = asyncio.Event(), Stopwatch()
         queue = _Acknowledged(self.queue, count, stop)
         processor = EventProcessor(self.database, self.notices, embeds=False)
@@ -71,7 +74,9 @@ class Bench:
             tenant_id: UUID, messages: Sequence[Message], traces: Mapping[UUID, str]
         ) -> set[UUID]:
             events = [message for message in messages if isinstance(message, EventReceived)]
-            return await processor.process(tenant_id, events, traces)
+            done = await processor.process(tenant_id, events, traces)
+            queue.handled(len(messages), len(done))
+            return done
 
         policy = Policy(slots=handlers, ahead=AHEAD)
         consumer = Consumer(
@@ -84,26 +89,32 @@ class Bench:
 
 
 class _Acknowledged:
-    """A queue that sets `stop` once so many of its messages are deleted."""
+    """A queue that sets `stop` once so many messages have had their effect and whatever was handled is deleted."""
 
     def __init__(self, queue: SqsQueue, count: int, stop: asyncio.Event) -> None:
         self._queue = queue
         self._left = count
+        self._unacknowledged = 0
         self._stop = stop
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)
 
+    def handled(self, messages: int, fresh: int) -> None:
+        self._left -= fresh
+        self._unacknowledged += messages
+
     async def delete_batch(self, receipts: Sequence[str]) -> list[str]:
         refused = await self._queue.delete_batch(receipts)
-        self._left -= len(receipts) - len(refused)
-        if self._left <= 0:
+        self._unacknowledged -= len(receipts)
+        if self._left <= 0 and not self._unacknowledged:
             self._stop.set()
         return refused
 
 
 async def worker(world: World) -> list[Row]:
     """With the services paused, so that they take no part."""
+    await at_rest(world)
     paused = [world.suite.pids[name] for name in ("worker", "mcp-server", "rest-api")]
     for pid in paused:
         os.kill(pid, signal.SIGSTOP)
@@ -120,9 +131,8 @@ async def worker(world: World) -> list[Row]:
 @asynccontextmanager
 async def _bare(world: World, bench: Bench) -> AsyncIterator[BareLoops]:
     addresses = world.suite.addresses
-    async with bare_loops(
-        bench.queue, EVENTS_SPEC.queue(bench.prefix), addresses["sqs"], addresses["postgres"]
-    ) as loops:
+    name = BARE_SPEC.queue(bench.prefix)
+    async with bare_loops(bench.bare, name, addresses["sqs"], addresses["postgres"]) as loops:
         yield loops
 
 
@@ -162,7 +172,8 @@ async def opened(world: World) -> AsyncIterator[Bench]:
         open_queues(endpoint_url=addresses["sqs"], region="us-east-1", prefix=prefix) as queues,
     ):
         relay = OutboxRelay(database, queues, Metrics())
-        yield Bench(prefix, database, queues[QueueName.EVENTS], relay, Notices(redis, Metrics()))
+        events, bare = queues[EVENTS_SPEC.name], queues[BARE_SPEC.name]
+        yield Bench(prefix, database, events, bare, relay, Notices(redis, Metrics()))
 
 
 def _as_the_worker(world: World) -> str:

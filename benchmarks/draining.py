@@ -16,7 +16,7 @@ import psycopg
 
 from benchmarks.consuming import Bench, opened
 from benchmarks.measure import Row
-from benchmarks.world import World
+from benchmarks.world import World, at_rest
 from support.worker_process import WorkerProcess, a_worker
 
 DRAINED = 100_000
@@ -45,6 +45,7 @@ class _Memory:
 async def drain(world: World) -> list[Row]:
     """As many messages as BENCH_DRAINED says."""
     count = int(os.environ.get("BENCH_DRAINED", str(DRAINED)))
+    await at_rest(world)
     with _paused(world):
         async with opened(world) as bench:
             await bench.fill(count)

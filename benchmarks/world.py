@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -52,6 +54,15 @@ def bare_server(database_url: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+async def at_rest(suite: World) -> None:
+    """Until the outbox is empty: what an earlier part has left there would be published to whoever relays next."""
+    async with await psycopg.AsyncConnection.connect(
+        suite.suite.addresses["postgres"], autocommit=True
+    ) as connection:
+        while await (await connection.execute("SELECT FROM outbox WHERE due_at <= now() LIMIT 1")).fetchone():
+            await asyncio.sleep(0.1)
 
 
 def wait_for(port: int) -> None:
