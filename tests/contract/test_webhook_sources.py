@@ -231,7 +231,8 @@ def told(event: Event) -> list[Mapping[str, Any]]:
 
 def check(system: str, event: Event) -> None:
     assert (event.type in TYPES, event.system, event.source) == (True, system, "here")
-    assert EVENT.validate_json(EVENT.dump_json(event)) == event
+    known = event.model_copy(update={"identity": None})  # which intake alone keeps
+    assert EVENT.validate_json(EVENT.dump_json(event)) == known
     for line, longest in ((event.subject, 300), (event.title, 300)):
         assert line == line.strip() != ""
         assert line.isprintable()

@@ -72,7 +72,7 @@ class ReadParams(Params):
     fields: tuple[str, ...] = Field(
         default=(),
         max_length=40,
-        description="Only these fields (of each item, in a list).",
+        description="Only these of each item.",
     )
 
 

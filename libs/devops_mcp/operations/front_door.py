@@ -66,7 +66,7 @@ class ToolsCallParams(WriteParams):
 
 
 async def tools_search(desk: Desk, params: ToolsSearchParams) -> FoundTools:
-    """Find tools by what they do, among those of all systems that you may use. Then tools_describe, then tools_read or tools_call."""
+    """Find tools of all systems by what they do, among those you may use. Then tools_describe, then tools_read or tools_call."""
     entries = desk.toolbox.entries()
     wanted = [entry for entry in entries if params.system in (None, entry.system)]
     ranked = await desk.suite.tool_search.rank(params.query, wanted)
@@ -77,7 +77,7 @@ async def tools_search(desk: Desk, params: ToolsSearchParams) -> FoundTools:
 
 
 async def tools_describe(desk: Desk, params: ToolsDescribeParams) -> DescribedTools:
-    """Read what tools do and the JSON Schemas of their arguments, before you call them with tools_read or tools_call."""
+    """Read what tools do and the schemas of their arguments, before you call them with tools_read or tools_call."""
     entries = [desk.toolbox.entry(name) for name in dict.fromkeys(params.names)]
     return DescribedTools(
         items=[DescribedTool(**_short(entry), input_schema=entry.input_schema) for entry in entries]

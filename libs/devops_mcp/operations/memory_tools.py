@@ -89,9 +89,7 @@ class FactListParams(ListParams):
         description="One of deployed, deployment, alert, build, change, head, scan, release, issue.",
     )
     as_of: AwareDatetime | None = Field(default=None, description="What was so at this time; default now.")
-    before_event: UUID | None = Field(
-        default=None, description="What was so right before this event, such as an alert."
-    )
+    before_event: UUID | None = Field(default=None, description="Right before this event, such as an alert.")
     history: bool = Field(default=False, description="Also what was so before that.")
 
 

@@ -25,8 +25,8 @@ class SearchParams(ReadParams):
     subject: str | None = Field(default=None, max_length=300)
     since: datetime | None = None
     until: datetime | None = None
-    as_of: AwareDatetime | None = Field(default=None, description="Search the past: what was known then.")
-    before_event: UUID | None = Field(default=None, description="As of right before this event.")
+    as_of: AwareDatetime | None = Field(default=None, description="What was known then.")
+    before_event: UUID | None = Field(default=None, description="Right before this event.")
     prefer_recent: bool = False
     neighbours: int = Field(default=0, ge=0, le=5, description="Before and after each.")
     limit: int = Field(default=8, ge=1, le=50)
@@ -53,7 +53,7 @@ class SearchResult(ToolResult):
 
 
 async def context_search(desk: Desk, params: SearchParams) -> SearchResult:
-    """Search everything remembered (conversation contexts, events of all systems, kept results) by a question in your own words."""
+    """Search what is remembered (contexts, events of all systems, kept results) by a question in your own words."""
     question = Question(
         query=params.query,
         kinds=params.kinds,

@@ -67,9 +67,7 @@ class Desk:
 
 
 class ContextCreateParams(WriteParams):
-    title: str = Field(
-        min_length=1, max_length=200, description="What the conversation is about, in one line."
-    )
+    title: str = Field(min_length=1, max_length=200, description="What it is about, in one line.")
     metadata: JsonObject = Field(default_factory=dict, description="Anything to remember with it.")
 
 
@@ -136,9 +134,9 @@ class ResultReadParams(Params):
         default=None, max_length=500, description="Only this part (RFC 9535), as `$.items[*].name`."
     )
     contains: str | None = Field(
-        default=None, min_length=1, max_length=200, description="Only lines that contain this text."
+        default=None, min_length=1, max_length=200, description="Only lines with this text."
     )
-    offset: int = Field(default=0, ge=0, description="Lines to pass over.")
+    offset: int = Field(default=0, ge=0, description="Lines to skip.")
     limit: int = Field(default=200, ge=1, le=2_000, description="Lines to return.")
 
 

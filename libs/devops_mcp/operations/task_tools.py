@@ -25,7 +25,7 @@ from devops_mcp.operations.suite_tools import Desk, as_uuid
 class TaskStartParams(WriteParams):
     name: str = Field(min_length=1, max_length=64, description="The tool to call.")
     arguments: JsonObject = Field(default_factory=dict, description="As its input_schema says.")
-    priority: TaskPriority = Field(default=TaskPriority.NORMAL, description="Which queue it waits in.")
+    priority: TaskPriority = Field(default=TaskPriority.NORMAL, description="Which queue.")
 
 
 class OneTaskParams(Params):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from redis.asyncio import Redis
 
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.events.messages import MESSAGE, EmbeddingRequested
@@ -17,6 +18,7 @@ from devops_mcp.models.passages import NewPassage, PassageKind, Question
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.embeddings import EmbeddingService
+from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.operations.reembedding import ASKED_AGAIN_AFTER, CHECKED_AGAIN_AFTER, Reembedding
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.vectors import PassageEmbedder
@@ -83,7 +85,8 @@ class Bench:
         return asked
 
     async def choose(self, name: str | None, owner: UUID | None) -> None:
-        await EmbeddingService(self.database, self.models).choose(ME, name, owner)
+        quotas = QuotaKeeper(self.database, Redis())
+        await EmbeddingService(self.database, self.models, quotas).choose(ME, name, owner)
 
     async def ask(self, text: str) -> dict[str, int | None]:
         """The texts that mean the question, with their rank by meaning."""
