@@ -24,6 +24,7 @@ CONNECTIONS = 16
 ROUNDS = 4
 EACH = 150
 IDLE = 5_000
+FIRST = 500
 WEBSOCKET_BUDGET_US, HTTP_BUDGET_US = 500, 900
 """CPU of one call, whatever its revision; above it something that should be remembered is done anew, or goes the long way."""
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
@@ -42,16 +43,20 @@ async def protocol(world: World) -> list[Row]:
 
 
 async def idle(world: World) -> list[Row]:
-    """Memory of open WebSockets that say nothing."""
+    """Memory of open WebSockets that say nothing, without the first: what the process loads with them is not theirs."""
     pid = world.suite.pids["mcp-server"]
-    before = _resident_kib(pid)
     async with AsyncExitStack() as stack:
-        for _ in range(IDLE // 100):
-            opened = await asyncio.gather(*(_open(world) for _ in range(100)))
-            for ws in opened:
-                stack.push_async_callback(ws.close)
-        each = (_resident_kib(pid) - before) / IDLE
+        await _open_idle(world, stack, FIRST)
+        before = _resident_kib(pid)
+        await _open_idle(world, stack, IDLE - FIRST)
+        each = (_resident_kib(pid) - before) / (IDLE - FIRST)
     return [Row(f"{IDLE:,} idle sockets", f"{each:.1f} KiB each", "goal: under 40 KiB")]
+
+
+async def _open_idle(world: World, stack: AsyncExitStack, count: int) -> None:
+    for _ in range(count // 100):
+        for ws in await asyncio.gather(*(_open(world) for _ in range(100))):
+            stack.push_async_callback(ws.close)
 
 
 async def _websocket(world: World, era: str) -> Row:
