@@ -342,7 +342,7 @@ async def test_no_secret_is_left_in_anything_that_the_services_write_answer_or_k
         ) as suite,
     ):
         own = json.loads((suite.state / "secrets.json").read_text())
-        left = Left(secrets={f"our own {name}": value.rpartition("_")[2] for name, value in own.items()})
+        left = Left(secrets={f"our own {name}": value.split("_", 2)[-1] for name, value in own.items()})
         planted = (PASSWORD, OTHER_PASSWORD, SHORT, WEBHOOK_SECRET, VENDOR_TOKEN, VENDOR_PASSWORD, ARGUMENT)
         planted += (STORED_TOKEN, OWN_TOKEN, STORED_HOOK)
         left.secrets |= {secret: secret for secret in planted}

@@ -57,8 +57,14 @@ async def opened(limits: Limits | None = None) -> AsyncIterator[tuple[Site, Peer
 async def close_code(peer: Peer) -> int:
     """The code of the close frame with which the server ends the connection, 0 if it ends without one."""
     received = await peer.rest()
-    position = received.find(bytes([FIN | CLOSE]))
-    return int(struct.unpack("!H", received[position + 2 : position + 4])[0]) if position >= 0 else 0
+    while received:
+        length, start = received[1], 2
+        if length == 126:
+            length, start = int.from_bytes(received[2:4]), 4
+        payload, received, opcode = received[start : start + length], received[start + length :], received[0]
+        if opcode == FIN | CLOSE:
+            return int.from_bytes(payload[:2])
+    return 0
 
 
 FAULTS = {
