@@ -7,7 +7,7 @@ from devops_mcp.models.errors import InvalidInput, NotFound, Violation
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.event_log import READ
-from devops_mcp.repositories.passage_search import MOMENT
+from devops_mcp.repositories.passage_search import moment_before
 from devops_mcp.repositories.transaction import Transaction
 
 
@@ -27,4 +27,4 @@ async def moment_of(
     found = await tx.events.find([before_event])
     if not found:
         raise NotFound(f"there is no event {before_event}")
-    return found[0].event.occurred_at - MOMENT
+    return moment_before(found[0].event.occurred_at)

@@ -8,7 +8,7 @@ the best of a space that holds a tenth counts like the fifth of all. So a space 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -109,7 +109,7 @@ _FEW = sql.SQL(
 _ARE_FEW = sql.SQL("SELECT {} IS NOT NULL").format(_FEW.format(most=sql.SQL("%(most)s")))
 MOST = 5_000
 """Passages to which the distance is computed faster than the index of all vectors finds the nearest of them."""
-MOMENT = timedelta(microseconds=1)
+_MOMENT = timedelta(microseconds=1)
 """The database tells times apart by this much."""
 _ANY_NUMBER = 1_000_000
 """Of those that were few a moment ago."""
@@ -126,6 +126,18 @@ _HEADLINE = (
     f'StartSel="{MARK}", StopSel="{MARK}", FragmentDelimiter="{_BETWEEN}", '
     "MaxFragments=2, MaxWords=28, MinWords=10"
 )
+
+
+def moment_before(at: datetime) -> datetime:
+    """The last time before it; of the first there is, that itself."""
+    earliest = datetime.min.replace(tzinfo=UTC)
+    return max(at, earliest + _MOMENT) - _MOMENT
+
+
+def moment_after(at: datetime) -> datetime:
+    """The first time after it; of the last there is, that itself."""
+    latest = datetime.max.replace(tzinfo=UTC)
+    return min(at, latest - _MOMENT) + _MOMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +169,7 @@ class SearchFilter:
     @property
     def end(self) -> datetime | None:
         """What is found came before."""
-        as_of = None if self.as_of is None else self.as_of + MOMENT
+        as_of = None if self.as_of is None else moment_after(self.as_of)
         return min((end for end in (self.until, as_of) if end is not None), default=None)
 
 

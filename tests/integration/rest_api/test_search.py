@@ -155,6 +155,22 @@ async def test_the_past_knows_nothing_of_what_came_later(rest):
     assert hits[0]["explanation"]["recency"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("moment", "found"),
+    [
+        ("9999-12-31T23:59:59.999999Z", True),
+        ("9999-12-31T23:59:59-14:00", True),
+        ("0001-01-01T00:00:00Z", False),
+        ("0001-01-01T00:00:00+14:00", False),
+    ],
+)
+async def test_the_ends_of_time_can_be_asked_for(database, rest, moment, found):
+    await index(database, passage("github run"))
+    assert bool(await titles(rest, "failed build", as_of=moment)) == found
+    assert bool(await titles(rest, "failed build", until=moment)) == found
+    assert bool(await titles(rest, "failed build", since=moment)) != found
+
+
 async def test_before_an_event_is_what_had_happened_when_it_did(database, redis_url, rest):
     [event] = await happen(database.worker_url, redis_url, 1)
     occurred = (await rest("GET", f"/api/v1/events/{event}")).json()["occurred_at"]
