@@ -1,9 +1,12 @@
 """What loses something is confirmed: by the person where the client can ask, by a plan where it cannot; else nothing is done."""
 
+import asyncio
+import json
 from typing import Any
 
 import mcp_types as types
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 from support.agents import ERAS, TRANSPORTS, agent
 from support.services import new_key, running_mcp, settings_for
@@ -69,6 +72,42 @@ async def test_a_person_who_does_not_confirm_loses_nothing(
         refused = await client.call_tool("fs_write", OVERWRITE)
     assert refused.is_error
     assert "nothing was done" in refused.content[0].text
+    assert notes.read_text() == "old"
+
+
+async def told(ws: ClientConnection, **message: Any) -> dict[str, Any]:
+    """What the server says next, once it has been told this."""
+    await ws.send(json.dumps({"jsonrpc": "2.0", **message}))
+    async with asyncio.timeout(30):
+        return dict(json.loads(await ws.recv()))
+
+
+async def asked_to_confirm(ws: ClientConnection) -> int:
+    """Shake hands and overwrite; the id of the question."""
+    params = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"elicitation": {"form": {}}},
+        "clientInfo": {"name": "t", "version": "1"},
+    }
+    await told(ws, id=1, method="initialize", params=params)
+    question = await told(ws, id=2, method="tools/call", params={"name": "fs_write", "arguments": OVERWRITE})
+    assert question["method"] == "elicitation/create"
+    return int(question["id"])
+
+
+async def test_an_answer_to_what_an_earlier_connection_asked_confirms_nothing(database, settings, notes):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url:
+        address, headers = url.replace("http", "ws", 1) + "/ws/x/fs", {"X-API-Key": key}
+        async with connect(address, additional_headers=headers) as ws:
+            earlier = await asked_to_confirm(ws)
+        async with connect(address, additional_headers=headers) as ws:
+            question = await asked_to_confirm(ws)
+            late = {"action": "accept", "content": {"confirm": True}}
+            await ws.send(json.dumps({"jsonrpc": "2.0", "id": earlier, "result": late}))
+            answer = await told(ws, id=question, result={"action": "decline"})
+    assert answer["id"] == 2
+    assert "nothing was done" in answer["result"]["content"][0]["text"]
     assert notes.read_text() == "old"
 
 

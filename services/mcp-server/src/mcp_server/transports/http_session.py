@@ -5,7 +5,6 @@ stream says whose client knows that it can come again for it is also kept in the
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -61,8 +60,6 @@ class Session:
         self._fast = fast
         self._sdk = SdkLoop(self._said, session_id=session_id, waiting=_INBOUND)
         self._under_way = UnderWay()
-        # A session that was rebuilt must not take the answer to its predecessor's question for the answer to its own.
-        self._first_question = secrets.randbelow(2**20) * 2**10
         self._ended = False
 
     @property
@@ -103,9 +100,8 @@ class Session:
         """Hand a notification or an answer to the server."""
         if isinstance(message, types.JSONRPCNotification) and message.method == CANCELLED:
             self._under_way.cancel(message.params)
-        answer = self._numbered_as_asked(message)
-        if answer is not None and not self._ended:
-            await self._sdk.tell(SessionMessage(answer, ServerMessageMetadata(request_context=request)))
+        if not self._ended:
+            await self._sdk.tell(SessionMessage(message, ServerMessageMetadata(request_context=request)))
 
     async def ask(self, message: types.JSONRPCRequest, request: Request, *, answers: bool = True) -> Stream:
         """Begin to answer a request; its stream. `answers`: whether the client could answer a question on it."""
@@ -165,7 +161,7 @@ class Session:
     async def _said(self, said: SessionMessage) -> None:
         """Bring a message of the SDK's loop to its stream."""
         final = isinstance(said.message, types.JSONRPCResponse | types.JSONRPCError)
-        body = self._numbered_apart(said.message).model_dump_json(by_alias=True, exclude_unset=True).encode()
+        body = said.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
         self._put(self._stream_name(said), body, final=final)
 
     def _fail(self, request_id: str | int, error: types.ErrorData) -> None:
@@ -207,26 +203,6 @@ class Session:
             said.metadata.related_request_id if isinstance(said.metadata, ServerMessageMetadata) else None
         )
         return name_of(related) if related is not None else STANDALONE
-
-    def _numbered_apart(self, message: types.JSONRPCMessage) -> types.JSONRPCMessage:
-        """Our questions, and their cancellation, under numbers that no other process of this session used."""
-        if isinstance(message, types.JSONRPCRequest) and isinstance(message.id, int):
-            return message.model_copy(update={"id": message.id + self._first_question})
-        if isinstance(message, types.JSONRPCNotification) and message.method == "notifications/cancelled":
-            params = message.params or {}
-            if isinstance(asked := params.get("requestId"), int):
-                return message.model_copy(
-                    update={"params": {**params, "requestId": asked + self._first_question}}
-                )
-        return message
-
-    def _numbered_as_asked(self, message: types.JSONRPCMessage) -> types.JSONRPCMessage | None:
-        """The message with the number that the server gave its question; None for an answer to what was not asked here."""
-        if not isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
-            return message
-        if not isinstance(message.id, int) or message.id <= self._first_question:
-            return None
-        return message.model_copy(update={"id": message.id - self._first_question})
 
 
 class OneStreamSession(Session):

@@ -3,6 +3,7 @@
 Nothing waits between the loop and the wire, and nothing is copied: what it says goes to a function.
 """
 
+import secrets
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -15,6 +16,8 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.message import SessionMessage
 
 Say: TypeAlias = Callable[[SessionMessage], Awaitable[None]]
+_NUMBERS = 2**53
+"""What JavaScript counts exactly."""
 
 
 class SdkLoop:
@@ -23,9 +26,7 @@ class SdkLoop:
     def __init__(self, say: Say, *, session_id: str | None = None, waiting: int = 0) -> None:
         self._to_server, inbound = create_context_streams[SessionMessage | Exception](waiting)
         # As `serve_loop` has it: who sends more before `initialize` was answered has begun all the same.
-        self._dispatcher: JSONRPCDispatcher[Any] = JSONRPCDispatcher(
-            inbound, _Outbound(say), inline_methods=frozenset({"initialize"})
-        )
+        self._dispatcher = _Dispatcher(inbound, _Outbound(say), inline_methods=frozenset({"initialize"}))
         self.connection = Connection.for_loop(self._dispatcher, session_id=session_id)
 
     async def run(self, server: Server[dict[str, Any]]) -> None:
@@ -45,6 +46,13 @@ class SdkLoop:
     def close(self) -> None:
         """The client has nothing more to say."""
         self._to_server.close()
+
+
+class _Dispatcher(JSONRPCDispatcher[Any]):
+    """Numbers its questions at random: the client may still answer what an earlier connection, or another process of its session, asked."""
+
+    def _allocate_id(self) -> int:
+        return secrets.randbelow(_NUMBERS)
 
 
 class _Outbound:
