@@ -317,6 +317,23 @@ async def test_a_call_over_http_that_is_cancelled_is_answered_so(database, setti
     assert short.taken[-1]
 
 
+async def test_a_call_over_http_ends_with_its_client(database, settings, short):
+    key = await new_key(database.owner_url)
+    mirrored = {"MCP-Protocol-Version": STATELESS, "Mcp-Method": "tools/call", "Mcp-Name": "context_list"}
+    headers = {"X-API-Key": key, "Content-Type": "application/json", "Accept": BOTH, **mirrored}
+    async with (
+        running_mcp(settings) as url,
+        held(database.superuser_url) as contexts,
+        httpx2.AsyncClient(timeout=20) as http,
+    ):
+        said = call("context_list").said(STATELESS)
+        asking_it = asyncio.create_task(http.post(f"{url}/mcp", content=said, headers=headers))
+        await contexts.until(BLOCKED)
+        asking_it.cancel()
+        await contexts.until(WAS_CANCELLED)
+    assert short.taken == [True]
+
+
 async def test_a_call_that_takes_long_is_streamed_and_can_be_resumed(database, settings, short):
     async with talking(database, settings) as client, held(database.superuser_url) as contexts:
         async with client.streaming(client.request("tools/call", {"name": "context_list"})) as events:
