@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 from botocore.exceptions import ClientError, NoCredentialsError
-from botocore.httpsession import get_cert_path
+from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.utils import get_environ_proxies
 
 from devops_mcp.events.connection import CONNECT_S, CONNECTIONS, READ_S, Endpoint, find_sqs
@@ -86,9 +86,8 @@ async def open_calls(
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
-        headers={"User-Agent": "devops-mcp"},
+        headers={"User-Agent": "devops-mcp", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
         proxy=_proxy(endpoint.url),
     ) as http:
         yield SqsCalls(http, endpoint)
@@ -96,8 +95,8 @@ async def open_calls(
 
 def _proxy(url: str) -> str | None:
     """What the environment says of it: asked once, where aiohttp would ask for each request."""
-    proxies: Mapping[str, str] = get_environ_proxies(url)
-    return proxies.get(url.partition(":")[0])
+    proxy: str | None = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    return proxy
 
 
 def _read(answer: bytes, status: int) -> dict[str, Any]:

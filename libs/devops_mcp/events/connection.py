@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiobotocore.config import AioConfig
@@ -69,7 +70,7 @@ class Endpoint:
 
 
 async def find_sqs(*, endpoint_url: str | None, region: str, environment: Mapping[str, str]) -> Endpoint:
-    """The service as `open_sqs` would open it."""
+    """The service as `open_sqs` would open it. Raises `ConfigurationError` for an address that nothing can be posted to."""
     session = get_session()
     local = _is_local(endpoint_url, environment)
     with translated("sqs"):
@@ -80,7 +81,8 @@ async def find_sqs(*, endpoint_url: str | None, region: str, environment: Mappin
     async def credentials() -> Any:
         return None if found is None else await found.get_frozen_credentials()
 
-    return Endpoint(f"{url.rstrip('/')}/", region, credentials, session.get_config_variable("ca_bundle"))
+    ca_bundle = session.get_config_variable("ca_bundle")
+    return Endpoint(f"{_checked(url).rstrip('/')}/", region, credentials, ca_bundle)
 
 
 @asynccontextmanager
@@ -118,9 +120,31 @@ async def _client(
                 **credentials,
             )
             client = await stack.enter_async_context(created)
-        except ValueError as error:
-            raise ConfigurationError(f"the address of the queue service is wrong: {error}") from error
+        except ValueError:
+            raise _unusable(f"is wrong, or its region {region!r}") from None
         yield client
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _unusable("is none") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise _unusable("does not begin with http:// or https:// and a host")
+    if "@" in parts.netloc:
+        raise _unusable("holds a name or a password, which SQS does not take: requests are signed")
+    if parts.query or parts.fragment:
+        raise _unusable("goes on after its path")
+    return url
+
+
+def _unusable(why: str) -> ConfigurationError:
+    """Without the address: it may hold a password."""
+    return ConfigurationError(
+        f"the address of the queue service {why}; see DEVOPS_MCP_SQS_ENDPOINT_URL and AWS_ENDPOINT_URL"
+    )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What goes over the wire to the queue service, and what becomes of an answer that is none."""
 
+import gzip
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Mapping
@@ -7,12 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from devops_mcp.events.calls import SqsCalls, open_calls
 from devops_mcp.events.connection import translated
 from devops_mcp.events.sqs import open_queues
-from devops_mcp.models.errors import Unavailable
+from devops_mcp.models.errors import ConfigurationError, Unavailable
 from support.servers import Answers, cut, serve, serve_bytes
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -77,14 +78,46 @@ async def test_an_answer_that_breaks_off_is_an_outage():
             await calls.call("GetQueueUrl", {"QueueName": "q"})
 
 
-async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch):
+async def test_nothing_packed_is_asked_for_and_what_comes_packed_is_read():
+    """Some services and proxies pack what they may, and some what they may not."""
+    packed = gzip.compress(b'{"QueueUrl": "u"}')
+    answers = Answers(Response(packed, headers={"content-encoding": "gzip"}))
+    async with serve(answers) as url, opened(url) as calls:
+        assert await calls.call("GetQueueUrl", {"QueueName": "q"}) == {"QueueUrl": "u"}
+    assert answers.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:open-sesame@queue.example",
+        "http://me:open-sesame@queue_example",
+        "ftp://queue.example",
+        "http://queue.example:99999",
+        "http://queue.example:port",
+        "http://[queue.example",
+        "http://queue.example/?open-sesame",
+        "http://queue.example/#open-sesame",
+    ],
+)
+async def test_an_address_that_nothing_can_be_posted_to_is_refused_at_the_start(url: str):
+    """C01: and not repeated, as it may hold a password."""
+    with pytest.raises(ConfigurationError, match="address of the queue service") as refused:
+        async with opened(url):
+            pass
+    assert "open-sesame" not in refused.value.message
+
+
+@pytest.mark.parametrize("scheme", ["http://", "http://me:open-sesame@", ""])
+async def test_a_proxy_of_the_environment_is_used(scheme: str, monkeypatch: pytest.MonkeyPatch):
     answers = Answers(JSONResponse({"QueueUrl": "http://queue.example/1/x-events"}))
     async with serve(answers) as proxy:
-        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("http_proxy", proxy.replace("http://", scheme))
         monkeypatch.delenv("no_proxy", raising=False)
         async with open_queues(
             endpoint_url="http://queue.example", region="eu-west-1", prefix="x-", environment={}
         ) as queues:
             for queue in list(queues.values())[:1]:
                 await queue.ping()
-    assert [request.headers["host"] for request in answers.requests] == ["queue.example"]
+    [headers] = [request.headers for request in answers.requests]
+    assert (headers["host"], "proxy-authorization" in headers) == ("queue.example", "@" in scheme)
