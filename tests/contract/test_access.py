@@ -226,7 +226,14 @@ TOOLS_BY_EFFECT: Mapping[Effect, frozenset[str]] = {
     Effect.WRITE: frozenset({"owner", "admin", "operator", "developer"}),
     Effect.DESTRUCTIVE: frozenset({"owner", "admin", "operator"}),
 }
-TOOLS_OF_AGENTS = {"context_create", "context_append", "context_summarize", "context_pin"}
+TOOLS_OF_AGENTS = {
+    "context_create",
+    "context_append",
+    "context_summarize",
+    "context_pin",
+    "agent_register",
+    "agent_heartbeat",
+}
 """Tools that change something and that agents may call nevertheless."""
 TOOLS_OF_ALL = {
     "tools_search",

@@ -36,16 +36,21 @@ class AgentState(StrEnum):
     LOST = "lost"
 
 
-class AgentDraft(Model):
-    """An agent as it presents itself. `capabilities` are words that those agree on who give tasks and those who take them.
-
-    `embedding_model` is what embeds its contexts; null: what the tenant has chosen.
-    """
+class AgentIntroduction(Model):
+    """An agent as it presents itself. `capabilities` are words that those agree on who give tasks and those who take them."""
 
     name: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=2_000)
     capabilities: Capabilities = Field(default=(), examples=[["github.review", "kubernetes"]])
     metadata: JsonObject = Field(default_factory=dict)
+
+
+class AgentDraft(AgentIntroduction):
+    """An agent as it presents itself. `capabilities` are words that those agree on who give tasks and those who take them.
+
+    `embedding_model` is what embeds its contexts; null: what the tenant has chosen.
+    """
+
     embedding_model: str | None = Field(default=None, max_length=80)
 
 

@@ -122,7 +122,7 @@ PERMISSIONS: tuple[Permission, ...] = (
 )
 
 
-_MORE: Mapping[BuiltInRole, tuple[str, ...]] = {_AGENT: ("tools:write:context_*",)}
+_MORE: Mapping[BuiltInRole, tuple[str, ...]] = {_AGENT: ("tools:write:context_*", "tools:write:agent_*")}
 """What a role holds of permissions down to a name."""
 
 

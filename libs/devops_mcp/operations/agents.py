@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from devops_mcp.models.agents import Agent, AgentDraft, AgentsWanted, Heartbeat, NewAgent
+from devops_mcp.models.agents import Agent, AgentDraft, AgentIntroduction, AgentsWanted, Heartbeat, NewAgent
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.pages import Order, Page
@@ -47,6 +47,19 @@ class AgentService:
             )
             await publish(tx, "agent.registered", [added])
         return added
+
+    async def present(self, principal: Principal, introduction: AgentIntroduction) -> Agent:
+        """The principal as the agent that it says it is, whether it has been one before or not; its embedding model stays.
+
+        Raises `Forbidden`, and `InvalidInput` for who is no principal.
+        """
+        said = introduction.model_dump()
+        try:
+            return await self.register(principal, NewAgent(**said))
+        except Conflict:
+            known = await self._for_change(principal, principal.id)
+            draft = AgentDraft(**said, embedding_model=known.embedding_model)
+            return await self.replace(principal, principal.id, draft)
 
     async def page(
         self, principal: Principal, *, limit: int, order: Order, wanted: AgentsWanted

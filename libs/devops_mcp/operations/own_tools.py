@@ -3,6 +3,7 @@
 from typing import Any
 
 from devops_mcp.adapters.base import Tool
+from devops_mcp.operations.agent_tools import AGENT_TOOLS
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.memory_tools import MEMORY_TOOLS
 from devops_mcp.operations.search_tools import SEARCH_TOOLS
@@ -15,4 +16,5 @@ OWN_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
     *SEARCH_TOOLS,
     *MEMORY_TOOLS,
     *TASK_TOOLS,
+    *AGENT_TOOLS,
 )

@@ -143,6 +143,7 @@ class _Tooling:
     quotas: QuotaKeeper
     tools: ToolService
     suite: Suite
+    embeddings: EmbeddingService
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +221,16 @@ async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIte
             Confirmation(foundation.keyring),
             foundation.call_rates(),
         )
-        suite = _suite(foundation, contexts, tools)
-        yield _Tooling(catalogue, audit, quotas, tools, suite)
+        embeddings = EmbeddingService(
+            database, foundation.embedding.models, quotas, language_models(settings)
+        )
+        suite = _suite(foundation, contexts, tools, embeddings)
+        yield _Tooling(catalogue, audit, quotas, tools, suite, embeddings)
 
 
-def _suite(foundation: Foundation, contexts: ContextService, tools: ToolService) -> Suite:
+def _suite(
+    foundation: Foundation, contexts: ContextService, tools: ToolService, embeddings: EmbeddingService
+) -> Suite:
     database, blobs = foundation.database, foundation.blobs
     search = SearchService(database, foundation.embedding.models, foundation.metrics)
     return Suite(
@@ -237,6 +243,7 @@ def _suite(foundation: Foundation, contexts: ContextService, tools: ToolService)
         results=ResultService(database),
         tool_search=ToolSearch(foundation.embedding.provider),
         tasks=TaskService(database, tools, foundation.changes),
+        agents=AgentService(database, embeddings),
     )
 
 
@@ -280,9 +287,6 @@ def _platform(
     settings, database, keyring = foundation.settings, foundation.database, foundation.keyring
     adapters, integrations, access = upstream.adapters, upstream.integrations, upstream.access
     private_networks, deadline_s = foundation.private_networks, settings.tool_deadline_s
-    embeddings = EmbeddingService(
-        database, foundation.embedding.models, tooling.quotas, language_models(settings)
-    )
     return Platform(
         database=database,
         redis=foundation.redis,
@@ -315,8 +319,8 @@ def _platform(
         private_networks=private_networks,
         request_rates=foundation.request_rates(),
         embedding=foundation.embedding,
-        embeddings=embeddings,
-        agents=AgentService(database, embeddings),
+        embeddings=tooling.embeddings,
+        agents=tooling.suite.agents,
         usage=UsageService(database),
         quotas=QuotaService(database, tooling.quotas),
         prompts=PromptService(adapters, SUITE_PROMPTS, access, tooling.tools, deadline_s=deadline_s),

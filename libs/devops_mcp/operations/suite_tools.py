@@ -25,6 +25,7 @@ from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.agents import AgentService
 from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.contexts import ContextService, context_uri
 from devops_mcp.operations.event_log import EventLog
@@ -52,6 +53,7 @@ class Suite:
     windows: WindowService
     facts: FactService
     copies: ContextCopyService
+    agents: AgentService
 
     def desk(self, requester: Requester, toolbox: Toolbox) -> "Desk":
         return Desk(self, requester.principal, toolbox)

@@ -43,6 +43,7 @@ from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.agents import AgentService
 from devops_mcp.operations.audit import open_audit_trail
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.call_ledger import CallLedger
@@ -51,6 +52,7 @@ from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.context_journal import open_context_journal
 from devops_mcp.operations.contexts import ContextService
+from devops_mcp.operations.embeddings import EmbeddingService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.event_texts import is_worth_finding
 from devops_mcp.operations.facts import FactService
@@ -199,7 +201,8 @@ async def a_world(
         def desk(requester: Requester, toolbox: Toolbox) -> Desk:
             return suite.desk(requester, toolbox)
 
-        ledger = CallLedger(audit, journal, metrics, QuotaKeeper(database, Redis()))
+        quotas = QuotaKeeper(database, Redis())
+        ledger = CallLedger(audit, journal, metrics, quotas)
         tools = ToolService(catalogue, access, desk, database, ledger, limits, confirmation, rates)
         search = SearchService(database, EmbeddingModels(), metrics)
         suite = Suite(
@@ -212,6 +215,7 @@ async def a_world(
             WindowService(database, search, contexts),
             FactService(database),
             ContextCopyService(database, contexts, BlobStore(database), embeds=False),
+            AgentService(database, EmbeddingService(database, EmbeddingModels(), quotas)),
         )
         yield World(tools, database, box)
 
