@@ -22,7 +22,7 @@ ENVELOPE = {
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 STATELESS = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}}
-HANDSHAKE = {
+HANDSHAKE: dict[str, Any] = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "initialize",
@@ -240,9 +240,39 @@ async def test_a_request_beyond_the_limit_and_a_repeated_id_are_refused_and_the_
     assert "tools" in again["result"]
 
 
-async def greeted(ws: ClientConnection) -> str:
+async def test_so_it_is_in_the_handshake_era(database, redis_url, tmp_path):
+    """J02: whoever answers none of the questions that its calls ask has all of them under way."""
+    (tmp_path / "notes.txt").write_text("old")
+    roots = {"work": {"path": str(tmp_path), "read_only": False}}
+    files = {"name": "files", "system": "fs", "options": {"roots": roots}}
+    overwrite = {"path": "work/notes.txt", "content": "new", "overwrite": True}
+    call = {"method": "tools/call", "params": {"name": "fs_write", "arguments": overwrite}}
+    key = await new_key(database.owner_url)
+    async with (
+        running_mcp(settings_for(database.mcp_url, redis_url, [files])) as url,
+        connect(address(url, "/x/fs"), additional_headers={"Authorization": f"Bearer {key}"}) as ws,
+    ):
+        await greeted(ws, {"elicitation": {}})
+        for number in range(64):
+            asked = await ask(ws, {"jsonrpc": "2.0", "id": number, **call})
+            assert asked["method"] == "elicitation/create"
+        beyond = await ask(ws, {"jsonrpc": "2.0", "id": 100, **call})
+        ping = await ask(ws, {"jsonrpc": "2.0", "id": 101, "method": "ping"})
+        repeated = await ask(ws, {"jsonrpc": "2.0", "id": "3", **call})
+        cancelled = {"method": "notifications/cancelled", "params": {"requestId": 0}}
+        assert (await ask(ws, {"jsonrpc": "2.0", **cancelled}))["method"] == "notifications/cancelled"
+        async with asyncio.timeout(30):
+            while "error" in (again := await ask(ws, {"jsonrpc": "2.0", "id": 102, "method": "ping"})):
+                await asyncio.sleep(0.05)
+    assert beyond["error"]["code"] == ping["error"]["code"] == -32000
+    assert repeated["error"]["code"] == -32600
+    assert again["result"] == {}
+
+
+async def greeted(ws: ClientConnection, capabilities: dict[str, Any] | None = None) -> str:
     """Shake hands; the connection's session id."""
-    assert "result" in await ask(ws, HANDSHAKE)
+    greeting = {**HANDSHAKE, "params": {**HANDSHAKE["params"], "capabilities": capabilities or {}}}
+    assert "result" in await ask(ws, greeting)
     await ws.send(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
     assert ws.response is not None
     return str(ws.response.headers["mcp-session-id"])

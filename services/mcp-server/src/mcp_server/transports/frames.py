@@ -13,9 +13,7 @@ class BadFrame(Exception):
 
     def __init__(self, code: int, message: str, request_id: str | int | None = None) -> None:
         super().__init__(message)
-        self.answer = types.JSONRPCError(
-            jsonrpc="2.0", id=request_id, error=types.ErrorData(code=code, message=message)
-        )
+        self.answer = error_to(request_id, types.ErrorData(code=code, message=message))
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
@@ -63,6 +61,15 @@ def modelled(value: dict[str, Any]) -> types.JSONRPCMessage:
         return types.jsonrpc_message_adapter.validate_python(value, by_name=False)
     except ValueError:
         raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(value.get("id"))) from None
+
+
+def written(message: types.JSONRPCMessage) -> str:
+    return message.model_dump_json(by_alias=True, exclude_unset=True)
+
+
+def error_to(request_id: str | int | None, error: types.ErrorData) -> types.JSONRPCError:
+    """The answer that a request failed."""
+    return types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 
 
 _NO_MESSAGE = 'not a JSON-RPC 2.0 message: it needs jsonrpc "2.0", and a method with object params, or a result or error'

@@ -24,9 +24,10 @@ from devops_mcp.serving import problems
 from mcp_server.caller import SCOPE_KEY, Caller
 from mcp_server.fast_calls import FastCalls
 from mcp_server.handlers.subscriptions import LEFT_KEY, SUBSCRIBED_KEY
-from mcp_server.transports.frames import BadFrame, has_envelope, is_request, read_object
+from mcp_server.transports.frames import BadFrame, error_to, has_envelope, is_request, read_object, written
 from mcp_server.transports.under_way import UnderWay
 from mcp_server.transports.ws_handshake import HandshakeLoop
+from mcp_server.transports.ws_line import Line
 from mcp_server.transports.ws_renewal import answer_of_renewal
 from mcp_server.transports.ws_resumption import Resumption
 from mcp_server.transports.ws_stateless import StatelessLoop
@@ -88,7 +89,7 @@ class WebSocketEndpoint:
             subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
             headers=[(SESSION_ID.encode(), session_id.encode())],
         )
-        conversation = _Conversation(websocket, self._server, self._stop, self._fast)
+        conversation = _Conversation(websocket, self._server, self._fast, self._stop)
         self._open.add(conversation)
         try:
             await conversation.run()
@@ -133,12 +134,12 @@ class _Conversation:
     """One connection: in the era that its first request is of; and what ends it."""
 
     def __init__(
-        self, websocket: WebSocket, server: Server[dict[str, Any]], stop: asyncio.Event, fast: FastCalls
+        self, websocket: WebSocket, server: Server[dict[str, Any]], fast: FastCalls, stop: asyncio.Event
     ) -> None:
         self.websocket = websocket
         self._server = server
-        self._stop = stop
         self._fast = fast
+        self._stop = stop
         self._ending: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._under_way = UnderWay()
 
@@ -150,7 +151,8 @@ class _Conversation:
             ends: set[asyncio.Future[Any]] = {serving, self._ending}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
-                await self.websocket.close(*self._ending.result())
+                with suppress(WebSocketDisconnect, WebSocketDisconnected):
+                    await self.websocket.close(*self._ending.result())
         finally:
             for task in (serving, stopping):
                 task.cancel()
@@ -169,12 +171,13 @@ class _Conversation:
             if len(opening) < MAX_BEFORE or is_request(message):
                 opening.append(message)
             if is_request(message):
-                await self._loop_for(message).run(self._messages(opening))
+                line = Line(self.websocket, self._server, self._fast, self._under_way, self._send)
+                loop = StatelessLoop(line) if has_envelope(message) else HandshakeLoop(line)
+                try:
+                    await loop.run(self._messages(opening))
+                finally:
+                    await asyncio.shield(self._under_way.close())
                 return
-
-    def _loop_for(self, first: dict[str, Any]) -> StatelessLoop | HandshakeLoop:
-        loop = StatelessLoop if has_envelope(first) else HandshakeLoop
-        return loop(self.websocket, self._server, self._fast, self._under_way, self._send)
 
     async def _messages(self, opening: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         """What came so far, and what comes, one message a turn of the loop: who sends sixty at once waits for the others' one."""
@@ -187,14 +190,19 @@ class _Conversation:
             await asyncio.sleep(0)
 
     async def _next(self) -> dict[str, Any] | None:
-        """The next message of the protocol; None when the client has gone."""
+        """The next message of the protocol that is not answered at once; None when the client has gone."""
         caller: Caller = self.websocket.scope[SCOPE_KEY]
         while (message := await self._message()) is not None:
-            answer = await answer_of_renewal(message, caller)
+            answer = await answer_of_renewal(message, caller) or self._refusal(message)
             if answer is None:
                 return message
             await self._send(answer)
         return None
+
+    def _refusal(self, message: dict[str, Any]) -> str | None:
+        """The answer to a request that cannot begin now."""
+        fault = self._under_way.refusal(message["id"]) if is_request(message) else None
+        return None if fault is None else written(error_to(message["id"], fault))
 
     async def _message(self) -> dict[str, Any] | None:
         """The next message; a frame that holds none is answered with why."""
@@ -203,7 +211,7 @@ class _Conversation:
             try:
                 return read_object(text.encode() if text is not None else received["bytes"])
             except BadFrame as fault:
-                await self._send(fault.answer.model_dump_json(by_alias=True, exclude_unset=True))
+                await self._send(written(fault.answer))
         return None
 
     async def _send(self, text: str) -> None:

@@ -4,7 +4,6 @@ Each request runs as a task of its own and is answered when it is done, in whate
 plain requests need not, they go without: see `mcp_server.fast_calls`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +13,6 @@ import anyio
 import mcp_types as types
 import orjson
 from mcp.server.connection import Connection
-from mcp.server.lowlevel.server import Server
 from mcp.server.runner import modern_error_data, serve_one
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import NoBackChannelError
@@ -22,16 +20,13 @@ from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp.shared.message import MessageMetadata, ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
-from starlette.websockets import WebSocket
 
-from mcp_server.fast_calls import Answering, FastCalls
+from mcp_server.fast_calls import Answering
 from mcp_server.transports.frames import is_request
-from mcp_server.transports.under_way import CANCELLED, UnderWay
+from mcp_server.transports.under_way import CANCELLED
+from mcp_server.transports.ws_line import Line
 
-MAX_IN_FLIGHT = 64
-TOO_MANY = -32000
 LISTEN = "subscriptions/listen"
-Send = Callable[[str], Awaitable[None]]
 _TRANSPORT = TransportContext(kind="websocket", can_send_request=False)
 
 
@@ -40,7 +35,7 @@ class _Exchange:
     """What the kernel is given of one request: a way for its notifications, and none for requests of ours."""
 
     request_id: types.RequestId
-    send: Send
+    send: Callable[[str], Awaitable[None]]
     message_metadata: MessageMetadata
     progress_token: types.ProgressToken | None = None
     transport: TransportContext = _TRANSPORT
@@ -70,45 +65,25 @@ class _Exchange:
 class StatelessLoop:
     """The messages of one connection."""
 
-    def __init__(
-        self,
-        websocket: WebSocket,
-        server: Server[dict[str, Any]],
-        fast: FastCalls,
-        under_way: UnderWay,
-        send: Send,
-    ) -> None:
-        self._websocket = websocket
-        self._server = server
-        self._fast = fast
-        self._under_way = under_way
-        self._send = send
+    def __init__(self, line: Line) -> None:
+        self._line = line
 
     async def run(self, messages: AsyncIterator[dict[str, Any]]) -> None:
-        """Answer until there are no more, or it is cancelled; what is under way then ends."""
-        try:
-            async for message in messages:
-                if is_request(message):
-                    await self._begin(message)
-                elif message.get("method") == CANCELLED:
-                    self._under_way.cancel(message.get("params"))
-        finally:
-            await asyncio.shield(self._under_way.close())
+        """Answer until there are no more, or it is cancelled."""
+        async for message in messages:
+            if is_request(message):
+                await self._begin(message)
+            elif message.get("method") == CANCELLED:
+                self._line.under_way.cancel(message.get("params"))
 
     async def _begin(self, message: dict[str, Any]) -> None:
-        request_id = message["id"]
-        if request_id in self._under_way:
-            await self._refuse(request_id, types.INVALID_REQUEST, "the id is that of a request under way")
-        elif len(self._under_way) >= MAX_IN_FLIGHT:
-            await self._refuse(request_id, TOO_MANY, f"{MAX_IN_FLIGHT} requests are under way; wait for one")
-        else:
-            answering = await self._fast.prepare(message, self._websocket.scope)
-            work = self._run(answering or partial(self._answer, message))
-            # A stream of subscriptions never ends by itself.
-            self._under_way.run(request_id, work, is_endless=message["method"] == LISTEN)
+        answering = await self._line.fast.prepare(message, self._line.websocket.scope)
+        work = self._run(answering or partial(self._answer, message))
+        # A stream of subscriptions never ends by itself.
+        self._line.under_way.run(message["id"], work, is_endless=message["method"] == LISTEN)
 
     async def _run(self, answering: Answering) -> None:
-        await self._send((await answering()).decode())
+        await self._line.send((await answering()).decode())
 
     async def _answer(self, message: dict[str, Any]) -> bytes:
         request_id, method, params = message["id"], message["method"], message.get("params")
@@ -122,21 +97,18 @@ class StatelessLoop:
         )
         exchange = _Exchange(
             request_id,
-            self._send,
-            ServerMessageMetadata(request_context=self._websocket),
+            self._line.send,
+            ServerMessageMetadata(request_context=self._line.websocket),
             progress_token_from_params(params),
         )
         try:
             result = await serve_one(
-                self._server, exchange, method, params, connection=connection, lifespan_state={}
+                self._line.server, exchange, method, params, connection=connection, lifespan_state={}
             )
         except Exception as error:  # noqa: BLE001 - the border to the protocol: every request is answered
             fault = modern_error_data(error)
             return _error(request_id, fault.code, fault.message, fault.data)
         return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": result})
-
-    async def _refuse(self, request_id: str | int, code: int, message: str) -> None:
-        await self._send(_error(request_id, code, message, None).decode())
 
 
 def _error(request_id: str | int, code: int, message: str, data: Any) -> bytes:
