@@ -1,4 +1,4 @@
-"""The bare servers that ours are measured beside: `python -m benchmarks.bare PORT`, with BARE_DATABASE_URL for the route that inserts."""
+"""The bare servers that ours are measured beside: `python -m benchmarks.bare PORT`, told the rest by BARE_… (see `world`)."""
 
 import os
 import sys
@@ -20,20 +20,32 @@ pool = AsyncConnectionPool(
     os.environ["BARE_DATABASE_URL"], min_size=4, max_size=10, open=False, kwargs={"autocommit": True}
 )
 
-_CONTEXT = """id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
-    expires_at, forked_from, forked_at, created_at, updated_at"""
-_APPEND = """
-    WITH counted AS (
-        UPDATE contexts SET item_count = item_count + 1, updated_at = now() WHERE id = %s RETURNING tenant_id, id, item_count)
-    INSERT INTO context_items (tenant_id, context_id, position, id, kind, text, tokens)
-    SELECT tenant_id, id, item_count, %s, 'note', %s, 12 FROM counted
-    RETURNING id, context_id, position, kind, role, text, tokens, metadata, pinned, created_at
-"""
+statements: dict[str, str] = orjson.loads(os.environ["BARE_STATEMENTS"])
+"""What our own routes ask of the database."""
+as_service = AsyncConnectionPool(
+    os.environ["BARE_DATABASE_URL"],
+    min_size=4,
+    max_size=10,
+    open=False,
+    kwargs={"autocommit": True, "options": os.environ["BARE_SERVICE_OPTIONS"]},
+)
+"""Connections with the rights of our service, whose tenant is set once."""
+
+_USUAL = {"kind": "note", "tokens": 12, "metadata": {}, "pinned": False}
+_ALONE = {
+    "owner": None,
+    "count": 1,
+    "tokens": 12,
+    "pending": 12,
+    "postings": "[]",
+    "posts": False,
+    "above": None,
+}
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    async with pool:
+    async with pool, as_service:
         async with pool.connection() as connection:
             await connection.execute(
                 "CREATE TABLE IF NOT EXISTS bare (id bigserial PRIMARY KEY, body bytea NOT NULL)"
@@ -49,26 +61,38 @@ async def store(request: Request) -> Response:
 
 
 async def read_context(request: Request) -> Response:
-    """The row, as our repository reads it."""
-    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(f"SELECT {_CONTEXT} FROM contexts WHERE id = %s", (request.path_params["id"],))
+    """The row."""
+    async with as_service.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statements["read"], (request.path_params["id"],))
         return Response(orjson.dumps(await cursor.fetchone()), media_type="application/json")
 
 
 async def list_contexts(request: Request) -> Response:
     """A page of rows."""
-    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+    asked = dict.fromkeys(("owner", "owner_id", "title", "metadata", "after_id", "after"))
+    async with as_service.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         limit = int(request.query_params["limit"])
-        await cursor.execute(f"SELECT {_CONTEXT} FROM contexts ORDER BY id DESC LIMIT %s", (limit + 1,))
+        await cursor.execute(statements["list"], {**asked, "limit": limit + 1})
         return Response(orjson.dumps({"items": await cursor.fetchall()}), media_type="application/json")
 
 
 async def append_items(request: Request) -> Response:
-    """The count and the item in one statement; the item is all that is answered."""
-    [item] = orjson.loads(await request.body())["items"]
-    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_APPEND, (request.path_params["id"], uuid7(), item["text"]))
-        return Response(orjson.dumps({"items": await cursor.fetchall()}), 201, media_type="application/json")
+    """One item; it is all that is answered."""
+    [given] = orjson.loads(await request.body())["items"]
+    context, item = request.path_params["id"], {"number": 1, "id": uuid7(), **_USUAL, "text": given["text"]}
+    part = {"id": uuid7(), "item_id": item["id"], "number": 0, "text": given["text"]}
+    values = {
+        "context": context,
+        "items": orjson.dumps([item]).decode(),
+        "parts": orjson.dumps([part]).decode(),
+        "uri": f"devops://contexts/{context}",
+        **_ALONE,
+    }
+    async with as_service.connection() as connection:
+        cursor = await connection.execute(statements["append"], values)
+        [(before, now, _)] = await cursor.fetchall()
+    answered = {**item, "context_id": context, "position": before + 1, "created_at": now}
+    return Response(orjson.dumps({"items": [answered]}), 201, media_type="application/json")
 
 
 async def answer(request: Request) -> Response:

@@ -1,6 +1,6 @@
-"""Reading, appending to and listing contexts over REST, beside bare Starlette routes that do the same with a single SQL statement each.
+"""Reading, appending to and listing contexts over REST, beside bare Starlette routes that send the same single SQL statement each.
 
-Beside ours, the bare routes authenticate nobody, set no tenant, check nothing, index nothing and audit nothing; both serve one process.
+The bare routes authenticate nobody, set the tenant once a connection, limit nothing, check nothing and log nothing; both serve one process.
 """
 
 import asyncio

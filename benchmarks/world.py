@@ -1,6 +1,7 @@
 """The suite under test, the bare server beside it, and raw HTTP connections to both."""
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -13,6 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+
+from devops_mcp.embedded.roles import REST
+from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.models.pages import NEWEST
+from devops_mcp.repositories.context_appends import APPEND
+from devops_mcp.repositories.contexts import FIND, page_statement
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -44,7 +51,7 @@ def world(**environment: str) -> Iterator[World]:
 def bare_server(database_url: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "BARE_DATABASE_URL": database_url}
+    environment = {**os.environ, **_bare_environment(database_url)}
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.bare", str(port)], cwd=ROOT, env=environment
     )
@@ -54,6 +61,16 @@ def bare_server(database_url: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _bare_environment(database_url: str) -> dict[str, str]:
+    """The statements are handed over, so that they are ours and what they are made by is not in the bare server's memory."""
+    statements = {"read": FIND, "list": page_statement(NEWEST.field, NEWEST.descending), "append": APPEND}
+    return {
+        "BARE_DATABASE_URL": database_url,
+        "BARE_STATEMENTS": json.dumps(statements),
+        "BARE_SERVICE_OPTIONS": f"-c role={REST} -c app.tenant={DEFAULT_TENANT_ID}",
+    }
 
 
 async def at_rest(suite: World) -> None:

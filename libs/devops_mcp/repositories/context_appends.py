@@ -57,7 +57,7 @@ class Beside:
 NOTHING_BESIDE = Beside()
 
 # An hour after it was begun, a compaction has died with its message.
-_APPEND: LiteralString = """
+APPEND: LiteralString = """
     WITH context AS (
         UPDATE contexts SET item_count = item_count + %(count)s, token_count = token_count + %(tokens)s,
             pending_tokens = pending_tokens + %(pending)s, updated_at = now()
@@ -118,7 +118,7 @@ async def append(
         "above": unless_above,
     }
     try:
-        cursor = await connection.execute(_APPEND, values)
+        cursor = await connection.execute(APPEND, values)
     except ForeignKeyViolation:
         raise Conflict("a blob that an item refers to has been removed") from None
     except UniqueViolation:

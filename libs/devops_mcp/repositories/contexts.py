@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import LiteralString
 from uuid import UUID
 
@@ -27,6 +28,34 @@ _ITEM: LiteralString = """
 
 
 _SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "title": "text"}
+
+FIND = composed(
+    """
+    SELECT {columns}
+    FROM contexts WHERE id = %s AND (expires_at IS NULL OR expires_at > now())
+    """,
+    columns=_CONTEXT,
+)
+
+
+@cache
+def page_statement(field: str, descending: bool) -> LiteralString:
+    """Lists contexts in this order."""
+    order = Order(field=field, descending=descending)
+    return composed(
+        """
+        SELECT {columns}
+        FROM contexts
+        WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND {behind}
+            AND (%(owner_id)s::uuid IS NULL OR owner_id = %(owner_id)s)
+            AND (%(title)s::text IS NULL OR strpos(lower(title), lower(%(title)s)) > 0)
+            AND (expires_at IS NULL OR expires_at > now()) AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
+        ORDER BY {order} LIMIT %(limit)s
+        """,
+        columns=_CONTEXT,
+        behind=behind(_SORTED, order),
+        order=by(_SORTED, order),
+    )
 
 
 class Contexts:
@@ -60,16 +89,7 @@ class Contexts:
     async def find(self, context_id: UUID) -> Context | None:
         """The context, unless it has expired."""
         async with self._connection.cursor(row_factory=stored(Context)) as cursor:
-            await cursor.execute(
-                composed(
-                    """
-                SELECT {columns}
-                FROM contexts WHERE id = %s AND (expires_at IS NULL OR expires_at > now())
-                """,
-                    columns=_CONTEXT,
-                ),
-                (context_id,),
-            )
+            await cursor.execute(FIND, (context_id,))
             return await cursor.fetchone()
 
     async def lock(self, context_id: UUID) -> None:
@@ -97,20 +117,7 @@ class Contexts:
         """Contexts of one owner, or with None of all."""
         async with self._connection.cursor(row_factory=stored(Context)) as cursor:
             await cursor.execute(
-                composed(
-                    """
-                SELECT {columns}
-                FROM contexts
-                WHERE (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND {behind}
-                    AND (%(owner_id)s::uuid IS NULL OR owner_id = %(owner_id)s)
-                    AND (%(title)s::text IS NULL OR strpos(lower(title), lower(%(title)s)) > 0)
-                    AND (expires_at IS NULL OR expires_at > now()) AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
-                ORDER BY {order} LIMIT %(limit)s
-                """,
-                    columns=_CONTEXT,
-                    behind=behind(_SORTED, order),
-                    order=by(_SORTED, order),
-                ),
+                page_statement(order.field, order.descending),
                 {"owner": owner_id, "limit": limit, **wanted.model_dump(), **values_of(order)},
             )
             return await cursor.fetchall()
