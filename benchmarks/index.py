@@ -139,7 +139,7 @@ def _built(connection: psycopg.Connection, type_: str) -> str:
     name = f"bench_{type_}"
     connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(BUILDING_MEMORY)))
     begun = time.perf_counter()
-    connection.execute(_HNSW.format(name=name, type=type_, space=LOCAL_SPACE))
+    connection.execute(_HNSW.format(name=name, type=type_, space=LOCAL_SPACE))  # type: ignore[arg-type]
     seconds = time.perf_counter() - begun
     row = connection.execute("SELECT pg_relation_size(%s::regclass)", (name,)).fetchone()
     assert row is not None
@@ -253,7 +253,7 @@ async def _bare(
         connection, DEFAULT_TENANT_ID, text, wanted, Ranking(highlights=True)
     )
     if not ground.few:
-        await connection.execute(passage_search.SETTINGS)
+        await connection.execute(passage_search.SETTINGS[0])
     given = passage_search.arguments(ground, [query], SHOWN)
     cursor = await connection.execute(passage_search.statement(ground, [query]), given, prepare=False)
     await cursor.fetchall()

@@ -59,12 +59,14 @@ class SearchService:
             self._groundwork(principal, question), self.vectors(principal, question.query)
         )
 
-        # A transaction, not single reads: how the index is scanned is set for it.
-        async with self._database.transaction(principal.tenant_id) as tx:
+        async def finished(tx: Transaction) -> list[Hit]:
             hits = await tx.passages.finish(ground, vectors, question.limit)
-            if question.neighbours:
-                beside = await tx.passages.neighbours(hits, question.neighbours, ground.wanted)
-                hits = [_with_neighbours(hit, beside.get(hit.passage.id, ())) for hit in hits]
+            if not question.neighbours:
+                return hits
+            beside = await tx.passages.neighbours(hits, question.neighbours, ground.wanted)
+            return [_with_neighbours(hit, beside.get(hit.passage.id, ())) for hit in hits]
+
+        hits = await self._database.read(principal.tenant_id, finished)
         mode = "hybrid" if vectors else "lexical"
         self._metrics.search(mode, self._monotonic() - started)
         spaces = tuple(vector.space for vector in vectors)

@@ -46,6 +46,7 @@ class Connection(AsyncConnection[TupleRow]):
         self.cursor_factory = Cursor
         self._preceding: Sequence[Command] = ()
         self._each = False
+        self._once: Sequence[Command] = ()
         self._batch = _Batch(self)
         self.prepared: dict[bytes, bytes] = {}
         """The names of the commands that the server has prepared."""
@@ -65,7 +66,11 @@ class Connection(AsyncConnection[TupleRow]):
 
         Unless they begin a transaction, they and the statement are one by themselves, which is committed when the statement is answered.
         """
-        self._preceding, self._each = commands, each
+        self._preceding, self._each, self._once = commands, each, ()
+
+    def let_also_precede(self, *commands: Command) -> None:
+        """The commands come between what precedes the next statement anyway and that: what they set for a transaction holds for it."""
+        self._once = commands
 
     @property
     def waits_to_begin(self) -> bool:
@@ -80,7 +85,8 @@ class Connection(AsyncConnection[TupleRow]):
 
     def take_preceding(self) -> Sequence[Command]:
         """What is to be said before the next statement."""
-        preceding = self._preceding
+        preceding = (*self._preceding, *self._once)
+        self._once = ()
         if not self._each:
             self._preceding = ()
         return preceding

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.passages import Explanation, Hit, Passage, PassageKind
+from devops_mcp.repositories.connection import Command, Connection
 
 CANDIDATES = 60
 """How many of each ranking are fused."""
@@ -113,12 +114,13 @@ _MOMENT = timedelta(microseconds=1)
 """The database tells times apart by this much."""
 _ANY_NUMBER = 1_000_000
 """Of those that were few a moment ago."""
-SETTINGS = sql.SQL(
-    """SELECT set_config('hnsw.iterative_scan', 'strict_order', true),
+SETTINGS: Command = (
+    b"""SELECT set_config('hnsw.iterative_scan', 'strict_order', true),
               set_config('hnsw.ef_search', greatest(100, least(1000, reltuples / 750))::integer::text, true)
-       FROM pg_class WHERE oid = 'passages'::regclass"""
+       FROM pg_class WHERE oid = 'passages'::regclass""",
+    (),
 )
-"""For the transaction. Without the first an index scan stops after the nearest rows of all tenants, and a small tenant's are never seen.
+"""For the search's transaction. Without the first a scan stops after the nearest rows of all tenants, and a small one's are never seen.
 The second is how far a scan looks around: with 100 recall@10 stays above .95 among 100,000 passages, with 400 among 300,000."""
 MARK = "**"
 _BETWEEN = "\x1e"
@@ -242,11 +244,11 @@ async def groundwork(
 
 
 async def search(
-    connection: AsyncConnection[TupleRow], ground: Groundwork, vectors: Sequence[QueryVector], limit: int
+    connection: Connection, ground: Groundwork, vectors: Sequence[QueryVector], limit: int
 ) -> list[Hit]:
     """The best passages, each with how its score came about."""
     if vectors and not ground.exact and not ground.few:
-        await connection.execute(SETTINGS)
+        connection.let_also_precede(SETTINGS)
     async with connection.cursor(row_factory=dict_row) as cursor:
         # Never prepared: a plan for any filter is a plan for none.
         await cursor.execute(statement(ground, vectors), arguments(ground, vectors, limit), prepare=False)

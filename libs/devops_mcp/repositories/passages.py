@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pgvector import HalfVector
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import class_row
 
 from devops_mcp.models.passages import Hit, Neighbour, NewPassage
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.passage_neighbours import neighbours
 from devops_mcp.repositories.passage_search import (
     PLAIN,
@@ -44,7 +44,7 @@ class Unembedded:
 
 
 class Passages:
-    def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
 

@@ -13,6 +13,7 @@ from devops_mcp.repositories.api_keys import ApiKeys
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.blobs import Blobs
 from devops_mcp.repositories.compactions import Compactions
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.context_copies import ContextCopies
 from devops_mcp.repositories.context_windows import ContextWindows
 from devops_mcp.repositories.contexts import Contexts
@@ -106,7 +107,7 @@ class Transaction:
     webhook_deliveries = _Made(WebhookDeliveries)
     webhook_endpoints = _Made(WebhookEndpoints)
 
-    def __init__(self, connection: AsyncConnection[TupleRow], tenant_id: UUID) -> None:
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
         self.connection = connection
         self.tenant_id = tenant_id
 

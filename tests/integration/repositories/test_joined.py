@@ -147,6 +147,19 @@ async def test_what_only_looks_sees_its_tenant_alone(db, database):
         )
 
 
+async def test_what_is_set_for_one_look_holds_for_it_and_for_no_other(db):
+    setting = (b"SELECT set_config('lock_timeout', '123ms', true)", ())
+
+    async def looked(tx) -> list[str]:
+        tx.connection.let_also_precede(setting)
+        shown = [await tx.connection.execute("SHOW lock_timeout") for _ in range(2)]
+        return [(await cursor.fetchone())[0] for cursor in shown]
+
+    assert await db.read(DEFAULT_TENANT_ID, looked) == ["123ms", "0"]
+    async with db.transaction(DEFAULT_TENANT_ID) as tx:
+        assert await looked(tx) == ["123ms", "123ms"]
+
+
 async def test_what_one_statement_writes_is_committed_with_its_answer_or_not_at_all(db):
     event = Acceptance.of([an_event()], ["id:1"], b"{}")
     assert len(await db.write(DEFAULT_TENANT_ID, lambda tx: tx.events.accept_all([event]))) == 1
