@@ -7,8 +7,9 @@ the queues, so that it is nobody's data, and somebody has to see it.
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import ValidationError
 
@@ -36,6 +37,8 @@ READ = "dead_letters:read"
 PAYLOAD = "dead_letters:payload"
 REDRIVE = "dead_letters:redrive"
 PURGE = "dead_letters:purge"
+CONSUMER = "dead_letters"
+"""Of the queues' ids of letters, and of the messages that died, in `processed_messages`."""
 AT_ONCE = 1_000
 """Letters that one request sends again, in one transaction."""
 _CHUNK = 100
@@ -64,6 +67,15 @@ class _Named(Model, extra="ignore"):
     type: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A letter under the queue's ids: its own and that of the message that died, the same where the queue itself moved it."""
+
+    letter: DeadLetter
+    id: UUID
+    died: UUID
+
+
 class DeadLetterFiler:
     """Files what died in a queue; delivered twice, a letter is filed once. `changes` tells those who watch what ends with it."""
 
@@ -78,35 +90,40 @@ class DeadLetterFiler:
         What has had its effect is not dead: its workers died one after the other between the commit and the deletion.
         """
         known = set(await self._database.tenant_ids())
-        by_tenant: defaultdict[UUID, list[DeadLetter]] = defaultdict(list)
+        by_tenant: defaultdict[UUID, list[_Arrival]] = defaultdict(list)
         for received in letters:
             named = _read(received.body)
             tenant_id = named.tenant_id if named and named.tenant_id in known else DEFAULT_TENANT_ID
-            by_tenant[tenant_id].append(self._letter(spec, received, named))
-        for tenant_id, dead in by_tenant.items():
+            by_tenant[tenant_id].append(self._arrival(spec, received, named))
+        for tenant_id, arrivals in by_tenant.items():
             async with self._database.transaction(tenant_id) as tx:
-                ended = await self._file(tx, spec, dead)
+                ended = await self._file(tx, spec, arrivals)
             for task in ended:
                 await tell_of_task(self._changes, task)
 
-    async def _file(self, tx: Transaction, spec: QueueSpec, dead: Sequence[DeadLetter]) -> list[Task]:
-        """File those of a tenant; the tasks that ended with them."""
-        ids = [letter.message_id for letter in dead]
+    async def _file(self, tx: Transaction, spec: QueueSpec, arrivals: Sequence[_Arrival]) -> list[Task]:
+        """File those of a tenant that have not been yet; the tasks that ended with them.
+
+        A letter comes again where it was not deleted, and so does the message of which one was written: each may have been sent again
+        since, and what goes on with it must not end.
+        """
+        first = await tx.processed.claim(CONSUMER, [id_ for a in arrivals for id_ in (a.id, a.died)])
+        ids = [a.letter.message_id for a in arrivals if a.id in first]
         done = await tx.processed.among(spec.name, ids) | await tx.processed.among(REPLAYS, ids)
-        filed = [letter for letter in dead if letter.message_id not in done]
-        await tx.dead_letters.add(filed)
-        messages = [(_message(letter, tx.tenant_id), letter.reason) for letter in filed]
-        ended = [await end_what_waits(tx, message, reason) for message, reason in messages if message]
+        filed = [a for a in arrivals if a.id in first and a.letter.message_id not in done]
+        await tx.dead_letters.add([a.letter for a in filed])
+        deaths = [(_message(a.letter, tx.tenant_id), a.letter.reason) for a in filed if a.died in first]
+        ended = [await end_what_waits(tx, message, reason) for message, reason in deaths if message]
         return [task for task in ended if task]
 
-    def _letter(self, spec: QueueSpec, received: Received, named: _Named | None) -> DeadLetter:
+    def _arrival(self, spec: QueueSpec, received: Received, named: _Named | None) -> _Arrival:
         epitaph = received.epitaph or Epitaph(
             reason=f"the queue gave it up after {spec.max_receives} deliveries that nobody answered for",
             attempts=spec.max_receives,
             message_id=received.message_id,
             died_at=self._now(),
         )
-        return DeadLetter(
+        letter = DeadLetter(
             id=new_id(),
             queue=spec.name,
             message_id=str(named.id) if named else epitaph.message_id,
@@ -117,6 +134,7 @@ class DeadLetterFiler:
             trace=received.traceparent,
             died_at=epitaph.died_at,
         )
+        return _Arrival(letter, _as_uuid(received.message_id), _as_uuid(epitaph.message_id))
 
 
 class DeadLetterService:
@@ -234,6 +252,14 @@ def _read(body: str) -> _Named | None:
         return _Named.model_validate_json(body)
     except ValidationError:
         return None
+
+
+def _as_uuid(message_id: str) -> UUID:
+    """The queue's id of a message, which is one as a rule."""
+    try:
+        return UUID(message_id)
+    except ValueError:
+        return uuid5(NAMESPACE_OID, message_id)
 
 
 async def _existing(tx: Transaction, letter_id: UUID) -> DeadLetter:

@@ -51,11 +51,20 @@ class Bench:
             ).fetchall()
         return [MESSAGE.validate_json(row[0]) for row in found]
 
-    async def die(self, queue: QueueName, message: Message) -> None:
+    async def die(
+        self, queue: QueueName, message: Message, *, died: str | None = None, letter: str | None = None
+    ) -> None:
+        """A letter about the message comes out of the queue, under these ids of the queue's."""
         epitaph = {"dead_letter_reason": REASON, "dead_letter_attempt": "5"}
+        epitaph["dead_letter_message_id"] = died or str(new_id())
         body = MESSAGE.dump_json(message).decode()
-        received = Received(str(new_id()), "", body, epitaph, 1, datetime.now(UTC))
+        received = Received(letter or str(new_id()), "", body, epitaph, 1, datetime.now(UTC))
         await DeadLetterFiler(self.worker).file(SPECS[queue], [received])
+
+    def letters(self) -> int:
+        with psycopg.connect(self.superuser_url) as connection:
+            [count] = connection.execute("SELECT count(*) FROM dead_letters").fetchone() or [0]
+        return int(count)
 
     async def redrive(self, queue: QueueName) -> None:
         assert (await DeadLetterService(self.app).redrive_all(self.owner, queue)).redriven == 1
@@ -158,6 +167,21 @@ async def test_a_context_whose_compaction_died_may_be_summed_up_again(bench):
     assert await compacting() is None
     await bench.redrive(QueueName.CONTEXTS)
     assert await compacting() == message.id
+
+
+@pytest.mark.parametrize(("letter", "filed_again"), [("the same", 0), ("another of the same death", 1)])
+async def test_what_was_sent_again_is_not_ended_by_an_old_letter(bench, letter, filed_again):
+    """D02: a letter that was not deleted, or the message of which one had been written: both come again."""
+    contexts = ContextService(bench.app, embeds=False, compact_above=0)
+    context = await contexts.create(bench.owner, "a long night")
+    await contexts.compact(bench.owner, context.id, keep_tokens=0)
+    [message] = bench.waiting(QueueName.CONTEXTS)
+    died = str(new_id())
+    await bench.die(QueueName.CONTEXTS, message, died=died, letter="the same")
+    await bench.redrive(QueueName.CONTEXTS)
+    await bench.die(QueueName.CONTEXTS, message, died=died, letter=letter)
+    assert (await contexts.get(bench.owner, context.id)).compaction_id == message.id
+    assert bench.letters() == filed_again
 
 
 async def test_a_task_whose_message_died_has_failed_unless_a_worker_is_at_it(bench):

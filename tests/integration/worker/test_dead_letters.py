@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from devops_mcp.events.messages import MESSAGE, EventReceived, Message
 from devops_mcp.events.provisioning import create_queues
@@ -48,9 +49,9 @@ class Bench:
         assert await self.queue.send_batch([Outgoing(text, traceparent=TRACE) for text in texts]) == {}
 
     @asynccontextmanager
-    async def collecting(self) -> AsyncIterator[None]:
+    async def collecting(self, queue: Any = None) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        collector = DeadLetterCollector(self.queue, SPEC, DeadLetterFiler(self.database))
+        collector = DeadLetterCollector(queue or self.queue, SPEC, DeadLetterFiler(self.database))
         running = asyncio.create_task(collector.run(stop))
         try:
             async with asyncio.timeout(20):
@@ -170,6 +171,50 @@ async def test_a_redriven_letter_is_handled_when_its_cause_is_mended(bench):
         await done.wait()
     async with bench.database.transaction(TENANT) as tx:
         assert await tx.dead_letters.find(letter.id) is None
+
+
+class _Keeping:
+    """A dead-letter queue that refuses the first deletion, and gives the letters out again once that is asked for."""
+
+    def __init__(self, queue: SqsQueue) -> None:
+        self._dead = queue.dead_letters()
+        self._kept: list[str] | None = None
+        self.deleted = asyncio.Event()
+
+    def dead_letters(self) -> "_Keeping":
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dead, name)
+
+    async def delete_batch(self, receipts: Sequence[str]) -> list[str]:
+        if self._kept is None:
+            self._kept = list(receipts)
+            return self._kept
+        refused = await self._dead.delete_batch(receipts)
+        self.deleted.set()
+        return refused
+
+    async def give_out_again(self) -> None:
+        await self._dead.change_visibility_batch(self._kept or [], 0)
+
+
+async def test_a_letter_that_comes_again_after_its_redrive_is_not_filed_again(bench):
+    """D02, I3"""
+    await bench.send(a_message())
+    keeping = _Keeping(bench.queue)
+    async with bench.consuming(failing_while(lambda: True, asyncio.Event())):
+        while (await bench.queue.depth(dead_letters=True)).ready == 0:
+            await asyncio.sleep(0.02)
+    with capture_logs() as logs:
+        async with bench.collecting(keeping):
+            [letter] = await bench.filed(TENANT)
+            await DeadLetterService(bench.database).redrive(OPERATOR, letter.id)
+            while not any(log["event"] == "dead letters not deleted" for log in logs):
+                await asyncio.sleep(0.02)
+            await keeping.give_out_again()
+            await keeping.deleted.wait()
+    assert await bench.filed(TENANT, 0) == []
 
 
 async def test_a_letter_whose_type_cannot_be_stored_is_filed_without_it(bench):

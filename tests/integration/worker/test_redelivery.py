@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
@@ -112,7 +113,7 @@ def counted(metrics: Metrics) -> dict[str, float]:
 
 
 class _Forgetful:
-    """The queue, whose first acknowledgement is lost, as if its sender had died."""
+    """The queue, which refuses the first acknowledgement."""
 
     def __init__(self, queue: SqsQueue) -> None:
         self._queue = queue
@@ -125,7 +126,7 @@ class _Forgetful:
     async def delete_batch(self, receipts: Sequence[str]) -> list[str]:
         self._deletions += 1
         if self._deletions == 1:
-            return []
+            return list(receipts)
         refused = await self._queue.delete_batch(receipts)
         self.deleted.set()
         return refused
@@ -149,8 +150,10 @@ class _Asleep:
 async def test_a_message_delivered_again_after_the_commit_is_a_counted_no_op(bench):
     """D02"""
     forgetful, metrics = _Forgetful(bench.queue), Metrics(CollectorRegistry())
-    async with bench.consuming(metrics, queue=forgetful):
-        await forgetful.deleted.wait()
+    with capture_logs() as logs:
+        async with bench.consuming(metrics, queue=forgetful):
+            await forgetful.deleted.wait()
+    assert [log["count"] for log in logs if log["event"] == "messages not acknowledged"] == [1]
     assert counted(metrics) == {"done": 1, "duplicate": 1}
     assert await bench.effects() == (True, 1)
     assert await bench.queue.depth() == Depth(ready=0, in_flight=0, delayed=0)

@@ -40,5 +40,6 @@ class DeadLetterCollector:
 
     async def _collect(self, letters: Sequence[Received]) -> None:
         await self._filer.file(self._spec, letters)
-        await self._dead.delete_batch([letter.receipt for letter in letters])
         log.error("messages died", queue=self._spec.name, count=len(letters))
+        if refused := await self._dead.delete_batch([letter.receipt for letter in letters]):
+            log.warning("dead letters not deleted", queue=self._spec.name, count=len(refused))

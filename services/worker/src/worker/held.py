@@ -30,9 +30,12 @@ class Held:
         self._settle(batch)
         self._over.update(received.receipt for received in batch)
         try:
-            await self._queue.delete_batch([received.receipt for received in batch])
+            refused = await self._queue.delete_batch([received.receipt for received in batch])
         except PlatformError as error:
             self._log("messages not acknowledged", batch, error)
+        else:
+            if refused:
+                log.warning("messages not acknowledged", queue=self._spec.name, count=len(refused))
 
     async def give_back(self, batch: Sequence[Received], delay_s: int) -> None:
         """Deliver these again after the delay."""
