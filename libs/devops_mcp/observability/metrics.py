@@ -52,6 +52,9 @@ class Metrics:
         self._search_seconds = self._histogram("search_seconds", "Time of a search", "mode")
         self._notices = self._counter("notices", "Notices between replicas", "outcome")
         self._outbox_published = self._counter("outbox_published", "Outbox rows published", "queue")
+        self._audit_records_set_aside = self._counter(
+            "audit_records_set_aside", "Audit records that could not be written; the log has them"
+        )
         self.outbox_pending = Gauge(
             f"{_PREFIX}_outbox_pending", "Outbox rows not yet published", registry=self.registry
         )
@@ -107,6 +110,9 @@ class Metrics:
 
     def outbox_published(self, queue: str, count: int) -> None:
         self._outbox_published.labels(self._bound("queue", queue)).inc(count)
+
+    def audit_record_set_aside(self) -> None:
+        self._audit_records_set_aside.inc()
 
     def render(self) -> bytes:
         """The exposition text of everything registered."""

@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from uuid import UUID
 
 import structlog
 
 from devops_mcp.events.model import Event
 from devops_mcp.models.audit import AuditRecord
-from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.errors import DeadlineExceeded, Internal, PlatformError, Unavailable
 from devops_mcp.models.usage import CallUsed, ToolsUsed
+from devops_mcp.observability.metrics import Metrics
 from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.rows import UNWRITABLE
 
 BATCH = 1_000
 HELD = 10_000
@@ -26,59 +29,76 @@ WRITTEN_S = 1.0
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+@dataclass(slots=True)
+class Kept:
+    """A record that is to be written, with what is to be published with it."""
+
     record: AuditRecord
     event: Event | None
     trace: str | None
     used: CallUsed | None
+    written: bool = False
 
 
 class AuditTrail:
-    """Takes records at once and writes them a moment later. When `HELD` wait, `record` writes first: none is dropped.
+    """Takes records at once and writes them a moment later. When `HELD` wait, those are written first: none is dropped.
 
-    What is to be published is so with its record, in one transaction, and so is what a call has used added up.
+    What is to be published is so with its record, in one transaction, and so is what a call has used added up. A tenant whose records
+    cannot be written now does not hold up the others; a record that the database will never take is set aside, which the log tells.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
-        self._waiting: deque[_Waiting] = deque()
+        self._metrics = metrics
+        self._waiting: dict[UUID, deque[Kept]] = {}
+        self._held = 0
         self._writing = asyncio.Lock()
-        self._unsure = False
+        self._unsure: set[UUID] = set()
         self._flush: asyncio.Task[None] | None = None
 
-    async def record(
+    async def record(self, record: AuditRecord) -> None:
+        """Keep the record of something that was refused. Raises as `make_room` does."""
+        await self.make_room()
+        self.keep(record)
+
+    async def make_room(self) -> None:
+        """To be asked before something is done that is to be recorded.
+
+        Raises `Unavailable` when the database has been away for so long that no more can be held.
+        """
+        if self._held >= HELD:
+            await self._flushed()
+        if self._held >= HELD:
+            raise Unavailable("too many audit records wait for the database", retry_after_s=2)
+
+    def keep(
         self,
         record: AuditRecord,
         event: Event | None = None,
         trace: str | None = None,
         used: CallUsed | None = None,
-    ) -> None:
-        """Keep `record`, publish `event`, which `trace` led to, and add up what was `used` by the call that it is of.
+    ) -> Kept:
+        """Keep the record of what was done, publish `event`, which `trace` led to, and add up what was `used` by the call."""
+        kept = Kept(record, event, trace, used)
+        self._waiting.setdefault(record.tenant_id, deque()).append(kept)
+        self._held += 1
+        return kept
 
-        Raises `Unavailable` only when the database has been away for so long that no more can be held.
-        """
-        if len(self._waiting) >= HELD:
-            await self.flush()
-        self._waiting.append(_Waiting(record, event, trace, used))
-
-    async def written(self) -> None:
-        """Wait until what was recorded so far is written, up to `WRITTEN_S`; those who wait at the same time share a transaction."""
-        if self._flush is None or self._flush.done():
-            self._flush = asyncio.create_task(self._try_flush(), name="write audit records")
-        # Not cut off when the time is over: nobody would know what is written.
-        await asyncio.wait({self._flush}, timeout=WRITTEN_S)
+    async def written(self, kept: Kept) -> bool:
+        """Wait until it is written, up to `WRITTEN_S`; whether it is. Those who wait at the same time share a transaction."""
+        await self._flushed()
+        return kept.written
 
     async def flush(self) -> None:
-        """Write all that waits. What cannot be written stays, in its order."""
+        """Write all that waits. What cannot be written now stays, in its order; raises why, once all has been tried."""
+        failures: dict[UUID, PlatformError] = {}
         async with self._writing:
-            while self._waiting:
-                batch = [self._waiting[i] for i in range(min(BATCH, len(self._waiting)))]
-                sure, self._unsure = not self._unsure, True
-                await self._store(batch, sure=sure)
-                self._unsure = False
-                for _ in batch:
-                    self._waiting.popleft()
+            while due := [tenant_id for tenant_id in self._waiting if tenant_id not in failures]:
+                for tenant_id in due:
+                    if (failure := await self._try_write(tenant_id)) is not None:
+                        failures[tenant_id] = failure
+        if failures:
+            raise next(iter(failures.values()))
 
     async def run(self) -> None:
         """Flush every `FLUSH_S` seconds until cancelled."""
@@ -86,29 +106,98 @@ class AuditTrail:
             await asyncio.sleep(FLUSH_S)
             await self._try_flush()
 
+    async def close(self) -> None:
+        """Write the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how many are lost."""
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self.flush()
+        finally:
+            if self._held:
+                log.error("audit records lost", count=self._held)
+
+    async def _flushed(self) -> None:
+        """Wait for a flush that takes along what waits now, up to `WRITTEN_S`."""
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.create_task(self._try_flush(), name="write audit records")
+        # Not cut off when the time is over: nobody would know what is written.
+        await asyncio.wait({self._flush}, timeout=WRITTEN_S)
+
     async def _try_flush(self) -> None:
         try:
             await self.flush()
         except PlatformError as error:
-            log.warning("audit records wait", waiting=len(self._waiting), error=error.message)
+            log.warning("audit records wait", waiting=self._held, error=error.message)
 
-    async def _store(self, batch: Sequence[_Waiting], *, sure: bool) -> None:
-        """Write a batch. Unless it is `sure` that none of it is written yet, what is there is not counted once more."""
-        by_tenant: defaultdict[UUID, list[_Waiting]] = defaultdict(list)
-        for one in batch:
-            by_tenant[one.record.tenant_id].append(one)
-        for tenant_id, own in by_tenant.items():
-            published = [(one.event, one.trace) for one in own if one.event is not None]
-            async with self._database.transaction(tenant_id) as tx:
-                known = set() if sure else await tx.audit.known([one.record.id for one in own])
-                if used := _added_up([one for one in own if one.record.id not in known]):
-                    await tx.tool_usage.add(used)
-                await tx.audit.append([one.record for one in own])
-                if published:
-                    await tx.events.publish(*zip(*published, strict=True))
+    async def _try_write(self, tenant_id: UUID) -> PlatformError | None:
+        """What keeps a tenant's records. Raises `Unavailable`, when the others would only wait for the same."""
+        try:
+            await self._write(tenant_id)
+        except Unavailable:
+            raise
+        except PlatformError as error:
+            return error
+        except Exception:  # the writer must not end
+            log.exception("audit records not written", of_tenant=str(tenant_id))
+            return Internal("audit records cannot be written; the log says why")
+        return None
+
+    async def _write(self, tenant_id: UUID) -> None:
+        """Write what waits of a tenant. What the database does not take together it gets in ever smaller parts."""
+        queue, size = self._waiting[tenant_id], BATCH
+        while queue:
+            batch = list(islice(queue, size))
+            try:
+                await self._store(tenant_id, batch)
+            except (DeadlineExceeded, *UNWRITABLE) as error:
+                if len(batch) == 1:
+                    if isinstance(error, DeadlineExceeded):
+                        raise
+                    self._set_aside(batch[0], error)
+                    self._forget(queue, 1)
+                size = max(len(batch) // 2, 1)
+            else:
+                for kept in batch:
+                    kept.written = True
+                self._forget(queue, len(batch))
+                size = min(size * 2, BATCH)
+        del self._waiting[tenant_id]
+
+    def _forget(self, queue: deque[Kept], count: int) -> None:
+        for _ in range(count):
+            queue.popleft()
+        self._held -= count
+
+    def _set_aside(self, kept: Kept, error: Exception) -> None:
+        """Let the log have what the audit log cannot, except for the arguments."""
+        record = kept.record
+        self._metrics.audit_record_set_aside()
+        log.error(
+            "audit record cannot be written",
+            record_id=str(record.id),
+            of_tenant=str(record.tenant_id),
+            actor_id=str(record.actor_id),
+            action=record.action,
+            target=record.target,
+            outcome=record.outcome,
+            reason=type(error).__name__,
+        )
+
+    async def _store(self, tenant_id: UUID, batch: Sequence[Kept]) -> None:
+        """Write a batch. Unless it is sure that none of it is written yet, what is there is not counted once more."""
+        published = [(kept.event, kept.trace) for kept in batch if kept.event is not None]
+        sure = tenant_id not in self._unsure
+        self._unsure.add(tenant_id)
+        async with self._database.transaction(tenant_id) as tx:
+            known = set() if sure else await tx.audit.known([kept.record.id for kept in batch])
+            if used := _added_up([kept for kept in batch if kept.record.id not in known]):
+                await tx.tool_usage.add(used)
+            await tx.audit.append([kept.record for kept in batch])
+            if published:
+                await tx.events.publish(*zip(*published, strict=True))
+        self._unsure.remove(tenant_id)
 
 
-def _added_up(batch: Sequence[_Waiting]) -> list[ToolsUsed]:
+def _added_up(batch: Sequence[Kept]) -> list[ToolsUsed]:
     """What was used, by principal, tool and day."""
     alike: defaultdict[tuple[UUID, str, date], list[tuple[AuditRecord, CallUsed]]] = defaultdict(list)
     for one in batch:
@@ -134,9 +223,9 @@ def _sum_of(calls: Sequence[tuple[AuditRecord, CallUsed]]) -> ToolsUsed:
 
 
 @asynccontextmanager
-async def open_audit_trail(database: Database) -> AsyncIterator[AuditTrail]:
+async def open_audit_trail(database: Database, metrics: Metrics) -> AsyncIterator[AuditTrail]:
     """A trail that writes by itself, and writes the rest at the end."""
-    trail = AuditTrail(database)
+    trail = AuditTrail(database, metrics)
     writer = asyncio.create_task(trail.run(), name="audit trail")
     try:
         yield trail
@@ -144,5 +233,4 @@ async def open_audit_trail(database: Database) -> AsyncIterator[AuditTrail]:
         writer.cancel()
         with suppress(asyncio.CancelledError):
             await writer
-        async with asyncio.timeout(CLOSING_S):
-            await trail.flush()
+        await trail.close()

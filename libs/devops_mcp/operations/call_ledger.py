@@ -54,7 +54,11 @@ class CallLedger:
         self._now = now
 
     async def begin(self, requester: Requester, entry: CatalogueEntry) -> None:
-        """Raise `NotFound` or `Forbidden` when the call names a context that its caller may not append to, and `QuotaExceeded`."""
+        """Raise `NotFound` or `Forbidden` when the call names a context that its caller may not append to, and `QuotaExceeded`.
+
+        `Unavailable` when no record could be kept of the call.
+        """
+        await self._audit.make_room()
         if _belongs(requester, entry) and requester.context_id is not None:
             await self._journal.check(requester.principal, requester.context_id)
         await self._quotas.admit_call(requester.principal)
@@ -95,12 +99,16 @@ class CallLedger:
         used = CallUsed(entry.system, count_tokens(said))
         self._quotas.spend(principal, used.tokens)
         if entry.system == SUITE or code == INPUT_REQUIRED:
-            await self._audit.record(record, used=used)
+            kept = self._audit.keep(record, used=used)
         else:
             event = _event(record, entry, requester)
-            await self._audit.record(record, event, current_traceparent(), used)
-        if entry.system != SUITE and entry.tool.effect is not Effect.READ:
-            await self._audit.written()
+            kept = self._audit.keep(record, event, current_traceparent(), used)
+        if (
+            entry.system != SUITE
+            and entry.tool.effect is not Effect.READ
+            and not await self._audit.written(kept)
+        ):
+            log.warning("change answered before it was recorded", tool=tool, record_id=str(record.id))
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
             await self._journal.record(principal, requester.context_id, tool, arguments, said)
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-import orjson
 import structlog
 from pydantic import JsonValue
 
@@ -19,6 +18,7 @@ from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.masking import masked
 from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.repositories.context_appends import CountedItem
+from devops_mcp.repositories.rows import dumps
 
 FLUSH_S = 0.2
 HELD = 5_000
@@ -64,7 +64,7 @@ class ContextJournal:
         """Append the call and what came of it. When `HELD` wait, those are written first: none is dropped."""
         if len(self._waiting) >= HELD:
             await self.flush()
-        call = f"{tool} {orjson.dumps(masked(arguments)).decode()}"
+        call = f"{tool} {dumps(masked(arguments))}"
         items = (
             NewItem(kind=ItemKind.TOOL_CALL, text=call, metadata={"tool": tool}),
             NewItem(kind=ItemKind.RESULT, text=said[:MAX_RESULT] or "(nothing)", metadata={"tool": tool}),

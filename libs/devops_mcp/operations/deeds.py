@@ -13,7 +13,7 @@ from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.caller import current_address
 from devops_mcp.observability.tracing import current_trace_id
-from devops_mcp.operations.masking import masked
+from devops_mcp.operations.masking import masked, writable
 from devops_mcp.repositories.database import Database
 
 SYSTEM_ACTOR = UUID(int=1)
@@ -81,7 +81,7 @@ def _record(
         actor_id=actor_id,
         actor=actor,
         action=action,
-        target=target,
+        target=writable(target),
         outcome="ok",
         duration_ms=0.0,
         arguments=masked(arguments),

@@ -26,10 +26,15 @@ HIDDEN = "***"
 
 
 def masked(arguments: Mapping[str, JsonValue]) -> JsonObject:
-    """A copy without the values of names that sound secret."""
-    return {
-        name: HIDDEN if is_secret(name) else _shortened(value, MAX_DEPTH) for name, value in arguments.items()
-    }
+    """A copy without the values of names that sound secret, which the database takes."""
+    return _masked(arguments, MAX_DEPTH)
+
+
+def writable(text: str) -> str:
+    """The text as the database takes it: without NUL, and without half a surrogate pair."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\0").encode(errors="replace").decode()
 
 
 @lru_cache(maxsize=10_000)
@@ -39,19 +44,22 @@ def is_secret(name: str) -> bool:
     return any(word in lowered for word in _SECRET_WORDS)
 
 
+def _masked(items: Mapping[str, JsonValue], depth: int) -> JsonObject:
+    return {
+        writable(name): HIDDEN if is_secret(name) else _shortened(value, depth)
+        for name, value in items.items()
+    }
+
+
 def _shortened(value: JsonValue, depth: int) -> JsonValue:
     if isinstance(value, str):
-        return (
-            value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}… ({len(value)} characters)"
-        ).replace("\0", "\\0")
+        return writable(value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}… ({len(value)} characters)")
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if depth == 0 and isinstance(value, dict | list):
         return "…"
     if isinstance(value, dict):
-        return {
-            name: HIDDEN if is_secret(name) else _shortened(part, depth - 1) for name, part in value.items()
-        }
+        return _masked(value, depth - 1)
     if isinstance(value, list):
         return [_shortened(part, depth - 1) for part in value[:MAX_ITEMS]]
     return value

@@ -207,7 +207,7 @@ async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIte
         return suite.desk(requester, toolbox)
 
     async with (
-        open_audit_trail(database) as audit,
+        open_audit_trail(database, foundation.metrics) as audit,
         open_context_journal(contexts) as journal,
         open_quota_keeper(database, foundation.redis) as quotas,
     ):

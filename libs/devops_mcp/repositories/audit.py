@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.audit import AuditEntry, AuditFilter, AuditRecord, ChainEnd, CheckedEntries
+from devops_mcp.repositories.rows import rows
 
 
 class AuditLog:
@@ -26,9 +26,7 @@ class AuditLog:
         """Write what was appended. Whoever opened the transaction does, before it commits."""
         if self._appended:
             records, self._appended = self._appended, []
-            await self._connection.execute(
-                "SELECT append_audit(%s::jsonb)", (orjson.dumps(records).decode(),)
-            )
+            await self._connection.execute("SELECT append_audit(%s::jsonb)", (rows(records),))
 
     async def known(self, ids: Sequence[UUID]) -> set[UUID]:
         """Those of the records that are there already."""

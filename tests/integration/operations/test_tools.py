@@ -188,7 +188,7 @@ async def a_world(
     async with (
         open_database(database_url, pool_size=4, application="test") as database,
         open_integrations(configured, {"box": adapter}, Outside()) as integrations,
-        open_audit_trail(database) as audit,
+        open_audit_trail(database, Metrics()) as audit,
         open_context_journal(contexts := ContextService(database, embeds=False)) as journal,
     ):
         metrics = Metrics()

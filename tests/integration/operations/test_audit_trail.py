@@ -1,0 +1,144 @@
+"""The audit trail loses no record to another, whatever is in it and whatever the database says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.base import utc_now
+from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations import audit
+from devops_mcp.operations.audit import AuditTrail, open_audit_trail
+from devops_mcp.operations.masking import masked
+from devops_mcp.repositories.database import Database, open_database
+from support.tenants import add_tenant
+
+OURS, THEIRS = DEFAULT_TENANT_ID, new_id()
+WITHIN_S = 30.0
+
+
+def a_record(target: str, tenant_id: UUID = OURS, **arguments) -> AuditRecord:
+    return AuditRecord(
+        id=new_id(),
+        tenant_id=tenant_id,
+        actor_id=new_id(),
+        actor="tester",
+        action="tool.write",
+        target=target,
+        outcome="ok",
+        duration_ms=1.0,
+        arguments=masked(arguments),
+        at=utc_now(),
+    )
+
+
+class Failing(Database):
+    """Fails the transactions of a tenant, as long as there is a failure for it."""
+
+    failures: dict[UUID, Exception]
+    failed = 0
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id):
+        if tenant_id in self.failures:
+            self.failed += 1
+            raise self.failures[tenant_id]
+        async with super().transaction(tenant_id) as tx:
+            yield tx
+
+
+@asynccontextmanager
+async def a_failing(database, **failures: Exception) -> AsyncIterator[Failing]:
+    """A database with a second tenant; `ours` and `theirs` say what fails."""
+    add_tenant(database, THEIRS)
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        failing = Failing(opened._pool, opened._url)
+        failing.failures = {{"ours": OURS, "theirs": THEIRS}[name]: error for name, error in failures.items()}
+        yield failing
+
+
+async def targets(database: Database, tenant_id: UUID = OURS) -> list[str]:
+    """Of what is recorded, oldest first."""
+    async with Database.transaction(database, tenant_id) as tx:
+        return [record.target for record in await tx.audit.latest(1_000)][::-1]
+
+
+async def test_numbers_of_any_size_and_halves_of_characters_are_written(database):
+    """H05: jsonb keeps 1e30 as an integer, which does not fit into 64 bits."""
+    odd = {"size": 10**30, "half\ud800": "\udfff", "nul\0": "\0", "within": [{"\udc00": -(2**65)}]}
+    async with a_failing(database) as opened:
+        async with open_audit_trail(opened, Metrics()) as trail:
+            assert await trail.written(trail.keep(a_record("odd", **odd)))
+        async with opened.transaction(OURS) as tx:
+            [record] = await tx.audit.latest(10)
+    assert record.arguments == {
+        "size": 10**30,
+        "half?": "?",
+        "nul\\0": "\\0",
+        "within": [{"?": -(2**65)}],
+    }
+
+
+async def test_a_record_that_the_database_never_takes_is_set_aside_and_told(database):
+    """L05: the others are written, and who waits for it is not told that it is."""
+    metrics = Metrics()
+    async with a_failing(database) as opened:
+        trail = AuditTrail(opened, metrics)
+        names = [f"{number}" for number in range(40)]
+        for name in names[:17]:
+            trail.keep(a_record(name))
+        never = trail.keep(a_record("nul\0"))
+        rest = [trail.keep(a_record(name)) for name in names[17:]]
+        assert not await trail.written(never)
+        assert await trail.written(rest[-1])
+        assert await targets(opened) == names
+    assert metrics.registry.get_sample_value("devops_mcp_audit_records_set_aside_total") == 1
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("a fault of ours"), Unavailable("gone")])
+async def test_the_writer_goes_on_after_any_failure(database, failure):
+    """P01: nobody waits for long meanwhile, or is told that a record is written."""
+    async with (
+        a_failing(database, ours=failure) as opened,
+        open_audit_trail(opened, Metrics()) as trail,
+    ):
+        kept = trail.keep(a_record("kept"))
+        assert not await trail.written(kept)
+        async with asyncio.timeout(WITHIN_S):
+            while opened.failed < 3:
+                await asyncio.sleep(0.02)
+            opened.failures.clear()
+            while not kept.written:
+                await asyncio.sleep(0.02)
+        assert await targets(opened) == ["kept"]
+
+
+async def test_one_tenants_trouble_holds_up_nobody_elses_records(database):
+    async with a_failing(database, ours=DeadlineExceeded("locked")) as opened:
+        trail = AuditTrail(opened, Metrics())
+        trail.keep(a_record("ours"))
+        assert await trail.written(trail.keep(a_record("theirs", THEIRS)))
+        opened.failures.clear()
+        await trail.flush()
+        assert (await targets(opened), await targets(opened, THEIRS)) == (["ours"], ["theirs"])
+
+
+async def test_what_is_done_is_recorded_even_when_no_more_may_begin(database, monkeypatch):
+    """P01: calls are refused before anything is done, as long as no more can be held."""
+    monkeypatch.setattr(audit, "HELD", 1)
+    async with a_failing(database, ours=Unavailable("gone")) as opened:
+        trail = AuditTrail(opened, Metrics())
+        await trail.make_room()
+        under_way = ["one", "other"]
+        for target in under_way:
+            trail.keep(a_record(target))
+        with pytest.raises(PlatformError, match="too many audit records"):
+            await trail.make_room()
+        opened.failures.clear()
+        await trail.make_room()
+        assert await targets(opened) == under_way
