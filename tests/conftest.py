@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -20,6 +21,18 @@ from support.stack import TEMPLATE, Stack, StackProcess
 _PROCESS = pytest.StashKey[StackProcess]()
 _UNIT_TESTS = Path(__file__).parent / "unit"
 _STACK_STATE = "stack_state"
+
+# Examples are the same in every run, and none is too slow, so that a run fails for what was changed and for nothing else. Others are
+# made up with `--hypothesis-profile=random`.
+for _profile, _the_same in {"suite": True, "random": False}.items():
+    hypothesis.settings.register_profile(
+        _profile,
+        derandomize=_the_same,
+        deadline=None,
+        database=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+hypothesis.settings.load_profile("suite")
 
 
 @dataclass(frozen=True)
