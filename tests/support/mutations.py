@@ -1,4 +1,4 @@
-"""A recorded payload with one thing wrong at a time, for translations that must refuse it or cope."""
+"""What is wrong in one place: a payload for translations that must refuse it or cope, and a secret."""
 
 import copy
 from collections.abc import Iterator
@@ -17,6 +17,12 @@ def mutations(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
             changed = copy.deepcopy(body)
             _holder(changed, path)[path[-1]] = value
             yield changed
+
+
+def altered(secret: str) -> str:
+    """Another one of the same form. (A fixed ending in place of its own would now and then be its own.)"""
+    middle = len(secret) // 2
+    return secret[:middle] + ("B" if secret[middle] == "A" else "A") + secret[middle + 1 :]
 
 
 def _paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

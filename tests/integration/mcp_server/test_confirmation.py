@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from support.agents import ERAS, TRANSPORTS, agent
+from support.mutations import altered
 from support.services import new_key, running_mcp, settings_for
 
 every_way = [pytest.param(t, e, id=f"{t}-{e}") for t in TRANSPORTS for e in ERAS]
@@ -150,7 +151,7 @@ async def test_a_plan_is_its_makers_only(database, settings, notes):
         stolen = {**OVERWRITE, "plan": planned.structured_content["plan"]}
         async with agent("ws", url, keys[1], ERAS[1], view="/x/fs") as client:
             refused = await client.call_tool("fs_write", stolen)
-            forged = await client.call_tool("fs_write", {**stolen, "plan": stolen["plan"][:-4] + "AAAA"})
+            forged = await client.call_tool("fs_write", {**stolen, "plan": altered(stolen["plan"])})
     assert refused.is_error
     assert forged.is_error
     assert notes.read_text() == "old"

@@ -19,6 +19,7 @@ from devops_mcp.operations import sessions
 from devops_mcp.operations.bootstrap import forget_signing_keys
 from devops_mcp.operations.users import NewUser, new_user
 from devops_mcp.repositories.database import open_database
+from support.mutations import altered
 from support.tokens import HERE, MASTER, Replica, Wall
 
 
@@ -135,7 +136,7 @@ async def test_a_token_that_is_not_exactly_ours_for_exactly_this_place_is_refuse
         made(tenant="not-an-id"),
         made(sid=str(new_id())),
         made(sub=str(new_id())),
-        pair.access_token[:-4] + "AAAA",
+        altered(pair.access_token),
         pair.access_token + "A",
         "eyJ.eyJ.x",
         "eyJ" + "A" * 9_000 + ".a.b",

@@ -10,6 +10,7 @@ import pytest
 
 import devops_mcp.outbound.http
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from support.mutations import altered
 from support.oauth import (
     CALLBACK,
     CHALLENGE,
@@ -124,7 +125,7 @@ async def test_a_code_is_good_once_for_its_own_client_redirect_verifier_and_reso
             {"code_verifier": "another-verifier-which-is-long-enough-for-rfc-7636"},
             {"code_verifier": CHALLENGE},
             {"code_verifier": ""},
-            {"code": code[:-2] + "AA"},
+            {"code": altered(code)},
             {"code": "dmc_short"},
             {"resource": settings.mcp.url},
             {"resource": "https://evil.example.com"},
@@ -240,7 +241,7 @@ async def test_a_form_counts_only_in_the_browser_and_for_the_sign_in_that_it_was
         for origin in ("https://evil.example.com", "null"):
             crossed = await place.alice.http.post(there, data=sent, headers={"Origin": origin})
             assert crossed.status_code == 403
-        for forged in ({**sent, "form": ""}, {**sent, "form": sent["form"][:-4] + "AAAA"}):
+        for forged in ({**sent, "form": ""}, {**sent, "form": altered(sent["form"])}):
             assert (await place.alice.http.post(there, data=forged)).status_code == 400
         old = sent
         await place.alice.submit(page, form=0)  # signs out
