@@ -99,10 +99,10 @@ class Forbidden(PlatformError):
 
 
 class PermissionMissing(Forbidden):
-    """The caller, named `who`, lacks a permission; another credential may have it."""
+    """The caller, named `who`, lacks a permission; another credential may have it. `instead` is what this one can do."""
 
-    def __init__(self, who: str, permission: str) -> None:
-        super().__init__(f"{who} lacks the permission {permission!r}")
+    def __init__(self, who: str, permission: str, *, instead: str = "") -> None:
+        super().__init__(f"{who} lacks the permission {permission!r}{instead and f'; {instead}'}")
         self.permission = permission
 
 

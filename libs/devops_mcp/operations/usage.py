@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.errors import PermissionMissing
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.usage import ToolUsageReport, ToolUsageWanted
-from devops_mcp.operations.contexts import require
 from devops_mcp.repositories.database import Database
 
 READ_OWN = "usage:own"
@@ -29,9 +29,12 @@ class UsageService:
 
 
 def require_readable(principal: Principal, principal_id: UUID | None) -> None:
-    """Raise `Forbidden` unless the principal may read the usage of this one, None being everybody."""
-    if principal_id != principal.id or not principal.may(READ_OWN):
-        require(principal, READ)
+    """Raise `PermissionMissing` unless the principal may read the usage of this one, None being everybody."""
+    own = principal.may(READ_OWN)
+    if principal.may(READ) or (own and principal_id == principal.id):
+        return
+    instead = f"name principal_id={principal.id} for what is its own" if own else ""
+    raise PermissionMissing(principal.name, READ, instead=instead)
 
 
 def span(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:

@@ -48,6 +48,8 @@ async def test_calls_are_counted_on_every_transport_and_kept_over_a_stop(databas
         as_agent = {"X-API-Key": key}
         own = await rest("GET", f"{USAGE}?principal_id={AGENT}", headers=as_agent)
         of_others = await rest("GET", USAGE, headers=as_agent)
+        by_nobody = {"X-API-Key": await new_key(database.owner_url, "search:read")}
+        of_nobody = await rest("GET", USAGE, headers=by_nobody)
         wrong = [await rest("GET", f"{USAGE}?by={by}") for by in ("", "hour", "day,", "day;tool")]
         stranger = {"X-API-Key": await new_key(database.owner_url, tenant_id=theirs)}
         nothing = (await rest("GET", USAGE, headers=stranger)).json()
@@ -62,7 +64,9 @@ async def test_calls_are_counted_on_every_transport_and_kept_over_a_stop(databas
     assert [row["calls"] for row in by_day["items"]] == [5]
     assert (later["items"], later["calls"]) == ([], 0)
     assert counts(own.json(), "tool") == [("context_list", 2, 0)]
-    assert of_others.status_code == 403
+    assert (of_others.status_code, of_nobody.status_code) == (403, 403)
+    assert of_others.json()["detail"].endswith(f"; name principal_id={AGENT} for what is its own")
+    assert "principal_id" not in of_nobody.json()["detail"]
     assert [answer.status_code for answer in wrong] == [422] * 4
     assert (nothing["items"], nothing["calls"]) == ([], 0)
 
