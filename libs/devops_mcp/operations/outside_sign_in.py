@@ -88,7 +88,7 @@ class OutsideSignInService:
         except Unauthenticated as error:
             return CameBack(browser, content, error.message)
         await self._identities.note_sign_in(user, identity)
-        return CameBack(await self._sign_ins.signed_in(user), content)
+        return CameBack(await self._sign_ins.signed_in(user, identity), content)
 
     async def _taken(self, state: str) -> JsonObject | None:
         place = _place(state)

@@ -1,7 +1,7 @@
 """Who sits at the browser: signed in on the authorization server's own pages, by a cookie that only these see.
 
-The cookie is signed and holds no secret of ours. It ends after an hour, with the user's password, and when the user is suspended. What a
-form says counts only together with the cookie that it was made for.
+The cookie is signed and holds no secret of ours. It ends after an hour, with the user's password, when the user is suspended, and when the
+outside identity that signed in is the user's no longer. What a form says counts only together with the cookie that it was made for.
 """
 
 import hmac
@@ -11,15 +11,17 @@ from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID
 
-from pydantic import SecretStr
+from pydantic import JsonValue, SecretStr
 
 from devops_mcp.auth.keyring import Keyring, Signer
+from devops_mcp.auth.outside_tokens import OutsideIdentity
 from devops_mcp.models.accounts import UserCredentials, UserStatus
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import InvalidInput
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.login import LoginService
 from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.transaction import Transaction
 
 LASTS = timedelta(hours=1)
 FORM_LASTS = timedelta(minutes=15)
@@ -59,16 +61,20 @@ class SignInService:
         """The browser of who knows the password, with another mark than before. Raises as `LoginService.verify_password` does."""
         return await self.signed_in(await self._login.verify_password(login, password))
 
-    async def signed_in(self, user: Principal) -> Browser:
-        """The browser of a user who has proved to be that, with another mark than before."""
+    async def signed_in(self, user: Principal, identity: OutsideIdentity | None = None) -> Browser:
+        """The browser of a user who has proved to be that, with another mark than before; by `identity`, if that is still linked."""
         async with self._database.transaction(user.tenant_id) as tx:
             found = await tx.users.credentials(user_id=user.id)
+            linked = await _linked(tx, user.id, identity) if identity is not None else None
+        if identity is not None and linked is None:
+            return self._new()
         mark = secrets.token_urlsafe(16)
         said: JsonObject = {
             "mark": mark,
             "tenant": str(user.tenant_id),
             "user": str(user.id),
             "proof": _proof(found, mark),
+            "identity": str(linked) if linked is not None else None,
         }
         return Browser(mark, user, self._cookies.sign(said, self._now() + LASTS))
 
@@ -96,11 +102,24 @@ class SignInService:
             return None
         async with self._database.transaction(UUID(str(said["tenant"]))) as tx:
             found = await tx.users.credentials(user_id=UUID(str(said["user"])))
-        if found is None or found.status is not UserStatus.ACTIVE:
+            unlinked = found is not None and await _is_unlinked(tx, found.id, said.get("identity"))
+        if found is None or unlinked or found.status is not UserStatus.ACTIVE:
             return None
         if not hmac.compare_digest(_proof(found, str(said["mark"])), str(said["proof"])):
             return None
         return found.principal()
+
+
+async def _linked(tx: Transaction, user_id: UUID, identity: OutsideIdentity) -> UUID | None:
+    """The id of the link between the two."""
+    wanted = (identity.issuer, identity.subject)
+    links = await tx.identities.of_user(user_id)
+    return next((link.id for link in links if (link.issuer, link.subject) == wanted), None)
+
+
+async def _is_unlinked(tx: Transaction, user_id: UUID, link: JsonValue) -> bool:
+    """Whether a user signed in by a link that is there no longer."""
+    return link is not None and link not in [str(one.id) for one in await tx.identities.of_user(user_id)]
 
 
 def _proof(user: UserCredentials | None, mark: str) -> str:

@@ -10,7 +10,8 @@ from devops_mcp.config import Environment, IdentityProviderSettings
 from support.browser import Page, Person
 from support.html_rules import faults_of
 from support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, an_identity_provider
-from support.oauth import Place, an_authorization_server, reachable_settings
+from support.oauth import PASSWORD, Place, an_authorization_server, reachable_settings
+from support.services import new_key
 
 SIGN_IN = {"name": "Example & Co", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 BEGIN_ANEW = "Begin again"
@@ -154,3 +155,27 @@ async def test_a_person_who_turns_back_at_the_provider_can_go_another_way(databa
             "Let A desktop client"
             in (await place.alice.sign_in(page, "alice", "correct horse battery staple")).text
         )
+
+
+async def test_a_browser_is_signed_in_no_longer_than_its_identity_is_linked(database, redis_url):
+    """A10: also when the same identity is linked anew; who signed in with the password stays."""
+    async with a_way_elsewhere(database, redis_url) as (away, place, provider):
+        owner = {"X-API-Key": await new_key(database.owner_url)}
+        async with httpx2.AsyncClient(base_url=place.url, headers=owner) as admin:
+            users = (await admin.get("/api/v1/users")).json()["items"]
+            links = f"/api/v1/users/{users[0]['id']}/identities"
+            identity = {"issuer": provider.issuer, "subject": "ann"}
+            link = (await admin.post(links, json=identity)).json()["id"]
+            assert "You are signed in as alice" in (await away.come_back()).text
+            async with httpx2.AsyncClient() as another:
+                by_password = Person(another, place.url)
+                asked = await by_password.open(place.client.asking())
+                await by_password.sign_in(asked, "alice", PASSWORD)
+                await admin.delete(f"{links}/{link}")
+                asked_again = await away.alice.open(place.client.asking())
+                still_in = await by_password.open(place.client.asking())
+            await admin.post(links, json=identity)
+            and_again = await away.alice.open(place.client.asking())
+    assert "Sign in with Example & Co" in asked_again.text
+    assert "Sign in with Example & Co" in and_again.text
+    assert "You are signed in as alice" in still_in.text
