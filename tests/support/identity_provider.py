@@ -34,7 +34,8 @@ CLIENT_ID, CLIENT_SECRET = "devops-mcp", "a secret: of ours / and theirs"
 class IdentityProvider:
     """What tests change is what it answers; `asked` counts the requests for its keys.
 
-    `person` are the claims of who sits at its own pages; what `says` holds stands in ID tokens instead of the truth.
+    `person` are the claims of who sits at its own pages; what `says` holds stands in ID tokens instead of the truth. With `userinfo` it has
+    an endpoint that says so much of whoever has the access token; `told` counts how often.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,8 @@ class IdentityProvider:
         self.redirects_to: str | None = None
         self.keys: dict[str, tuple[str, Any]] = {}
         self.person: dict[str, Any] = {"sub": "ann"}
+        self.userinfo: Any = None
+        self.told = 0
         self.says: dict[str, Any] = {}
         self.answers: dict[str, str] = {}
         self.redirect_uris: list[str] = []
@@ -71,6 +74,7 @@ class IdentityProvider:
                 Route("/keys", self._jwks),
                 Route("/authorize", self._authorize),
                 Route("/token", self._token, methods=["POST"]),
+                Route("/userinfo", self._userinfo),
             ]
         )
 
@@ -84,6 +88,8 @@ class IdentityProvider:
             "token_endpoint": f"{self.issuer}/token",
             "authorization_response_iss_parameter_supported": True,
         }
+        if self.userinfo is not None:
+            described["userinfo_endpoint"] = f"{self.issuer}/userinfo"
         return JSONResponse(described, 503 if self.down else 200)
 
     async def _jwks(self, request: Request) -> Response:
@@ -128,6 +134,11 @@ class IdentityProvider:
                 self.token(claims.pop("sub"), kid="forged", header={"kid": "first"}, **claims)
             )
         return self._signed_in(self.token(claims.pop("sub"), **claims))
+
+    async def _userinfo(self, request: Request) -> Response:
+        assert request.headers["authorization"] == "Bearer opaque"
+        self.told += 1
+        return self.userinfo if isinstance(self.userinfo, Response) else JSONResponse(self.userinfo)
 
     def _signed_in(self, token: str) -> Response:
         return JSONResponse({"access_token": "opaque", "token_type": "Bearer", "id_token": token})

@@ -2,26 +2,30 @@
 
 The provider's answer counts only for the journey that it is of: its state names the journey, its code is worth nothing without the
 verifier, its ID token carries the nonce, and where the provider names itself in the answer it must be the one that was gone to (RFC 9207).
+What the ID token leaves out is asked for at the provider's UserInfo endpoint, where it has one (OpenID Connect Core 1.0 §5.3).
 """
 
 import base64
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 from urllib.parse import quote_plus
 
 import orjson
 from pydantic import SecretStr
 
-from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens
+from devops_mcp.auth.access_tokens import refused
+from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens, claim_of
 from devops_mcp.auth.redirects import with_parameters
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
 from devops_mcp.outbound.documents import DocumentReader
 
 _RANDOM_BYTES = 32
+_USERINFO = "userinfo_endpoint"
+_VERIFIED = "email_verified"
 _AUTH_METHODS = "token_endpoint_auth_methods_supported"
 
 
@@ -50,6 +54,20 @@ class SignInProvider(Protocol):
     @property
     def sign_in(self) -> Registration | None: ...
 
+    @property
+    def roles_claim(self) -> str: ...
+
+    @property
+    def roles(self) -> Mapping[str, Sequence[str]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """What a code was exchanged for."""
+
+    id_token: str
+    access_token: str | None
+
 
 @dataclass(frozen=True, slots=True)
 class Journey:
@@ -72,6 +90,7 @@ class OutsideSignIn:
         redirect_uri: str,
     ) -> None:
         self._issuers = [provider.issuer for provider in providers]
+        self._providers = providers
         self._registrations = {
             number: provider.sign_in for number, provider in enumerate(providers) if provider.sign_in
         }
@@ -108,16 +127,39 @@ class OutsideSignIn:
         names_itself = described.get("authorization_response_iss_parameter_supported") is True
         if answered.get("iss", None if names_itself else issuer) != issuer or "code" not in answered:
             raise Unauthenticated(f"{name} did not sign you in")
-        token = await self._id_token(journey, answered["code"], described)
+        tokens = await self._exchanged(journey, answered["code"], described)
         client_id = self._registrations[journey.provider].client_id
         try:
-            return await self._tokens.verify_id_token(
-                token, journey.provider, client_id=client_id, nonce=journey.nonce
+            identity = await self._tokens.verify_id_token(
+                tokens.id_token, journey.provider, client_id=client_id, nonce=journey.nonce
             )
+            return await self._completed(identity, tokens.access_token, described)
         except Unauthenticated:
             raise Unauthenticated(f"what {name} said of you cannot be believed") from None
 
-    async def _id_token(self, journey: Journey, code: str, described: JsonObject) -> str:
+    async def _completed(
+        self, identity: OutsideIdentity, access_token: str | None, described: JsonObject
+    ) -> OutsideIdentity:
+        """With what the provider says elsewhere, where the ID token leaves out what we look at. Raises `Unauthenticated`."""
+        if access_token is None or _USERINFO not in described or not self._lacks(identity):
+            return identity
+        endpoint = self._endpoint(described, identity.provider, _USERINFO)
+        try:
+            answer = await self._documents.read(endpoint, {"authorization": f"Bearer {access_token}"})
+            more = orjson.loads(answer.body)
+        except (PlatformError, orjson.JSONDecodeError):
+            more = None
+        if not isinstance(more, dict) or more.get("sub") != identity.subject:
+            raise refused()
+        return replace(identity, claims=_with(identity.claims, more))
+
+    def _lacks(self, identity: OutsideIdentity) -> bool:
+        """Whether the ID token leaves out the roles or the address that the operator has asked for."""
+        provider, scopes = self._providers[identity.provider], self._registrations[identity.provider].scopes
+        no_roles = bool(provider.roles) and claim_of(identity.claims, provider.roles_claim) is None
+        return no_roles or ("email" in scopes and "email" not in identity.claims)
+
+    async def _exchanged(self, journey: Journey, code: str, described: JsonObject) -> _Tokens:
         registration = self._registrations[journey.provider]
         form = {
             "grant_type": "authorization_code",
@@ -129,12 +171,13 @@ class OutsideSignIn:
         endpoint = self._endpoint(described, journey.provider, "token_endpoint")
         try:
             answer = await self._documents.post_form(endpoint, form, headers)
-            token = orjson.loads(answer.body)["id_token"]
+            given = orjson.loads(answer.body)
+            token, access_token = given["id_token"], given.get("access_token")
         except (PlatformError, orjson.JSONDecodeError, KeyError, TypeError):
-            token = None
+            token = access_token = None
         if not isinstance(token, str):
             raise Unauthenticated(f"{registration.name} does not say who you are")
-        return token
+        return _Tokens(token, access_token if isinstance(access_token, str) else None)
 
     def _endpoint(self, described: JsonObject, provider: int, which: str) -> str:
         address, issuer = described.get(which), self._issuers[provider]
@@ -157,6 +200,15 @@ def _authentication(
         return {}
     pair = f"{quote_plus(registration.client_id)}:{quote_plus(secret)}"
     return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def _with(claims: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """What the ID token says, and what it does not; an address goes with its own word on whether it is verified."""
+    if "email" in claims:
+        more = {name: value for name, value in more.items() if name != _VERIFIED}
+    else:
+        claims = {name: value for name, value in claims.items() if name != _VERIFIED}
+    return {**more, **claims}
 
 
 def _random() -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -182,6 +182,16 @@ class OutsideTokens:
         if key is None or "crit" in header or header.get("alg") != key.algorithm_name:
             raise refused()
         return key
+
+
+def claim_of(claims: Mapping[str, Any], name: str) -> Any:
+    """What the claim of this name says, `realm_access.roles` being one within another; None where there is none."""
+    if name in claims:  # some are addresses, with dots of their own
+        return claims[name]
+    found: Any = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def issuer_of(token: str) -> str:

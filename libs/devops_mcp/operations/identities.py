@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens, issuer_of
+from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens, claim_of, issuer_of
 from devops_mcp.config import IdentityProviderSettings
 from devops_mcp.models.accounts import LinkedIdentity, UserCredentials, UserStatus
 from devops_mcp.models.audit import AuditRecord
@@ -171,12 +171,7 @@ class BearerTokens:
 
 def _roles(provider: IdentityProviderSettings, claims: Mapping[str, Any]) -> tuple[str, ...]:
     """The roles for what the token says, in the order of the claim."""
-    found: Any = claims
-    if provider.roles_claim in claims:  # some are addresses, with dots of their own
-        found = claims[provider.roles_claim]
-    else:
-        for part in provider.roles_claim.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
+    found = claim_of(claims, provider.roles_claim)
     said = found if isinstance(found, list) else [found]
     values = (EVERYBODY, *(value for value in said if isinstance(value, str)))
     return tuple(dict.fromkeys(role for value in values for role in provider.roles.get(value, ())))

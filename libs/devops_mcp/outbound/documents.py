@@ -37,9 +37,9 @@ class DocumentReader:
         self._max_bytes = max_bytes
         self._deadline_s = deadline_s
 
-    async def read(self, url: str) -> Document:
+    async def read(self, url: str, headers: Mapping[str, str] | None = None) -> Document:
         """The document. Raises `UpstreamUnavailable` where it cannot be had, `UpstreamInvalid` where it is no JSON or too large."""
-        return await self._exchanged("GET", url, {})
+        return await self._exchanged("GET", url, headers or {})
 
     async def post_form(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Document:
         """What a form is answered with; raises as `read` does, also for every status but 200."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 import psycopg
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from devops_mcp.config import Environment, IdentityProviderSettings
 from support.browser import Page, Person
@@ -43,6 +44,11 @@ class Away:
         self._provider.says = says
         return await self.alice.open(await self.answer(await self.leave()))
 
+    async def come_anew(self, **says: Any) -> Page:
+        """As `come_back`, whoever has signed in in the browser before."""
+        self.alice.http.cookies.clear()
+        return await self.come_back(**says)
+
 
 @asynccontextmanager
 async def a_way_elsewhere(database, redis_url, **options: Any):
@@ -59,6 +65,17 @@ async def a_way_elsewhere(database, redis_url, **options: Any):
         async with an_authorization_server(database, settings) as place:
             provider.redirect_uris = [f"{place.url}/oauth/callback"]
             yield Away(place, provider), place, provider
+
+
+TOO_LARGE = JSONResponse({"sub": "ann", "padding": "x" * 300_000})
+
+
+def users_of(database) -> list[tuple[str, str | None, list[str]]]:
+    """Those that came from the provider, as they came."""
+    with psycopg.connect(database.superuser_url) as connection:
+        return connection.execute(
+            "SELECT username, email, roles FROM users WHERE username <> 'alice' ORDER BY id"
+        ).fetchall()
 
 
 def audited(database, action: str) -> list[str]:
@@ -155,6 +172,28 @@ async def test_a_person_who_turns_back_at_the_provider_can_go_another_way(databa
             "Let A desktop client"
             in (await place.alice.sign_in(page, "alice", "correct horse battery staple")).text
         )
+
+
+async def test_what_the_id_token_leaves_out_is_asked_for_where_the_provider_tells_it(database, redis_url):
+    """A03: of the same person only; what the ID token says itself is believed, and an address only with its own verification."""
+    async with a_way_elsewhere(database, redis_url, create_users=True) as (away, place, provider):
+        told = {"sub": "ann", "preferred_username": "ann.lee", "groups": ["devs"]}
+        provider.userinfo = {**told, "email": "Ann@example.com", "email_verified": True}
+        assert "You are signed in as ann.lee" in (await away.come_anew(email_verified=False)).text
+        assert users_of(database) == [("ann.lee", "ann@example.com", ["developer"])]
+        told_once = provider.told
+        not_asked = {"groups": [], "email": "ann@example.com", "email_verified": True}
+        assert "You are signed in as" in (await away.come_anew(**not_asked)).text
+        assert (told_once, provider.told) == (1, 1)
+        assert users_of(database) == [("ann.lee", "ann@example.com", [])]
+        for wrong in ({**told, "sub": "bob"}, {}, [told], Response(status_code=401), TOO_LARGE):
+            provider.userinfo = wrong
+            assert "cannot be believed" in (await away.come_anew()).text, wrong
+        provider.userinfo = RedirectResponse(f"{place.url}/api/v1/me")
+        assert "cannot be believed" in (await away.come_anew()).text
+        provider.userinfo = {"sub": "eve", "groups": ["devs"], "email_verified": True}
+        await away.come_anew(sub="eve", email="ann@example.net")
+    assert users_of(database)[1:] == [("ann", None, ["developer"])]
 
 
 async def test_a_browser_is_signed_in_no_longer_than_its_identity_is_linked(database, redis_url):
