@@ -133,8 +133,9 @@ async def test_an_id_that_is_in_use_is_refused(redis_url):
         message = calling(client, "report")
         call = asyncio.create_task(client.post(message))
         await talkative.called.wait()
-        repeated = await client.post(message)
-        assert (repeated.status_code, repeated.json()["error"]["code"]) == (400, -32600)
+        for request_id in (message["id"], str(message["id"])):
+            repeated = await client.post({**message, "id": request_id})
+            assert (repeated.status_code, repeated.json()["error"]["code"]) == (400, -32600)
         talkative.go_on.set()
         assert messages_of(await call)[-1]["result"]
 

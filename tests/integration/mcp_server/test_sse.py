@@ -91,6 +91,21 @@ async def test_a_session_ends_with_its_stream_on_every_replica(redis_url, http):
         assert (await post(http, one + listener.path, KEY, INITIALIZE)).status_code == 404
 
 
+async def test_an_id_that_is_in_use_is_refused(redis_url, http):
+    """J02"""
+    talkative = Talkative()
+    call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "report"}}
+    async with replica(redis_url, talkative) as url, listening(http, url, KEY) as listener:
+        await post(http, url + listener.path, KEY, INITIALIZE)
+        await listener.next()
+        await post(http, url + listener.path, KEY, call)
+        await talkative.called.wait()
+        for request_id in (7, "7"):
+            assert (await post(http, url + listener.path, KEY, {**call, "id": request_id})).status_code == 400
+        talkative.go_on.set()
+        assert (await listener.next())["result"]["content"][0]["text"] == "whole"
+
+
 async def test_a_session_is_nobody_elses(database, redis_url, http):
     """M05"""
     owner, stranger = await new_key(database.owner_url), await new_key(database.owner_url)

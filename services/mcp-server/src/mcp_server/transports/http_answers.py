@@ -11,7 +11,7 @@ from starlette.responses import Response
 from devops_mcp.cache.message_log import Position
 from devops_mcp.models.errors import Unavailable
 from mcp_server.transports.http_exchange import Exchange, rpc_error, session_header
-from mcp_server.transports.http_session import IN_FLIGHT, Session
+from mcp_server.transports.http_session import Session
 from mcp_server.transports.http_streams import (
     STANDALONE,
     EventStream,
@@ -19,16 +19,14 @@ from mcp_server.transports.http_streams import (
     Reader,
     Stream,
     event_id,
-    name_of,
     read_event_id,
     request_of,
 )
 
 SOON_S = 0.5
 """How long an answer may take and still be a plain document."""
-TOO_MANY = -32000
 UNKNOWN_OUTCOME = -32003
-"""Our own codes, in the range that JSON-RPC leaves to servers."""
+"""Our own code, in the range that JSON-RPC leaves to servers."""
 _GONE = "the server that ran this request ended before it answered; whether it took effect is not known"
 
 
@@ -50,10 +48,9 @@ async def answer_post(session: Session, exchange: Exchange) -> None:
         assert message is not None, "a POST has been read"
         await session.take(message, exchange.request)
         await exchange.respond(Response(status_code=202, headers=_headers(session)))
-    elif name_of(message.id) in session.requests:
-        await exchange.refuse(400, "a request with this id is under way")
-    elif len(session.requests) >= IN_FLIGHT:
-        await exchange.refuse(429, f"a session may have {IN_FLIGHT} requests under way", TOO_MANY)
+    elif (refused := session.refusal(message.id)) is not None:
+        status, fault = refused
+        await exchange.refuse(status, fault.message, fault.code)
     else:
         await _answer_request(session, exchange, message)
 

@@ -18,7 +18,7 @@ from devops_mcp.models.errors import PlatformError, Unauthenticated
 from devops_mcp.models.principals import Principal
 from devops_mcp.serving import problems
 from mcp_server.caller import SCOPE_KEY, Caller
-from mcp_server.transports.frames import BadFrame, read_frame
+from mcp_server.transports.frames import BadFrame, error_to, read_frame, written
 from mcp_server.transports.http_streams import Reader
 
 SESSION_ID = "mcp-session-id"
@@ -135,15 +135,11 @@ async def open_exchange(
 
 
 def rpc_error(status: int, code: int, message: str, request_id: str | int | None = None) -> Response:
-    error = types.JSONRPCError(
-        jsonrpc="2.0", id=request_id, error=types.ErrorData(code=code, message=message)
-    )
-    return rpc_answer(error, status)
+    return rpc_answer(error_to(request_id, types.ErrorData(code=code, message=message)), status)
 
 
 def rpc_answer(message: types.JSONRPCMessage, status: int = 200) -> Response:
-    body = message.model_dump_json(by_alias=True, exclude_unset=True)
-    return Response(body, status, media_type="application/json")
+    return Response(written(message), status, media_type="application/json")
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

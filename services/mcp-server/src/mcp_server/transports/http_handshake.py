@@ -14,7 +14,6 @@ from devops_mcp.cache.message_log import Positions
 from devops_mcp.cache.sessions import SessionRecord
 from devops_mcp.models.errors import Unavailable
 from mcp_server.transports.http_answers import (
-    TOO_MANY,
     answer_get,
     answer_initialize,
     answer_post,
@@ -24,6 +23,7 @@ from mcp_server.transports.http_exchange import Exchange, header
 from mcp_server.transports.http_session import Session
 from mcp_server.transports.http_sessions import Sessions
 from mcp_server.transports.http_streams import Outgoing, Stream
+from mcp_server.transports.under_way import TOO_MANY
 
 _BEGUN_WITHIN_S = 10.0
 

@@ -4,9 +4,9 @@ The session lives here, in one process. What it says goes to the stream of the r
 stream says whose client knows that it can come again for it is also kept in the log, from which it is given what it missed.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -19,11 +19,11 @@ from devops_mcp.cache.message_log import MessageLog, Positions
 from devops_mcp.cache.sessions import SessionRecord
 from devops_mcp.models.base import JsonObject
 from mcp_server.fast_calls import Answering, FastCalls
+from mcp_server.transports.frames import error_to, written
 from mcp_server.transports.http_streams import STANDALONE, Outgoing, Stream, name_of
 from mcp_server.transports.sdk_loop import SdkLoop
-from mcp_server.transports.under_way import CANCELLED, UnderWay
+from mcp_server.transports.under_way import CANCELLED, TOO_MANY, UnderWay
 
-IN_FLIGHT = 64
 RESUMABLE_SINCE = "2025-11-25"
 """Older clients cannot read the event that says where a stream begins."""
 _WAS_CANCELLED = types.ErrorData(code=-32800, message="the request was cancelled")
@@ -103,15 +103,23 @@ class Session:
         if not self._ended:
             await self._sdk.tell(SessionMessage(message, ServerMessageMetadata(request_context=request)))
 
+    def refusal(self, request_id: str | int) -> tuple[int, types.ErrorData] | None:
+        """Why a request of that id cannot begin now, with the HTTP status that says so; None where it can."""
+        fault = self._under_way.refusal(request_id)
+        return None if fault is None else (429 if fault.code == TOO_MANY else 400, fault)
+
     async def ask(self, message: types.JSONRPCRequest, request: Request, *, answers: bool = True) -> Stream:
         """Begin to answer a request; its stream. `answers`: whether the client could answer a question on it."""
         name = name_of(message.id)
         stream = self.requests[name] = Stream(name)
+        self._under_way.begin(message.id)
         answering = await self._prepared(message, request)
         if self._ended:
+            self._under_way.ended(message.id)
             stream.end()
         elif answering is not None:
-            self._under_way.run(message.id, self._answer(message.id, answering))
+            cancelled = partial(self._cancelled, message.id)
+            self._under_way.run(message.id, self._answer(message.id, answering), when_cancelled=cancelled)
         else:
             await self._sdk.tell(
                 SessionMessage(message, self._metadata(message.id, stream, request, answers))
@@ -125,17 +133,17 @@ class Session:
         return await self._fast.prepare(said, request.scope, self._sdk.connection)
 
     async def _answer(self, request_id: str | int, answering: Answering) -> None:
-        try:
-            self._put(name_of(request_id), await answering(), final=True)
-        except asyncio.CancelledError:
-            self._fail(request_id, _WAS_CLOSED if self._ended else _WAS_CANCELLED)
-            raise
+        self._put(name_of(request_id), await answering(), final=True)
+
+    def _cancelled(self, request_id: str | int) -> None:
+        self._under_way.ended(request_id)
+        self._fail(request_id, _WAS_CLOSED if self._ended else _WAS_CANCELLED)
 
     def _metadata(
         self, request_id: str | int, stream: Stream, request: Request, answers: bool
     ) -> ServerMessageMetadata:
         async def unanswered() -> None:
-            self._fail(request_id, _WAS_CANCELLED)
+            self._cancelled(request_id)
 
         async def close_stream() -> None:
             stream.release()
@@ -160,14 +168,14 @@ class Session:
 
     async def _said(self, said: SessionMessage) -> None:
         """Bring a message of the SDK's loop to its stream."""
-        final = isinstance(said.message, types.JSONRPCResponse | types.JSONRPCError)
-        body = said.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
-        self._put(self._stream_name(said), body, final=final)
+        message = said.message
+        answer = message if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) else None
+        self._put(self._stream_name(said), written(message).encode(), final=answer is not None)
+        if answer is not None and answer.id is not None:
+            self._under_way.ended(answer.id)
 
     def _fail(self, request_id: str | int, error: types.ErrorData) -> None:
-        answer = types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
-        body = answer.model_dump_json(by_alias=True, exclude_unset=True).encode()
-        self._put(name_of(request_id), body, final=True)
+        self._put(name_of(request_id), written(error_to(request_id, error)).encode(), final=True)
 
     def _put(self, name: str, body: bytes, *, final: bool) -> None:
         """Bring a message to its stream, and to the log."""

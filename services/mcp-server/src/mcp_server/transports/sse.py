@@ -15,7 +15,7 @@ from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.cache.message_log import Positions
 from devops_mcp.cache.sessions import SessionRecord
 from mcp_server.transports.http_exchange import Exchange, open_exchange
-from mcp_server.transports.http_session import IN_FLIGHT, OneStreamSession
+from mcp_server.transports.http_session import OneStreamSession
 from mcp_server.transports.http_sessions import Sessions
 from mcp_server.transports.http_streams import EventStream
 
@@ -87,8 +87,9 @@ class SseEndpoint:
         if session is None:
             return
         if isinstance(exchange.message, types.JSONRPCRequest):
-            if len(session.requests) >= IN_FLIGHT:
-                await exchange.respond(PlainTextResponse("too many requests are under way", 429))
+            if (refused := session.refusal(exchange.message.id)) is not None:
+                status, fault = refused
+                await exchange.respond(PlainTextResponse(fault.message, status))
                 return
             await session.ask(exchange.message, exchange.request)
         elif exchange.message is not None:

@@ -1,7 +1,8 @@
 """The requests of one client that are under way: so many at most, cancelled by their id, waited for before a restart."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -39,15 +40,21 @@ class UnderWay:
         return None
 
     def run(
-        self, request_id: str | int, work: Coroutine[Any, Any, None], *, is_endless: bool = False
+        self,
+        request_id: str | int,
+        work: Coroutine[Any, Any, None],
+        *,
+        is_endless: bool = False,
+        when_cancelled: Callable[[], None] | None = None,
     ) -> None:
-        """Run `work`, which answers the request; one that is endless nobody waits for."""
+        """Run `work`, which answers the request unless it is cancelled, perhaps before it began; one that is endless nobody waits for."""
         key = coerce_request_id(request_id)
         if is_endless:
             self._endless.add(key)
         else:
             self.idle.clear()
-        self._tasks[key] = self._loop.create_task(self._run(key, work))
+        task = self._tasks[key] = self._loop.create_task(work)
+        task.add_done_callback(partial(self._done, key, when_cancelled))
 
     def begin(self, request_id: str | int) -> None:
         """Somebody else answers the request, and will say when it has `ended`."""
@@ -55,7 +62,8 @@ class UnderWay:
         self.idle.clear()
 
     def ended(self, request_id: str | int) -> None:
-        self._end(coerce_request_id(request_id))
+        """What somebody else answered is over; what runs here ends by itself."""
+        self._end(coerce_request_id(request_id), None)
 
     def cancel(self, params: Mapping[str, Any] | None) -> None:
         """End what `notifications/cancelled` names, if it runs here; it is not answered."""
@@ -71,14 +79,16 @@ class UnderWay:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _run(self, key: str | int, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self._end(key)
+    def _done(
+        self, key: str | int, when_cancelled: Callable[[], None] | None, task: asyncio.Task[None]
+    ) -> None:
+        self._end(key, task)
+        if task.cancelled() and when_cancelled is not None:
+            when_cancelled()
 
-    def _end(self, key: str | int) -> None:
-        self._tasks.pop(key, None)
-        self._endless.discard(key)
+    def _end(self, key: str | int, owner: asyncio.Task[None] | None) -> None:
+        if key in self._tasks and self._tasks[key] is owner:
+            del self._tasks[key]
+            self._endless.discard(key)
         if len(self._tasks) == len(self._endless):
             self.idle.set()
