@@ -92,15 +92,22 @@ class Connection(AsyncConnection[TupleRow]):
         return preceding
 
     def batched(self, commands: Sequence[Command], statement: PQGen[None]) -> PQGen[None]:
-        """The commands and the statement in one write; its answer is there at the end. Raises what the first that failed does."""
+        """The commands and the statement in one write; its answer is there at the end. Raises what the first that failed does.
+
+        A statement that is not sent, as nothing can be made of its parameters, leaves the commands to precede the next.
+        """
         batch = self._pipeline = self._batch
         self.pgconn.enter_pipeline_mode()
+        unsent = commands
         try:
             batch.add(commands)
             yield from statement
+            unsent = ()
             yield from batch.exchanged()
         except BaseException:
             batch.forget()
+            if unsent:
+                self._preceding = unsent
             raise
         finally:
             self._pipeline = None

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from psycopg import DataError
 
 from devops_mcp.models.errors import InvalidInput, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.repositories.transaction import Transaction
 from faults.proxy import FaultProxy, Hold, a_fault_proxy
 
 ANSWER_S = 0.5
@@ -79,3 +82,23 @@ async def asleep(opened: Database, trouble: Exception | None) -> None:
         if trouble is not None:
             raise trouble
         await outbox.take(1)
+
+
+async def test_what_precedes_a_statement_that_cannot_be_sent_precedes_the_next(database):
+    """T02, H05: who goes on after a NUL is still within its transaction, and its tenant's."""
+    a_nul, whose = "SELECT %s::text", "SELECT current_setting('app.tenant', true), pg_current_xact_id()"
+
+    async def seen(tx: Transaction) -> list[Any]:
+        with pytest.raises(DataError):
+            await tx.connection.execute(a_nul, ("\0",))
+        return [await (await tx.connection.execute(whose)).fetchone() for _ in range(2)]
+
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            one, other = await seen(tx)
+        each = await opened.read(DEFAULT_TENANT_ID, seen)
+        (first, _), (second, _) = await opened.write(DEFAULT_TENANT_ID, seen)
+    tenant = str(DEFAULT_TENANT_ID)
+    assert one == other == (tenant, one[1])
+    assert [row[0] for row in each] == [tenant, tenant]
+    assert (first, second or None) == (tenant, None)
