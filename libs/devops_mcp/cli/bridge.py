@@ -6,7 +6,6 @@ the client is told so.
 """
 
 import asyncio
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +24,7 @@ from devops_mcp.cli.link import (
 )
 from devops_mcp.cli.login import RENEW_BEFORE_S
 from devops_mcp.cli.spoken import Spoken, message_in
+from devops_mcp.cli.streams import Output
 
 AUTHENTICATE = "io.devops-mcp/authenticate"
 """The transport's own request, by which a connection goes on with another credential: see docs/websocket.md."""
@@ -42,7 +42,13 @@ class Bridge:
     """Carries messages until the client has said all. `patience_s` is how long a connection that broke off is tried again."""
 
     def __init__(
-        self, address: Address, lines: AsyncIterator[bytes], output: int, renew: Renew, *, patience_s: float
+        self,
+        address: Address,
+        lines: AsyncIterator[bytes],
+        output: Output,
+        renew: Renew,
+        *,
+        patience_s: float,
     ) -> None:
         self._address = address
         self._renew = renew
@@ -114,10 +120,11 @@ class Bridge:
         return await anext(self._lines, None)
 
     async def _deliver(self, data: bytes, message: dict[str, Any]) -> None:
-        await asyncio.to_thread(_write_all, self._output, data.replace(b"\n", b" ") + b"\n")
         if "method" not in message:
+            # Before it is written: that goes on when the connection ends meanwhile, and then this must not be asked again.
             self._spoken.answered(message.get("id"))
             self._answered.set()
+        await self._output.write(data)
 
     async def _keep_authenticated(self, link: Link) -> None:
         """Give the connection another key before the one it has ends, for as long as there is one. Raises `Unable`."""
@@ -181,7 +188,7 @@ class Bridge:
                 await (link.ask(message) if "id" in message else link.send(line))
             link.began = True
         for answer_of_ours in self._spoken.given_up():
-            await asyncio.to_thread(_write_all, self._output, answer_of_ours + b"\n")
+            await self._output.write(answer_of_ours)
         for line in self._spoken.asked_again():
             await link.send(line)
 
@@ -202,9 +209,3 @@ async def _until(moment: float) -> None:
     """Wait for the time on the wall; in steps, since a machine that sleeps stops the clock by which one waits."""
     while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - nothing tells of the time
         await asyncio.sleep(min(left, _LOOK_EVERY_S))
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -16,8 +16,7 @@ import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -26,11 +25,13 @@ from urllib.parse import urlsplit
 from devops_mcp.cli.bridge import Bridge, Renew
 from devops_mcp.cli.link import REFUSED, UNREACHABLE, USAGE, Address, Unable
 from devops_mcp.cli.login import Login, signing_in
+from devops_mcp.cli.streams import Output, lines_of
 from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
 
 URL_VARIABLE = "DEVOPS_MCP_URL"
 KEY_VARIABLE = "DEVOPS_MCP_API_KEY"
-_CHUNK = 65_536
+WRITTEN_WITHIN_S = 2.0
+"""So long a client that is slow to read holds up the end."""
 
 
 def address_of(url: str | None, state: Path, environment: Mapping[str, str]) -> Address:
@@ -92,33 +93,6 @@ def _websocket_of(login: Login) -> str:
     return (login.audience or "").replace("http", "ws", 1)
 
 
-async def lines_of(descriptor: int) -> AsyncGenerator[bytes, None]:
-    """The lines that a file descriptor gives, without their ends and without empty ones.
-
-    Read by a thread of its own, because a file cannot be waited for; and not through `sys.stdin`, whose lock would hold up our end.
-    """
-    loop = asyncio.get_running_loop()
-    chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
-
-    def read() -> None:
-        with suppress(RuntimeError, asyncio.CancelledError):  # the loop has ended before the input did
-            while True:
-                chunk = os.read(descriptor, _CHUNK)
-                asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
-                if not chunk:
-                    return
-
-    threading.Thread(target=read, name="standard input", daemon=True).start()
-    rest = b""
-    while chunk := await chunks.get():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield line
-    if rest.strip():
-        yield rest
-
-
 def main(url: str | None, state: Path, reconnect_within_s: float) -> int:
     """Serve until the end; the exit code."""
     # Whatever prints by mistake must not reach the client, so standard output is ours alone from here on.
@@ -134,8 +108,8 @@ def main(url: str | None, state: Path, reconnect_within_s: float) -> int:
     return 0
 
 
-async def _serve(find: Renew, output: int, patience_s: float) -> None:
-    address, stop = find(), asyncio.Event()
+async def _serve(find: Renew, descriptor: int, patience_s: float) -> None:
+    address, stop, output = find(), asyncio.Event(), Output(descriptor)
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -146,5 +120,9 @@ async def _serve(find: Renew, output: int, patience_s: float) -> None:
         stopping.cancel()
         if not bridging.done():
             bridging.cancel()
-        with suppress(asyncio.CancelledError):
-            await bridging
+        try:
+            with suppress(asyncio.CancelledError):
+                await bridging
+        finally:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(output.drain(), WRITTEN_WITHIN_S)

@@ -307,6 +307,35 @@ async def test_messages_pass_unchanged_and_one_a_line():
     assert json.loads(line) == message
 
 
+async def test_a_message_is_written_whole_though_its_connection_ends_meanwhile():
+    """The client greets anew, over another connection, before it has read an answer that is larger than a pipe."""
+    greeted = asyncio.Event()
+
+    async def answering(socket) -> None:
+        async for frame in socket:
+            message = json.loads(frame)
+            result = {"text": "x" * 1_000_000} if message["id"] == "large" else {}
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+            if message["id"] == 1:
+                await (await socket.ping())
+                greeted.set()
+
+    async with serve(answering, "127.0.0.1", 0, compression=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with bridge("--url", f"ws://127.0.0.1:{port}", DEVOPS_MCP_API_KEY="k") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b'{"jsonrpc": "2.0", "id": "large", "method": "tools/list"}\n')
+            out = await process.stdout.read(1)
+            process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+            await greeted.wait()
+            process.stdin.write_eof()
+            code, rest, err = await ended(process)
+    answers = [json.loads(line) for line in (out + rest).splitlines()]
+    assert [answer["id"] for answer in answers] == ["large", 1]
+    assert (code, err) == (0, "")
+
+
 def test_the_exit_codes_are_in_the_help():
     said = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, stdin=DEVNULL, check=True)
     assert "Exit codes" in said.stdout

@@ -1,0 +1,90 @@
+"""The client's end of `devops-mcp stdio`: standard input and output, one message a line.
+
+A file cannot be waited for, so each has a thread of its own; and the program ends without waiting for either.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from queue import SimpleQueue
+
+_CHUNK = 65_536
+
+
+async def lines_of(descriptor: int) -> AsyncGenerator[bytes, None]:
+    """The lines that a file descriptor gives, without their ends and without empty ones.
+
+    Not through `sys.stdin`, whose lock would hold up our end.
+    """
+    loop = asyncio.get_running_loop()
+    chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
+
+    def read() -> None:
+        with suppress(RuntimeError, asyncio.CancelledError):  # the loop has ended before the input did
+            while True:
+                chunk = os.read(descriptor, _CHUNK)
+                asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
+                if not chunk:
+                    return
+
+    threading.Thread(target=read, name="standard input", daemon=True).start()
+    rest = b""
+    while chunk := await chunks.get():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield line
+    if rest.strip():
+        yield rest
+
+
+class Output:
+    """Writes to a file descriptor. What it has been given is written whole and in its order, whoever stops waiting for that."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._loop = asyncio.get_running_loop()
+        self._given: SimpleQueue[tuple[bytes, asyncio.Future[None]]] = SimpleQueue()
+        threading.Thread(target=self._write_on, name="standard output", daemon=True).start()
+
+    async def write(self, message: bytes) -> None:
+        """Return when the message is written. Raises `OSError`: `BrokenPipeError` where nobody reads any more."""
+        await self._put(message.replace(b"\n", b" ") + b"\n")
+
+    async def drain(self) -> None:
+        """Return when everything is written, or cannot be."""
+        with suppress(OSError):
+            await self._put(b"")
+
+    async def _put(self, data: bytes) -> None:
+        written: asyncio.Future[None] = self._loop.create_future()
+        self._given.put((data, written))
+        await written
+
+    def _write_on(self) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            while True:
+                data, written = self._given.get()
+                failure: OSError | None = None
+                try:
+                    _write_all(self._descriptor, data)
+                except OSError as error:
+                    failure = error
+                self._loop.call_soon_threadsafe(_settle, written, failure)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _settle(written: asyncio.Future[None], failure: OSError | None) -> None:
+    if written.done():  # nobody waits for it any more
+        return
+    if failure is None:
+        written.set_result(None)
+    else:
+        written.set_exception(failure)
