@@ -23,6 +23,7 @@ from devops_mcp.cli.link import (
     open_link,
 )
 from devops_mcp.cli.login import RENEW_BEFORE_S
+from devops_mcp.cli.questions import Questions
 from devops_mcp.cli.spoken import Spoken, message_in
 from devops_mcp.cli.streams import Output
 
@@ -57,6 +58,7 @@ class Bridge:
         self._patience_s = patience_s
         self._trouble_since = 0.0
         self._spoken = Spoken()
+        self._questions = Questions()
         self._answered = asyncio.Event()
         self._reading_line: asyncio.Task[bytes | None] | None = None
         self._kept_back: bytes | None = None
@@ -70,10 +72,10 @@ class Bridge:
                     if not await self._carry(link):
                         await self._settle(link)
                         return
-                    await link.close()
+                    await self._hang_up(link)
                     link = await open_link(self._address, "", self._deliver)
                 except BrokenOff as broken:
-                    await link.close()
+                    await self._hang_up(link)
                     link = await self._come_back(link, broken)
         finally:
             await link.close()
@@ -102,7 +104,8 @@ class Bridge:
                 self._kept_back = line
                 return True
             self._spoken.note(line, message)
-            await link.send(line)
+            if (told := self._questions.for_server(line, message)) is not None:
+                await link.send(told)
         return False
 
     async def _next_line(self) -> bytes | None:
@@ -124,7 +127,14 @@ class Bridge:
             # Before it is written: that goes on when the connection ends meanwhile, and then this must not be asked again.
             self._spoken.answered(message.get("id"))
             self._answered.set()
-        await self._output.write(data)
+        if (told := self._questions.for_client(data, message)) is not None:
+            await self._output.write(told)
+
+    async def _hang_up(self, link: Link) -> None:
+        """End a connection that another takes the place of, and the server's questions with it."""
+        await link.close()
+        for cancellation in self._questions.lose():
+            await self._output.write(cancellation)
 
     async def _keep_authenticated(self, link: Link) -> None:
         """Give the connection another key before the one it has ends, for as long as there is one. Raises `Unable`."""

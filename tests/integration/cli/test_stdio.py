@@ -256,6 +256,54 @@ async def test_a_client_hears_nothing_of_a_connection_that_is_made_again():
     assert server.offered == [None, "session-1"]
 
 
+class Asking:
+    """A server that asks back before it answers a call, always under the id 1; the first connection ends with the question open."""
+
+    def __init__(self) -> None:
+        self.told: list[dict] = []
+        self._connections = 0
+
+    async def serve(self, socket) -> None:
+        self._connections += 1
+        first = self._connections == 1
+        async for frame in socket:
+            message = json.loads(frame)
+            if message.get("method") == "tools/call":
+                await socket.send('{"jsonrpc": "2.0", "id": 1, "method": "elicitation/create"}')
+            elif message.get("method") == "tools/list" and first:
+                socket.transport.abort()
+                return
+            elif "method" not in message:
+                self.told.append(message)
+                await socket.send('{"jsonrpc": "2.0", "id": "call", "result": {}}')
+
+
+async def test_a_question_ends_with_the_connection_that_it_came_by():
+    """An answer that comes late is not taken for one to the next connection's question."""
+    server = Asking()
+    marked = {"name": "x", "arguments": {"idempotency_key": "k"}}
+    call = {"jsonrpc": "2.0", "id": "call", "method": "tools/call", "params": marked}
+    async with serve(server.serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with bridge("--url", f"ws://127.0.0.1:{port}", DEVOPS_MCP_API_KEY="k") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            lost = await ask(process, call)
+            withdrawn = await ask(process, {"jsonrpc": "2.0", "id": "list", "method": "tools/list"})
+            again = json.loads(await process.stdout.readline())
+            for question, action in ((lost, "accept"), (again, "decline")):
+                answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": action}}
+                process.stdin.write(json.dumps(answer).encode() + b"\n")
+            assert json.loads(await process.stdout.readline()) == {
+                "jsonrpc": "2.0",
+                "id": "call",
+                "result": {},
+            }
+    assert withdrawn["method"] == "notifications/cancelled"
+    assert withdrawn["params"]["requestId"] == lost["id"]
+    assert server.told == [{"jsonrpc": "2.0", "id": 1, "result": {"action": "decline"}}]
+
+
 async def test_a_restart_of_the_real_server_goes_unnoticed(database, settings):
     key = await new_key(database.owner_url)
     listening = settings.model_copy(
