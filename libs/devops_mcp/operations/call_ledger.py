@@ -110,7 +110,7 @@ class CallLedger:
         ):
             log.warning("change answered before it was recorded", tool=tool, record_id=str(record.id))
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
-            await self._journal.record(principal, requester.context_id, tool, arguments, said)
+            self._journal.keep(principal, requester.context_id, tool, arguments, said)
 
     async def refuse(self, requester: Requester, entry: CatalogueEntry) -> None:
         """Record that somebody called a tool that is not for them, and that they were told is not there."""

@@ -3,57 +3,78 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 from pydantic import JsonValue
 
 from devops_mcp.models.contexts import ItemKind, NewItem
-from devops_mcp.models.errors import AlreadyWritten, Forbidden, NotFound, PlatformError
+from devops_mcp.models.errors import AlreadyWritten, PlatformError, Unavailable
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import ContextService
-from devops_mcp.operations.masking import masked
+from devops_mcp.operations.masking import masked, writable
 from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.rows import dumps
 
 FLUSH_S = 0.2
 HELD = 5_000
-MAX_RESULT = 8_000
+MAX_TEXT = 8_000
+"""Characters of a call, and of what came of it, that its context keeps."""
 KNOWN_S = 30.0
 CLOSING_S = 10.0
 _BATCH = 50
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    principal: Principal
+class _Writer(NamedTuple):
+    """Who writes into which context."""
+
+    tenant_id: UUID
+    principal_id: UUID
     context_id: UUID
-    items: tuple[NewItem, ...]
+
+
+@dataclass(slots=True)
+class _Line:
+    """The items of one writer, in their order; `begun` are the first of them as they were last tried."""
+
+    principal: Principal
+    items: deque[NewItem] = field(default_factory=deque)
+    begun: list[CountedItem] | None = None
 
 
 class ContextJournal:
-    """Takes calls at once and appends them a moment later."""
+    """Takes calls at once and appends them a moment later. When `HELD` items wait, no further call begins: none is dropped.
+
+    A context that cannot be written to now does not hold up the others; what one will never take is left out, which the log tells.
+    """
 
     def __init__(self, contexts: ContextService, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._contexts = contexts
         self._known: TtlCache[bool] = TtlCache(monotonic=monotonic)
-        self._waiting: deque[_Entry] = deque()
-        self._begun: tuple[int, list[CountedItem]] | None = None
+        self._waiting: dict[_Writer, _Line] = {}
+        self._held = 0
         self._writing = asyncio.Lock()
 
     async def check(self, principal: Principal, context_id: UUID) -> None:
-        """Raise `NotFound` or `Forbidden` unless the principal may append to the context."""
-        key = (principal.tenant_id, principal.id, context_id)
-        if self._known.get(key) is None:
-            await self._contexts.require_writable(principal, context_id)
-            self._known.put(key, True, KNOWN_S)
+        """To be asked before a call. Raises `NotFound` or `Forbidden` unless the principal may append to the context.
 
-    async def record(
+        `Unavailable` when no more can be held.
+        """
+        if self._held >= HELD:
+            await self.flush()
+        writer = _Writer(principal.tenant_id, principal.id, context_id)
+        if self._known.get(writer) is None:
+            await self._contexts.require_writable(principal, context_id)
+            self._known.put(writer, True, KNOWN_S)
+
+    def keep(
         self,
         principal: Principal,
         context_id: UUID,
@@ -61,43 +82,69 @@ class ContextJournal:
         arguments: Mapping[str, JsonValue],
         said: str,
     ) -> None:
-        """Append the call and what came of it. When `HELD` wait, those are written first: none is dropped."""
-        if len(self._waiting) >= HELD:
-            await self.flush()
-        call = f"{tool} {dumps(masked(arguments))}"
-        items = (
-            NewItem(kind=ItemKind.TOOL_CALL, text=call, metadata={"tool": tool}),
-            NewItem(kind=ItemKind.RESULT, text=said[:MAX_RESULT] or "(nothing)", metadata={"tool": tool}),
+        """Append the call and what came of it, soon."""
+        called = f"{tool} {dumps(masked(arguments))}"
+        line = self._waiting.setdefault(
+            _Writer(principal.tenant_id, principal.id, context_id), _Line(principal)
         )
-        self._waiting.append(_Entry(principal, context_id, items))
+        line.items += (
+            NewItem(kind=kind, text=text[:MAX_TEXT], metadata={"tool": tool})
+            for kind, text in (
+                (ItemKind.TOOL_CALL, called),
+                (ItemKind.RESULT, writable(said) or "(nothing)"),
+            )
+        )
+        self._held += 2
 
     async def flush(self) -> None:
-        """Append all that waits; what cannot be written now stays, in its order."""
+        """Append all that waits. What cannot be written now stays, in its order; raises why, once all has been tried."""
+        failures: dict[_Writer, PlatformError] = {}
         async with self._writing:
-            while self._waiting:
-                count = await self._write()
-                for _ in range(count):
-                    self._waiting.popleft()
-                self._begun = None
+            while due := [writer for writer in self._waiting if writer not in failures]:
+                for writer in due:
+                    if (failure := await self._try_write(writer)) is not None:
+                        failures[writer] = failure
+        if failures:
+            raise next(iter(failures.values()))
 
-    async def _write(self) -> int:
-        """Append the next entries; how many. After a failure they are the same again, with the same ids: it may have come too late."""
-        first = self._waiting[0]
+    async def _try_write(self, writer: _Writer) -> PlatformError | None:
+        """What keeps a writer's items. Raises `Unavailable`, when the others would only wait for the same."""
+        line = self._waiting[writer]
+        while line.items:
+            try:
+                await self._write(writer, line)
+            except Unavailable:
+                raise
+            except PlatformError as error:
+                if error.retryable:
+                    return error
+                log.warning("calls not appended to their context", reason=error.message)
+                self._forget(line)
+            except Exception:  # the writer must not end
+                log.exception("calls not appended to their context")
+                self._forget(line)
+        del self._waiting[writer]
+        return None
+
+    async def _write(self, writer: _Writer, line: _Line) -> None:
+        """Append the next items. After a failure they are the same again, with the same ids: it may have come too late."""
+        if line.begun is None:
+            await self._contexts.require_writable(line.principal, writer.context_id)
+            batch = list(islice(line.items, _BATCH))
+            line.begun = [await self._contexts.prepared(writer.tenant_id, item) for item in batch]
         try:
-            if self._begun is None:
-                self._begun = await self._prepared(self._next())
-            await self._contexts.append_prepared(first.principal, first.context_id, self._begun[1])
+            await self._contexts.append_prepared(line.principal, writer.context_id, line.begun)
         except AlreadyWritten:
-            log.info("calls were in their context", context_id=str(first.context_id))
-        except (NotFound, Forbidden) as error:
-            log.warning("calls not appended to their context", reason=error.message)
-        return self._begun[0] if self._begun else 1
+            log.info("calls were in their context", context_id=str(writer.context_id))
+        self._forget(line)
 
-    async def _prepared(self, batch: Sequence[_Entry]) -> tuple[int, list[CountedItem]]:
-        principal = batch[0].principal
-        await self._contexts.require_writable(principal, batch[0].context_id)
-        items = [item for entry in batch for item in entry.items]
-        return len(batch), [await self._contexts.prepared(principal.tenant_id, item) for item in items]
+    def _forget(self, line: _Line) -> None:
+        """Those that were tried; they are the first."""
+        tried = len(line.begun) if line.begun else min(len(line.items), _BATCH)
+        for _ in range(tried):
+            line.items.popleft()
+        line.begun = None
+        self._held -= tried
 
     async def run(self) -> None:
         """Flush every `FLUSH_S` seconds until cancelled."""
@@ -106,18 +153,16 @@ class ContextJournal:
             try:
                 await self.flush()
             except PlatformError as error:
-                log.warning("calls wait for their context", waiting=len(self._waiting), reason=error.message)
+                log.warning("calls wait for their context", items=self._held, reason=error.message)
 
-    def _next(self) -> list[_Entry]:
-        """The longest run from the front that goes into one context of one principal."""
-        first = self._waiting[0]
-        batch: list[_Entry] = []
-        for entry in self._waiting:
-            same = (entry.context_id, entry.principal.id) == (first.context_id, first.principal.id)
-            if not same or len(batch) == _BATCH:
-                break
-            batch.append(entry)
-        return batch
+    async def close(self) -> None:
+        """Append the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how much is lost."""
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self.flush()
+        finally:
+            if self._held:
+                log.error("calls lost to their contexts", items=self._held)
 
 
 @asynccontextmanager
@@ -131,5 +176,4 @@ async def open_context_journal(contexts: ContextService) -> AsyncIterator[Contex
         writer.cancel()
         with suppress(asyncio.CancelledError):
             await writer
-        async with asyncio.timeout(CLOSING_S):
-            await journal.flush()
+        await journal.close()

@@ -7,7 +7,7 @@ import pytest
 from devops_mcp.models.errors import Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
-from devops_mcp.operations.context_journal import ContextJournal
+from devops_mcp.operations.context_journal import MAX_TEXT, ContextJournal
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.repositories.database import open_database
 from faults.proxy import Hold, a_fault_proxy
@@ -32,12 +32,31 @@ async def test_calls_whose_commit_was_not_confirmed_are_in_their_context_once(da
         contexts = ContextService(opened, embeds=False)
         journal = ContextJournal(contexts)
         created = await contexts.create(AGENT, "night")
-        await journal.record(AGENT, created.id, "events_search", {}, "the first")
+        journal.keep(AGENT, created.id, "events_search", {}, "the first")
         proxy.trap(b"INSERT INTO context_items", Hold.AFTER)
         with pytest.raises(Unavailable):
             await journal.flush()
-        await journal.record(AGENT, created.id, "events_search", {}, "the second")
+        journal.keep(AGENT, created.id, "events_search", {}, "the second")
         await journal.flush()
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             texts = [item.text for item in await tx.contexts.items(created.id, 0, 100)]
     assert texts == ["events_search {}", "the first", "events_search {}", "the second"]
+
+
+async def test_whatever_a_call_was_given_its_context_and_the_others_have_their_calls(database):
+    hard = {"long": [["x" * 400] * 50] * 50, "number": 10**30, "half": "\ud800", "zero": "\0"}
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        contexts = ContextService(opened, embeds=False)
+        journal = ContextJournal(contexts)
+        created = [await contexts.create(AGENT, title) for title in ("gone", "day", "night")]
+        for context in created:
+            await journal.check(AGENT, context.id)
+            journal.keep(AGENT, context.id, "fs_read", hard, "no file '\0\ud800'")
+        await contexts.delete(AGENT, created[0].id)
+        await journal.flush()
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            kept = [await tx.contexts.items(context.id, 0, 100) for context in created[1:]]
+    for call, result in kept:
+        assert call.text.startswith('fs_read {"long": [["xxx')
+        assert len(call.text) == MAX_TEXT
+        assert result.text == "no file '\\0?'"
