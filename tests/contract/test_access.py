@@ -180,6 +180,9 @@ MATRIX: Mapping[str, str] = {
     f"POST {KEYS}": "api_keys:write",
     f"GET {KEYS}": "api_keys:read | api_keys:own",
     f"GET {KEYS}/{{key_id}}": "api_keys:read | api_keys:own",
+    f"PUT {KEYS}/{{key_id}}": "api_keys:write | api_keys:own",
+    # Of another's, as all here are but for those who manage keys.
+    f"PATCH {KEYS}/{{key_id}}": "api_keys:write | api_keys:own",
     f"POST {KEYS}/{{key_id}}/rotate": "api_keys:write | api_keys:own",
     f"DELETE {KEYS}/{{key_id}}": "api_keys:write | api_keys:own",
     f"GET {TENANTS}/current": "tenant:read",

@@ -1,4 +1,4 @@
-"""API keys of a tenant: made, listed, rotated and revoked; a secret is shown once."""
+"""API keys of a tenant: made, listed, changed, rotated and revoked; a secret is shown once."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, TypeAlias
@@ -27,18 +27,20 @@ OWN = "api_keys:own"
 Toolset: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
 
-class NewApiKey(Model):
-    """`personal` makes it the caller's own: it acts for that user, never does more than the user may, and ends with the user.
-
-    `toolsets` are the systems whose tools its MCP connections list at once, or `all`.
-    """
+class ApiKeyDraft(Model):
+    """A key as whoever manages it says it is. `toolsets` are the systems whose tools its MCP connections list at once, or `all`."""
 
     name: str = Field(min_length=1, max_length=200)
-    kind: PrincipalKind = PrincipalKind.SERVICE
     roles: RoleNames = ()
     grants: Grants = ()
     toolsets: tuple[Toolset, ...] = Field(default=(), max_length=20)
     expires_at: Moment | None = None
+
+
+class NewApiKey(ApiKeyDraft):
+    """`personal` makes it the caller's own: it acts for that user, never does more than the user may, and ends with the user."""
+
+    kind: PrincipalKind = PrincipalKind.SERVICE
     personal: bool = False
 
 
@@ -65,7 +67,7 @@ class ApiKeyWithSecret(ApiKeyView):
 
 
 class ApiKeyService:
-    """Who makes or rotates a key must hold all that it may; whose it is, or who manages keys, may revoke it."""
+    """Who makes, changes or rotates a key must hold all that it may; whose it is, or who manages keys, may revoke it."""
 
     def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
         self._database = database
@@ -99,8 +101,7 @@ class ApiKeyService:
         if draft.personal and principal.user_id is None:
             problem = "only a user has keys of its own"
             raise InvalidInput(f"personal: {problem}", (Violation("personal", problem),))
-        if draft.expires_at is not None and draft.expires_at <= self._now():
-            raise InvalidInput("expires_at: is past", (Violation("expires_at", "is past"),))
+        self._require_future(draft)
         text = generate_key()
         key = self._new(principal, key_id, text, draft)
         await self._require_held(principal, "api_keys.create", key)
@@ -113,14 +114,32 @@ class ApiKeyService:
             )
         return _shown(key, text)
 
+    async def replace(self, principal: Principal, key_id: UUID, draft: ApiKeyDraft) -> ApiKeyView:
+        """Say anew how a key is called and what it may; its secret stays. Raises `NotFound`, and `Conflict` for one that is revoked."""
+        before = await self._for_change(principal, key_id)
+        after = before.model_copy(update=dict(draft))
+        if after.expires_at != before.expires_at:
+            self._require_future(draft)
+        for key in (before, after):
+            await self._require_held(principal, "api_keys.update", key)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            _require_good(now := _existing(await tx.api_keys.find(key_id), key_id))
+            if (now.roles, now.grants) != (before.roles, before.grants):
+                raise Conflict(
+                    f"API key {key_id} was just changed by somebody else; look again", retry_after_s=1
+                )
+            await require_known(tx, after.roles, after.grants)
+            await tx.api_keys.replace(after)
+            changed: JsonObject = {"before": _about(now), "after": _about(after)}
+            await tx.audit.append([deed(principal, "api_keys.update", _target(key_id), changed)])
+        return _view(after)
+
     async def rotate(self, principal: Principal, key_id: UUID, grace: timedelta) -> ApiKeyWithSecret:
         """The same key with a new secret; the one before stays good for `grace`. Raises `NotFound`, `Conflict` for one that is revoked."""
         key = await self._for_change(principal, key_id)
         await self._require_held(principal, "api_keys.rotate", key)
         async with self._database.transaction(principal.tenant_id) as tx:
-            key = _existing(await tx.api_keys.find(key_id), key_id)
-            if key.revoked_at is not None:
-                raise Conflict(f"API key {key_id} is revoked; make a new one")
+            _require_good(key := _existing(await tx.api_keys.find(key_id), key_id))
             text, hashed = with_new_secret(key.prefix)
             rotated = key.model_copy(
                 update={
@@ -163,6 +182,10 @@ class ApiKeyService:
             raise _absent(key_id)
         return key
 
+    def _require_future(self, draft: ApiKeyDraft) -> None:
+        if draft.expires_at is not None and draft.expires_at <= self._now():
+            raise InvalidInput("expires_at: is past", (Violation("expires_at", "is past"),))
+
     @staticmethod
     def _is_own(principal: Principal, key: ApiKey) -> bool:
         return principal.may(OWN) and key.user_id is not None and key.user_id == principal.user_id
@@ -189,6 +212,11 @@ class ApiKeyService:
             created_at=self._now(),
             expires_at=draft.expires_at,
         )
+
+
+def _require_good(key: ApiKey) -> None:
+    if key.revoked_at is not None:
+        raise Conflict(f"API key {key.id} is revoked; make a new one")
 
 
 def _view(key: ApiKey) -> ApiKeyView:

@@ -68,6 +68,13 @@ class ApiKeys:
             )
             return await cursor.fetchall()
 
+    async def replace(self, key: ApiKey) -> None:
+        """Write how the key is called, what it may and until when."""
+        await self._connection.execute(
+            "UPDATE api_keys SET name = %s, roles = %s, grants = %s, toolsets = %s, expires_at = %s WHERE id = %s",
+            (key.name, list(key.roles), list(key.grants), list(key.toolsets), key.expires_at, key.id),
+        )
+
     async def put_secret(self, key: ApiKey) -> None:
         """Write the secret's hash, and that of the one before."""
         await self._connection.execute(

@@ -13,6 +13,7 @@ from support.rest import Rest, a_caller
 from support.services import new_key, running_mcp, running_rest, settings_for
 from support.tenants import add_tenant
 
+MERGE = {"Content-Type": "application/merge-patch+json"}
 PASSWORD = "correct horse battery staple"
 EFFECT_WITHIN_S = 5.0 + 5.0
 """Five seconds, and what a machine that is shared may add."""
@@ -51,6 +52,12 @@ class Keyed:
 class Basic(Keyed):
     def __init__(self, http, credential) -> None:
         self._http, self._options = http, {"auth": credential}
+
+
+def another_tenant(database):
+    tenant = new_id()
+    add_tenant(database, tenant)
+    return tenant
 
 
 def a_user(username: str, *roles: str, **more) -> dict:
@@ -128,6 +135,47 @@ async def test_a_key_is_rotated_under_its_id_and_ends_when_it_is_revoked(databas
         assert (await root("POST", f"{one}/rotate", json={})).status_code == 409
         past = await root("POST", KEYS, json={"name": "x", "expires_at": "2020-01-01T00:00:00Z"})
         assert past.status_code == 422
+
+
+async def test_a_key_is_given_other_rights_and_keeps_its_secret(database, settings):
+    """T01, L05: within the rights of who changes it, and never over somebody else's change."""
+    async with a_caller(database, settings) as rest:
+        made = (await rest("POST", KEYS, json={"name": "ci", "roles": ["viewer"]})).json()
+        one, itself = f"{KEYS}/{made['id']}", {"X-API-Key": made["key"]}
+        admin = {"X-API-Key": await new_key(database.owner_url, "x:y", roles=("admin",))}
+        stranger = {"X-API-Key": await new_key(database.owner_url, tenant_id=another_tenant(database))}
+        seen = (await rest("GET", one)).headers["etag"]
+        patch = {"roles": ["admin"], "expires_at": "2099-01-01T00:00:00Z"}
+        grown = await rest("PATCH", one, json=patch, headers={**MERGE, "If-Match": seen})
+        late = [
+            await rest("PUT", one, json={"name": "late"}, headers={"If-Match": seen}),
+            await rest("DELETE", one, headers={"If-Match": seen}),
+        ]
+        await until(lambda: rest("GET", USERS, headers=itself), 200)
+        refused = [
+            await rest("PUT", one, json={"name": "x"}, headers=stranger),
+            await rest("PUT", one, json={"name": "x", "grants": ["*"]}, headers=admin),
+            await rest("PUT", one, json={"name": "x", "grants": ["*"]}, headers=itself),
+            await rest("PUT", one, json={"name": "x", "roles": ["none"]}),
+            await rest("PUT", one, json={"name": "x", "expires_at": "2020-01-01T00:00:00Z"}),
+            await rest("PUT", one, json={"name": "x", "kind": "user"}),
+        ]
+        shrunk = await rest("PUT", one, json={"name": "ci", "grants": ["search:read"]}, headers=itself)
+        await until(lambda: rest("GET", USERS, headers=itself), 403)
+        await rest("DELETE", one, headers={"If-Match": shrunk.headers["etag"]})
+        revoked = await rest("PATCH", one, json={"name": "x"}, headers=MERGE)
+        audit = (await rest("GET", "/api/v1/audit?action=api_keys.update")).json()["items"]
+    assert grown.status_code == 200
+    assert (grown.json()["name"], grown.json()["roles"], grown.json()["prefix"]) == (
+        "ci",
+        ["admin"],
+        made["prefix"],
+    )
+    assert [answer.status_code for answer in late] == [412, 412]
+    assert [answer.status_code for answer in refused] == [404, 403, 403, 422, 422, 422]
+    assert (shrunk.status_code, shrunk.json()["expires_at"]) == (200, None)
+    assert revoked.status_code == 409
+    assert [record["outcome"] for record in audit].count("ok") == 2
 
 
 async def test_an_open_websocket_ends_with_the_user_behind_its_key(database, settings, redis_url):

@@ -138,8 +138,8 @@ class Answering:
         endpoint, expected = self._endpoint, request.headers.get("if-match")
         if endpoint.lock is None or (expected is None and endpoint.method != "PATCH"):
             return await endpoint.handle(call)
-        permission = endpoint.needs.format_map(dict(call.params))
-        require(call.principal, permission)
+        if endpoint.needs:
+            require(call.principal, endpoint.needs.format_map(dict(call.params)))
         async with self._platform.database.joining(call.principal.tenant_id) as tx:
             await endpoint.lock(tx, call.params)
             if expected is not None:

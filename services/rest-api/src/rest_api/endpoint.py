@@ -115,7 +115,7 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     lock: Callable[[Transaction, ParamsT], Awaitable[object]] | None = None
     """Of a PUT: keeps others off the row until the transaction ends. What is on the path takes `If-Match` then, and PATCH."""
     needs: str = ""
-    """Goes with `lock`: the permission that is looked for before the row is, `{}` being parameters."""
+    """Goes with `lock`: the permission that is looked for before the row is, `{}` being parameters; none where it depends on the row."""
     read: Callable[[Call[ParamsT, NoBody]], Awaitable[BaseModel]] | None = None
     """What GET on the path answers: the table says it where there is a `lock`."""
 

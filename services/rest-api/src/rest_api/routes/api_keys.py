@@ -9,7 +9,7 @@ from pydantic import Field
 from devops_mcp.models.accounts import ApiKeysWanted
 from devops_mcp.models.base import Model
 from devops_mcp.models.pages import MAX_PAGE, Order, Page
-from devops_mcp.operations.api_keys import ApiKeyView, ApiKeyWithSecret, NewApiKey
+from devops_mcp.operations.api_keys import ApiKeyDraft, ApiKeyView, ApiKeyWithSecret, NewApiKey
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
 
 TAG = "API keys"
@@ -54,6 +54,14 @@ async def get_api_key(call: Call[OneApiKey, NoBody]) -> ApiKeyView:
     return await call.platform.accounts.api_keys.get(call.principal, call.params.key_id)
 
 
+async def replace_api_key(call: Call[OneApiKey, ApiKeyDraft]) -> ApiKeyView:
+    """Say anew how a key is called, what it may and until when, within seconds and on open connections too; its secret stays.
+
+    The caller must hold all that the key may, before and after.
+    """
+    return await call.platform.accounts.api_keys.replace(call.principal, call.params.key_id, call.body)
+
+
 async def rotate_api_key(call: Call[OneApiKey, KeyRotation]) -> ApiKeyWithSecret:
     """Give a key a new secret, shown this once; it stays the same key, with what it has and made."""
     grace = timedelta(minutes=call.body.grace_minutes)
@@ -82,6 +90,17 @@ API_KEYS: tuple[AnyEndpoint, ...] = (
     ),
     Endpoint("GET", _ALL, TAG, list_api_keys, Page[ApiKeyView], params=ApiKeyPage),
     Endpoint("GET", _ONE, TAG, get_api_key, ApiKeyView, params=OneApiKey, errors=(404,)),
+    Endpoint(
+        "PUT",
+        _ONE,
+        TAG,
+        replace_api_key,
+        ApiKeyView,
+        params=OneApiKey,
+        body=ApiKeyDraft,
+        errors=(404, 409),
+        lock=lambda tx, params: tx.api_keys.find(params.key_id),
+    ),
     Endpoint(
         "POST",
         f"{_ONE}/rotate",
