@@ -1,6 +1,7 @@
 """The command `devops-mcp`.
 
-What needs the schema's owner is here: applying migrations, and the first API key of an installation.
+What needs the schema's owner is here: applying migrations, and the first API key of an installation. What a command needs is imported by
+it, since `devops-mcp stdio` is started often and needs little.
 """
 
 import asyncio
@@ -15,18 +16,13 @@ from uuid import UUID
 import typer
 from pydantic import SecretStr, ValidationError
 
-from devops_mcp.auth.api_keys import generate_key
 from devops_mcp.config import load_settings, load_settings_of_a_command
 from devops_mcp.config.settings import PREFIX
-from devops_mcp.events.provisioning import create_queues
 from devops_mcp.models.errors import ConfigurationError, Conflict, InvalidInput, PlatformError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.passages import PassageKind, Question
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import PrincipalKind
-from devops_mcp.operations.bootstrap import add_key, add_user, forget_signing_keys
-from devops_mcp.operations.users import NewUser
-from devops_mcp.repositories.migrate import migrate
 
 OWNER_URL = f"{PREFIX}MIGRATION_DATABASE_URL"
 
@@ -48,6 +44,8 @@ app.add_typer(secrets, name="secrets")
 @db.command("migrate")
 def migrate_database() -> None:
     """Bring the schema up to this version. Safe to run again, and from several places at once."""
+    from devops_mcp.repositories.migrate import migrate
+
     applied = asyncio.run(migrate(_owner_url()))
     for name in applied:
         typer.echo(f"applied {name}")
@@ -75,6 +73,9 @@ def create_key(
     tenant: Annotated[UUID, typer.Option(help="The tenant's id.")] = DEFAULT_TENANT_ID,
 ) -> None:
     """Create an API key and print it; it is shown this once."""
+    from devops_mcp.auth.api_keys import generate_key
+    from devops_mcp.operations.bootstrap import add_key
+
     key = generate_key()
     if not asyncio.run(
         add_key(
@@ -101,6 +102,9 @@ def create_user(
     tenant: Annotated[UUID, typer.Option(help="The tenant's id.")] = DEFAULT_TENANT_ID,
 ) -> None:
     """Create a user, such as the first owner. The password is asked for, or read from standard input where that is no terminal."""
+    from devops_mcp.operations.bootstrap import add_user
+    from devops_mcp.operations.users import NewUser
+
     password = getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     with _told_at_once():
         draft = NewUser(
@@ -116,6 +120,8 @@ def create_user(
 @signing_keys.command("forget")
 def forget_all_signing_keys() -> None:
     """Forget them all, where one became known: within a minute no access token issued before is taken. Sessions go on with new ones."""
+    from devops_mcp.operations.bootstrap import forget_signing_keys
+
     count = asyncio.run(forget_signing_keys(_owner_url()))
     typer.echo(f"forgot {count}; the services make a new one when they need it")
 
@@ -123,6 +129,8 @@ def forget_all_signing_keys() -> None:
 @queues.command("create")
 def create_all_queues() -> None:
     """Create the queues and their dead-letter queues; those that exist are brought up to date and keep their messages."""
+    from devops_mcp.events.provisioning import create_queues
+
     settings = load_settings_of_a_command()
     asyncio.run(
         create_queues(settings.sqs_endpoint_url, region=settings.aws_region, prefix=settings.queue_prefix)
