@@ -1,58 +1,33 @@
 """What `devops-mcp stdio` does between its two ends: messages pass as they are, and the client hears nothing of how it stays connected.
 
-A key that ends is renewed before, and handed to the open connection. A connection that breaks off is made anew: the handshake is repeated,
-what the client subscribed to is subscribed to, and what it waits for is asked again. Only a call of a tool that may have been done is not:
-the client is told so.
+A connection that breaks off is made anew: the handshake is repeated, what the client subscribed to is subscribed to, and what it waits for
+is asked again. Only a call of a tool that may have been done is not: the client is told so. It is also told which of the server's
+questions nobody waits for any more.
 """
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any
 
-from devops_mcp.cli.link import (
-    ANSWERED_WITHIN_S,
-    REFUSED,
-    UNREACHABLE,
-    Address,
-    BrokenOff,
-    Link,
-    Unable,
-    open_link,
-)
-from devops_mcp.cli.login import RENEW_BEFORE_S
+from devops_mcp.cli.link import ANSWERED_WITHIN_S, UNREACHABLE, BrokenOff, Link, Unable, open_link
 from devops_mcp.cli.questions import Questions
+from devops_mcp.cli.renewal import Renewal, pauses
 from devops_mcp.cli.spoken import Spoken, message_in
 from devops_mcp.cli.streams import Output
 
-AUTHENTICATE = "io.devops-mcp/authenticate"
-"""The transport's own request, by which a connection goes on with another credential: see docs/websocket.md."""
 OUR_FAULT = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 """Close codes that say something is wrong with what was sent: it would be again."""
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 5.0
-_LOOK_EVERY_S = 30.0
-
-Renew: TypeAlias = Callable[[], Address]
-"""The address with a key that is good for longer. Waits for others; raises `Unable`."""
 
 
 class Bridge:
     """Carries messages until the client has said all. `patience_s` is how long a connection that broke off is tried again."""
 
     def __init__(
-        self,
-        address: Address,
-        lines: AsyncIterator[bytes],
-        output: Output,
-        renew: Renew,
-        *,
-        patience_s: float,
+        self, renewal: Renewal, lines: AsyncIterator[bytes], output: Output, *, patience_s: float
     ) -> None:
-        self._address = address
-        self._renew = renew
+        self._renewal = renewal
         self._lines = lines
         self._output = output
         self._patience_s = patience_s
@@ -64,8 +39,8 @@ class Bridge:
         self._kept_back: bytes | None = None
 
     async def run(self) -> None:
-        """Return when the lines have ended and what they asked is answered. Raises `Unable`."""
-        link = await open_link(self._address, "", self._deliver)
+        """Return when the lines have ended and what they asked is answered. Raises `Unable`, and `OSError` where nobody reads."""
+        link = await self._open("")
         try:
             while True:
                 try:
@@ -73,28 +48,29 @@ class Bridge:
                         await self._settle(link)
                         return
                     await self._hang_up(link)
-                    link = await open_link(self._address, "", self._deliver)
+                    link = await self._open("")
                 except BrokenOff as broken:
                     await self._hang_up(link)
                     link = await self._come_back(link, broken)
         finally:
             await link.close()
             if self._reading_line is not None:
-                self._reading_line.cancel()
-                await asyncio.wait({self._reading_line})
+                await _cancelled(self._reading_line)
+
+    async def _open(self, session: str) -> Link:
+        return await open_link(self._renewal.address, session, self._deliver)
 
     async def _carry(self, link: Link) -> bool:
         """Send what the lines say; False at their end, True where the next one needs a connection of its own."""
         sending = asyncio.create_task(self._send_lines(link))
-        keeping = asyncio.create_task(self._keep_authenticated(link))
+        keeping = asyncio.create_task(self._renewal.keep(link))
         try:
             await asyncio.wait({sending, link.reading, keeping}, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
                 await (keeping if keeping.done() else link.reading)  # says why it ended
             return await sending
         finally:
-            sending.cancel()
-            keeping.cancel()
+            await _cancelled(sending, keeping)
 
     async def _send_lines(self, link: Link) -> bool:
         while (line := await self._next_line()) is not None:
@@ -136,50 +112,25 @@ class Bridge:
         for cancellation in self._questions.lose():
             await self._output.write(cancellation)
 
-    async def _keep_authenticated(self, link: Link) -> None:
-        """Give the connection another key before the one it has ends, for as long as there is one. Raises `Unable`."""
-        while (ends_at := self._address.ends_at) is not None:
-            await _until(ends_at - RENEW_BEFORE_S)
-            try:
-                await self._take_renewed()
-            except Unable as error:
-                if error.code != UNREACHABLE:
-                    raise
-                await asyncio.sleep(LONGEST_PAUSE_S)
-                continue
-            params = {"authorization": f"Bearer {self._address.key}"}
-            answer = await link.ask({"jsonrpc": "2.0", "method": AUTHENTICATE, "params": params})
-            if (refused := answer.get("error")) is not None:
-                raise Unable(REFUSED, f"{self._address.url} does not take the new token: {refused}")
-        await asyncio.Event().wait()
-
-    async def _take_renewed(self) -> None:
-        renewed = await asyncio.to_thread(self._renew)
-        if renewed.url != self._address.url:
-            raise Unable(REFUSED, f"the login is for {renewed.url} now, not for {self._address.url}")
-        self._address = renewed
-
     async def _come_back(self, link: Link, broken: BrokenOff) -> Link:
         """Another connection that the client takes for the same. Raises `Unable` where it cannot be had in time, or would break as well."""
         if broken.closed in OUR_FAULT or self._patience_s <= 0:
             raise broken
         if link.held or not self._trouble_since:
             self._trouble_since = time.monotonic()
-        pause_s = FIRST_PAUSE_S
+        pause_s = pauses()
         while True:
             try:
-                if self._address.ends_at is not None:
-                    await self._take_renewed()
+                await self._renewal.renew()
                 return await self._opened_again(link.session)
             except Unable as error:
                 over = time.monotonic() - self._trouble_since > self._patience_s
                 if over or (error.code != UNREACHABLE and not isinstance(error, BrokenOff)):
                     raise
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that not all come at once
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            await asyncio.sleep(next(pause_s))
 
     async def _opened_again(self, session: str) -> Link:
-        link = await open_link(self._address, session, self._deliver)
+        link = await self._open(session)
         try:
             await self._say_again(link, resumed=bool(session) and link.session == session)
         except BaseException:
@@ -215,7 +166,8 @@ class Bridge:
             await link.reading
 
 
-async def _until(moment: float) -> None:
-    """Wait for the time on the wall; in steps, since a machine that sleeps stops the clock by which one waits."""
-    while (left := moment - time.time()) > 0:  # noqa: ASYNC110 - nothing tells of the time
-        await asyncio.sleep(min(left, _LOOK_EVERY_S))
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """End tasks; what they would have raised now is of no interest any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -51,6 +51,8 @@ class Address:
     key: str = field(repr=False)
     ends_at: float | None = None
     """When the key ends, in seconds since 1970; None for one that is not known to."""
+    caller: tuple[str, str] | None = None
+    """Whose login the key is of, by tenant and user; None for an API key."""
 
 
 Deliver: TypeAlias = Callable[[bytes, dict[str, Any]], Awaitable[None]]
@@ -85,7 +87,7 @@ class Link:
             await self._socket.send(line, text=True)
 
     async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What the server answers to a request of our own, which the client sees nothing of. Raises `BrokenOff`."""
+        """What the server answers to a request of our own, which the client sees nothing of. Raises `Unable`."""
         own = f"devops-mcp-stdio-{time.monotonic_ns()}"
         answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._own[own] = answered
@@ -93,8 +95,10 @@ class Link:
             await self._socket.send(orjson.dumps({**message, "id": own}), text=True)
         ends: set[asyncio.Future[Any]] = {answered, self.reading}
         await asyncio.wait(ends, timeout=ANSWERED_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+        if self.reading.done() and not answered.done():
+            await self.reading  # says why it ended
         if not answered.done():
-            raise BrokenOff(self._socket.close_code, "no answer")
+            raise Unable(UNREACHABLE, f"no answer within {ANSWERED_WITHIN_S:g} s")
         return answered.result()
 
     async def close(self) -> None:

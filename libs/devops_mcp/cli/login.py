@@ -5,7 +5,6 @@ one program at a time, since a refresh token is good once.
 """
 
 import base64
-import binascii
 import fcntl
 import json
 import os
@@ -48,12 +47,23 @@ class Login:
     @property
     def audience(self) -> str | None:
         """The service that takes the token, as the token says."""
+        said = self._claims().get("aud")
+        return None if said is None else str(said)
+
+    @property
+    def caller(self) -> tuple[str, str]:
+        """Who is signed in: their tenant and themselves, as the token says."""
+        claims = self._claims()
+        return str(claims.get("tenant", "")), str(claims.get("sub", ""))
+
+    def _claims(self) -> dict[str, Any]:
+        """What the token says; nothing where it cannot be read, since that is for the server to judge."""
         try:
             part = self.access_token.split(".")[1]
             claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-            return str(claims["aud"])
-        except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
-            return None
+        except (IndexError, ValueError):
+            return {}
+        return claims if isinstance(claims, dict) else {}
 
 
 class LoginFile:
@@ -158,7 +168,9 @@ class SignIn:
                     login.token_endpoint, {**asked, "client_id": CLI_CLIENT}, within_s=REFRESHED_WITHIN_S
                 )
             except Forbidden as error:
-                raise Unauthenticated(f"the login has ended ({error.message}); sign in anew") from None
+                raise Unauthenticated(
+                    f"the login has ended ({error.message}); sign in anew with 'devops-mcp login'"
+                ) from None
             except Unavailable:
                 if last:
                     raise

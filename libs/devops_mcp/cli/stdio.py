@@ -22,10 +22,11 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from devops_mcp.cli.bridge import Bridge, Renew
+from devops_mcp.cli.bridge import Bridge
 from devops_mcp.cli.link import REFUSED, UNREACHABLE, USAGE, Address, Unable
 from devops_mcp.cli.login import Login, signing_in
-from devops_mcp.cli.streams import Output, lines_of
+from devops_mcp.cli.renewal import Find, Renewal
+from devops_mcp.cli.streams import Output, apart, lines_of
 from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
 
 URL_VARIABLE = "DEVOPS_MCP_URL"
@@ -48,12 +49,12 @@ def address_of(url: str | None, state: Path, environment: Mapping[str, str]) -> 
     ):
         key = suite.get("api_key")
     login = _login(environment) if key is None else None
-    ends_at = None
+    ends_at, caller = None, None
     if login is not None:
         server = _websocket_of(login)
         url = url or f"{server}/ws"
         if url.startswith(f"{server}/"):
-            key, ends_at = login.access_token, login.expires_at
+            key, ends_at, caller = login.access_token, login.expires_at, login.caller
     if url is None:
         raise Unable(
             USAGE, f"no server is known: give --url or {URL_VARIABLE}, or start one with 'make run' ({state})"
@@ -64,7 +65,7 @@ def address_of(url: str | None, state: Path, environment: Mapping[str, str]) -> 
         raise Unable(
             USAGE, f"{KEY_VARIABLE} is missing; set it to an API key of the server, or run 'devops-mcp login'"
         )
-    return Address(url, key, ends_at)
+    return Address(url, key, ends_at, caller)
 
 
 def running(state: Path) -> dict[str, str]:
@@ -108,21 +109,26 @@ def main(url: str | None, state: Path, reconnect_within_s: float) -> int:
     return 0
 
 
-async def _serve(find: Renew, descriptor: int, patience_s: float) -> None:
-    address, stop, output = find(), asyncio.Event(), Output(descriptor)
+async def _serve(find: Find, descriptor: int, patience_s: float) -> None:
+    stop, output = asyncio.Event(), Output(descriptor)
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with aclosing(lines_of(0)) as lines:
-        bridging = asyncio.create_task(Bridge(address, lines, output, find, patience_s=patience_s).run())
-        stopping = asyncio.create_task(stop.wait())
+    bridging = asyncio.create_task(_bridge(find, output, patience_s))
+    stopping = asyncio.create_task(stop.wait())
+    try:
         await asyncio.wait({bridging, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
         if not bridging.done():
             bridging.cancel()
-        try:
-            with suppress(asyncio.CancelledError):
-                await bridging
-        finally:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(output.drain(), WRITTEN_WITHIN_S)
+        with suppress(asyncio.CancelledError):
+            await bridging
+    finally:
+        stopping.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(output.drain(), WRITTEN_WITHIN_S)
+
+
+async def _bridge(find: Find, output: Output, patience_s: float) -> None:
+    renewal = Renewal(await apart(find), find)
+    async with aclosing(lines_of(0)) as lines:
+        await Bridge(renewal, lines, output, patience_s=patience_s).run()

@@ -1,16 +1,37 @@
-"""The client's end of `devops-mcp stdio`: standard input and output, one message a line.
+"""What `devops-mcp stdio` waits for in threads of its own: standard input and output, one message a line, and other files.
 
-A file cannot be waited for, so each has a thread of its own; and the program ends without waiting for either.
+The program ends without waiting for any of them.
 """
 
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _CHUNK = 65_536
+
+
+async def apart(function: Callable[[], T]) -> T:
+    """What a function returns, or raises, that blocks."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        settle: Callable[[], None]
+        try:
+            settle = partial(outcome.set_result, function())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for who waits
+            settle = partial(outcome.set_exception, error)
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(_if_awaited, outcome, settle)
+
+    threading.Thread(target=run, name="apart", daemon=True).start()
+    return await outcome
 
 
 async def lines_of(descriptor: int) -> AsyncGenerator[bytes, None]:
@@ -67,12 +88,12 @@ class Output:
         with suppress(RuntimeError):  # the loop has ended
             while True:
                 data, written = self._given.get()
-                failure: OSError | None = None
+                settle = partial(written.set_result, None)
                 try:
                     _write_all(self._descriptor, data)
                 except OSError as error:
-                    failure = error
-                self._loop.call_soon_threadsafe(_settle, written, failure)
+                    settle = partial(written.set_exception, error)
+                self._loop.call_soon_threadsafe(_if_awaited, written, settle)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -81,10 +102,6 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _settle(written: asyncio.Future[None], failure: OSError | None) -> None:
-    if written.done():  # nobody waits for it any more
-        return
-    if failure is None:
-        written.set_result(None)
-    else:
-        written.set_exception(failure)
+def _if_awaited(outcome: asyncio.Future[Any], settle: Callable[[], None]) -> None:
+    if not outcome.done():
+        settle()

@@ -2,13 +2,10 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from asyncio.subprocess import DEVNULL
+from contextlib import AsyncExitStack
 
 import pytest
 from mcp import Client
@@ -19,8 +16,8 @@ from websockets.http11 import Response
 from devops_mcp.embedded.ports import choose_ports
 from support.agents import ERAS
 from support.services import new_key, running_mcp, settings_for
+from support.stdio import COMMAND, ask, bridge, ended, environment
 
-COMMAND = [sys.executable, "-m", "devops_mcp.cli.main", "stdio"]
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -45,38 +42,6 @@ def settings(database, redis_url):
 
 def websocket(url: str) -> str:
     return url.replace("http", "ws", 1) + "/ws"
-
-
-def environment(**changes: str) -> dict[str, str]:
-    return {**os.environ, **changes}
-
-
-@asynccontextmanager
-async def bridge(*arguments: str, **changes: str) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment(**changes)
-    )
-    try:
-        async with asyncio.timeout(30):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def ask(process: Process, message: dict) -> dict:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(message).encode() + b"\n")
-    return json.loads(await process.stdout.readline())
-
-
-async def ended(process: Process) -> tuple[int, bytes, str]:
-    """The exit code, what is left of standard output, and the one line of standard error."""
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out, err.decode()
 
 
 @pytest.mark.parametrize("era", ERAS)
