@@ -9,7 +9,7 @@ from typing import Any
 import mcp_types as types
 import orjson
 
-from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.errors import Forbidden, PlatformError, Unauthenticated
 from mcp_server.caller import UNAUTHENTICATED, Caller
 
 METHOD = "io.devops-mcp/authenticate"
@@ -29,6 +29,14 @@ async def _outcome(message: dict[str, Any], caller: Caller) -> dict[str, Any]:
         return {"error": {"code": types.INVALID_PARAMS, "message": said}}
     try:
         await caller.renew({"authorization": credential})
-    except PlatformError as error:
+    except (Unauthenticated, Forbidden) as error:
         return {"error": {"code": UNAUTHENTICATED, "message": error.message}}
+    except PlatformError as error:
+        return {"error": {"code": types.INTERNAL_ERROR, "message": error.message, "data": _judged(error)}}
     return {"result": {}}
+
+
+def _judged(error: PlatformError) -> dict[str, Any]:
+    """Whether the same credential may be taken later."""
+    judged: dict[str, Any] = {"code": error.code, "retryable": error.retryable}
+    return judged if error.retry_after_s is None else {**judged, "retry_after_s": error.retry_after_s}
