@@ -220,3 +220,9 @@ class RequestInProgress(PlatformError):
 
     code = "request_in_progress"
     retryable = True
+
+
+class OutcomeUnknown(PlatformError):
+    """The call with this idempotency key broke off before it was answered; whether it took effect nobody here knows."""
+
+    code = "outcome_unknown"

@@ -16,7 +16,14 @@ import structlog
 from devops_mcp.cache.changes import Changes
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.conversation import Answer, InputRequired, Level, Question
-from devops_mcp.models.errors import Conflict, Internal, PlatformError, Unanswerable, Unavailable
+from devops_mcp.models.errors import (
+    Internal,
+    OutcomeUnknown,
+    PlatformError,
+    RequestInProgress,
+    Unanswerable,
+    Unavailable,
+)
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskResult, TaskStatus
 from devops_mcp.operations.requester import Requester
@@ -228,11 +235,11 @@ def _confirmed(task: Task, principal: Principal) -> bool:
     return task.origin is None or (task.origin.destructive and principal.may(DESTRUCTIVE))
 
 
-def _broken_off(task: Task, error: PlatformError) -> Conflict | None:
+def _broken_off(task: Task, error: PlatformError) -> OutcomeUnknown | None:
     """What to say where an earlier attempt of ours marked the call with its key, and never came back."""
-    if task.attempt == 1 or not isinstance(error, Conflict) or error.retry_after_s is None:
+    if task.attempt == 1 or not isinstance(error, RequestInProgress | OutcomeUnknown):
         return None
-    return Conflict(
+    return OutcomeUnknown(
         "the worker was lost during the call: it is not known whether it was made, and it is not made again"
     )
 

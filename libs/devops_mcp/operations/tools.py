@@ -17,10 +17,9 @@ from pydantic import JsonValue
 
 from devops_mcp.adapters.base import DestructiveParams, Effect, Params, ReadParams, ToolResult, WriteParams
 from devops_mcp.cache.rates import RateLimiter
-from devops_mcp.models.base import Clock, JsonObject, utc_now
+from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.conversation import Answer, InputRequired
 from devops_mcp.models.errors import (
-    Conflict,
     DeadlineExceeded,
     Forbidden,
     Internal,
@@ -35,6 +34,7 @@ from devops_mcp.operations.call_ledger import INPUT_REQUIRED, CallLedger
 from devops_mcp.operations.catalogue import SUITE, Catalogue, CatalogueEntry
 from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.integrations import Integration
+from devops_mcp.operations.keyed_calls import KeyedCalls
 from devops_mcp.operations.pacing import PacedConversation
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.shaping import shape
@@ -107,6 +107,7 @@ class ToolService:
         self._integrations = access.integrations
         self._desk = desk
         self._database = database
+        self._keyed = KeyedCalls(database, now)
         self._ledger = ledger
         self._rates = rates
         self._limits = limits
@@ -290,43 +291,10 @@ class ToolService:
         principal, entry = call.requester.principal, call.entry
         key = CallKey(principal.id, entry.tool.name, marked)
         digest = hashlib.sha256(params.model_dump_json(exclude={"plan"}).encode()).digest()
-        if (answer := await self._begin(principal, entry, key, digest)) is not None:
-            return ToolOutcome.of(answer)
-        try:
-            outcome = await self._run(call, params)
-        except InputRequired:
-            await self._forget(principal, key)
-            raise
-        except PlatformError as error:
-            if (
-                not error.retryable
-            ):  # refused, so not done: the key is free again. Otherwise nobody knows, until the lease ends.
-                await self._forget(principal, key)
-            raise
-        async with self._database.transaction(principal.tenant_id) as tx:
-            await tx.idempotent_calls.finish(key, outcome.data)
-        return outcome
-
-    async def _begin(
-        self, principal: Principal, entry: CatalogueEntry, key: CallKey, digest: bytes
-    ) -> JsonObject | None:
-        now = self._now()
-        lease = now + timedelta(seconds=self.deadline_s(entry) * 2)
-        async with self._database.transaction(principal.tenant_id) as tx:
-            marked = await tx.idempotent_calls.begin(key, digest, now, lease)
-        if marked is None:
-            return None
-        if marked.digest != digest:
-            raise Conflict(f"idempotency key {key.key!r} was used with other arguments; use a new key")
-        if marked.answer is None:
-            raise Conflict(
-                f"the call with idempotency key {key.key!r} is still under way; ask again", retry_after_s=2
-            )
-        return marked.answer
-
-    async def _forget(self, principal: Principal, key: CallKey) -> None:
-        async with self._database.transaction(principal.tenant_id) as tx:
-            await tx.idempotent_calls.forget(key)
+        lasts = timedelta(seconds=self.deadline_s(entry))
+        return await self._keyed.once(
+            principal.tenant_id, key, digest, lambda: self._run(call, params), lasts=lasts
+        )
 
     async def _run(self, call: _Call, params: Params) -> ToolOutcome:
         tool, requester = call.entry.tool, call.requester

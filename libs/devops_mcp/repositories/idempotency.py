@@ -88,6 +88,16 @@ class IdempotentCalls:
             (key.principal_id, key.operation, key.key),
         )
 
+    async def break_off(self, key: CallKey, lease_until: datetime) -> None:
+        """The call ended without an answer: its lease ends by then."""
+        await self._connection.execute(
+            """
+            UPDATE idempotent_calls SET lease_until = least(lease_until, %s)
+            WHERE principal_id = %s AND operation = %s AND key = %s AND answer IS NULL
+            """,
+            (lease_until, key.principal_id, key.operation, key.key),
+        )
+
     async def find(self, key: CallKey) -> MarkedCall | None:
         """What is known of the key."""
         async with self._connection.cursor(row_factory=class_row(MarkedCall)) as cursor:

@@ -47,6 +47,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "precondition_failed": 412,
     "idempotency_key_reused": 422,
     "request_in_progress": 409,
+    "outcome_unknown": 409,
 }
 _HIDDEN = frozenset({"internal", "configuration"})
 _UNKNOWN = "the request failed in a way we did not foresee; quote the request id when you report it"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 from redis.asyncio import Redis
@@ -35,7 +36,9 @@ from devops_mcp.models.errors import (
     Internal,
     InvalidInput,
     NotFound,
+    OutcomeUnknown,
     RateLimited,
+    RequestInProgress,
     UpstreamRejected,
     UpstreamUnavailable,
 )
@@ -353,8 +356,9 @@ async def test_while_a_keyed_write_is_under_way_a_second_is_told_so(database):
         first = asyncio.create_task(world.call("box_thing_put", name="x", idempotency_key="k"))
         async with asyncio.timeout(5):
             await world.box.entered.wait()
-        with pytest.raises(Conflict, match="under way"):
+        with pytest.raises(RequestInProgress) as told:
             await world.call("box_thing_put", name="x", idempotency_key="k")
+        assert told.value.retry_after_s == 2
         world.box.hangs.set()
         await first
         assert world.box.writes == 1
@@ -376,8 +380,24 @@ async def test_a_keyed_write_whose_outcome_is_unknown_is_not_repeated_at_once(da
         with pytest.raises(UpstreamUnavailable):
             await world.call("box_thing_put", name="x", idempotency_key="k")
         world.box.failure = None
-        with pytest.raises(Conflict):
+        with pytest.raises(OutcomeUnknown):
             await world.call("box_thing_put", name="x", idempotency_key="k")
+
+
+async def test_a_keyed_write_that_broke_off_says_at_once_when_it_would_be_made_anew(database):
+    """H14: as when its client's connection breaks, or its client cancels it."""
+    async with a_world(database.app_url) as world:
+        world.box.hangs.clear()
+        async with asyncio.timeout(30), anyio.create_task_group() as connection:
+            connection.start_soon(lambda: world.call("box_thing_put", name="x", idempotency_key="k"))
+            await world.box.entered.wait()
+            connection.cancel_scope.cancel()
+        world.box.hangs.set()
+        with pytest.raises(OutcomeUnknown) as told:
+            await world.call("box_thing_put", name="x", idempotency_key="k")
+        assert told.value.retry_after_s is not None
+        assert 0 < told.value.retry_after_s <= 5
+        assert world.box.writes == 0
 
 
 async def test_a_cached_read_asks_the_system_once_a_principal(database):

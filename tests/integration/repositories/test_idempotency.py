@@ -64,6 +64,16 @@ async def test_a_call_that_crashed_is_taken_over_when_its_lease_is_out(database)
     assert taken_over == MarkedCall(DIGEST, NOW + 2 * LEASE, None)
 
 
+async def test_a_call_that_broke_off_has_a_shorter_lease_and_never_a_longer_one(database):
+    """H14"""
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        await begin(opened)
+        for until in (NOW + LEASE / 2, NOW + LEASE):
+            async with opened.transaction(TENANT) as tx:
+                await tx.idempotent_calls.break_off(KEY, until)
+        assert await begin(opened) == MarkedCall(DIGEST, NOW + LEASE / 2, None)
+
+
 async def test_other_arguments_never_take_a_call_over(database):
     """H14"""
     async with open_database(database.app_url, pool_size=2, application="test") as opened:

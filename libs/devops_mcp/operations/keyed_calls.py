@@ -1,0 +1,95 @@
+"""Calls that their caller marked with a key: each is made once, and answered alike for as long as its answer is kept."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
+
+from anyio import CancelScope
+
+from devops_mcp.models.base import Clock
+from devops_mcp.models.conversation import InputRequired
+from devops_mcp.models.errors import Conflict, OutcomeUnknown, PlatformError, RequestInProgress
+from devops_mcp.operations.tool_outcomes import ToolOutcome
+from devops_mcp.repositories.database import Database
+from devops_mcp.repositories.idempotency import CallKey
+
+_AGAIN_S = 2.0
+
+
+class KeyedCalls:
+    """A call's lease has two halves: the first is the time that the call may take, the second what a broken-off one may take to show."""
+
+    def __init__(self, database: Database, now: Clock) -> None:
+        self._database = database
+        self._now = now
+
+    async def once(
+        self,
+        tenant_id: UUID,
+        key: CallKey,
+        digest: bytes,
+        make: Callable[[], Awaitable[ToolOutcome]],
+        *,
+        lasts: timedelta,
+    ) -> ToolOutcome:
+        """What `make` gives, within `lasts`, or gave before.
+
+        Raises `Conflict` where the key came with other arguments, `RequestInProgress` while the call is under way, and `OutcomeUnknown`
+        when it has broken off, for as long as `lasts` once more: then it is made anew.
+        """
+        now = self._now()
+        async with self._database.transaction(tenant_id) as tx:
+            marked = await tx.idempotent_calls.begin(key, digest, now, now + 2 * lasts)
+        if marked is None:
+            return await self._made(tenant_id, key, make, lasts)
+        if marked.digest != digest:
+            raise Conflict(f"idempotency key {key.key!r} was used with other arguments; use a new key")
+        if marked.answer is None:
+            raise _unanswered(key, marked.lease_until - now, lasts)
+        return ToolOutcome.of(marked.answer)
+
+    async def _made(
+        self, tenant_id: UUID, key: CallKey, make: Callable[[], Awaitable[ToolOutcome]], lasts: timedelta
+    ) -> ToolOutcome:
+        try:
+            outcome = await make()
+        except InputRequired:
+            await self._forget(tenant_id, key)
+            raise
+        except PlatformError as error:
+            if error.retryable:
+                await self._break_off(tenant_id, key, lasts)
+            else:  # refused, so not done
+                await self._forget(tenant_id, key)
+            raise
+        except asyncio.CancelledError:
+            await self._break_off(tenant_id, key, lasts)
+            raise
+        async with self._database.transaction(tenant_id) as tx:
+            await tx.idempotent_calls.finish(key, outcome.data)
+        return outcome
+
+    async def _forget(self, tenant_id: UUID, key: CallKey) -> None:
+        async with self._database.transaction(tenant_id) as tx:
+            await tx.idempotent_calls.forget(key)
+
+    async def _break_off(self, tenant_id: UUID, key: CallKey, lasts: timedelta) -> None:
+        """Let the first half of the lease be over; where that cannot be written, it is over when its time is."""
+        with CancelScope(shield=True), suppress(PlatformError):
+            async with self._database.transaction(tenant_id) as tx:
+                await tx.idempotent_calls.break_off(key, self._now() + lasts)
+
+
+def _unanswered(key: CallKey, left: timedelta, lasts: timedelta) -> RequestInProgress | OutcomeUnknown:
+    if left > lasts:
+        return RequestInProgress(
+            f"the call with idempotency key {key.key!r} is still under way; ask again", retry_after_s=_AGAIN_S
+        )
+    left_s = left.total_seconds()
+    return OutcomeUnknown(
+        f"the call with idempotency key {key.key!r} broke off and may have been made: look whether it was; "
+        f"asked again after {left_s:.0f} s, it is made anew",
+        retry_after_s=left_s,
+    )
