@@ -96,8 +96,9 @@ class EmbeddingService:
         async with self._database.transaction(principal.tenant_id) as tx:
             provider = await self._provider(tx, principal, model)
         _refuse_long(texts, provider.model)
-        await self._quotas.admit_embedding(principal, sum(map(count_tokens, texts)))
-        metered = await self._meter.embed(provider, principal.tenant_id, principal.id, texts, purpose)
+        async with self._quotas.embedding(principal, sum(map(count_tokens, texts))) as paid:
+            metered = await self._meter.embed(provider, principal.tenant_id, principal.id, texts, purpose)
+            paid(metered.tokens)
         return Vectors(
             vectors=tuple(map(tuple, metered.vectors)),
             model=metered.model.name,

@@ -2,12 +2,12 @@
 
 Who has no quota costs a look into a dictionary. Far from the end of a quota a process counts by itself and tells Redis every second; near
 it, each call asks Redis, so that together the replicas let through exactly as many as there are. The database has the truth: from its usage
-the counts begin, and without Redis each process goes on from what it knew.
+the counts begin, also when a quota is said anew, and without Redis each process goes on from what it knew.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 from redis.asyncio import Redis
 
-from devops_mcp.cache.quota_counts import QuotaCounts, Wanted
+from devops_mcp.cache.quota_counts import Begun, QuotaCounts, Said
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError, QuotaExceeded, Unavailable
 from devops_mcp.models.principals import Principal
@@ -39,14 +39,21 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Count:
-    """What was used: `known` of all processes, as last heard, and `untold` of this one since."""
+    """What was used: by `others`, as last heard, and `mine`, by this process in the `life` that the count has in Redis.
+
+    `sure` says whether the database was asked since the quotas were last said, and since Redis last lost the count; `by_database` is what
+    it said, until Redis knows.
+    """
 
     tenant_id: UUID
     whose: UUID
     quota: QuotaName
     ends: datetime
-    known: int | None = None
-    untold: int = 0
+    others: int | None = None
+    mine: int = 0
+    life: str = ""
+    sure: bool = False
+    by_database: int = 0
 
     @property
     def key(self) -> str:
@@ -54,11 +61,16 @@ class _Count:
 
     @property
     def used(self) -> int:
-        return (self.known or 0) + self.untold
+        return (self.others or 0) + self.mine
 
-    def tell(self, told: int, count: int) -> None:
-        """So much of `untold` is in `count` now, which is everybody's."""
-        self.known, self.untold = count, self.untold - told
+    @property
+    def said(self) -> Said:
+        return Said(self.key, self.life, self.mine)
+
+    def hear(self, said: Said, begun: Begun) -> None:
+        """What came of `said`; what was used since is not in it."""
+        self.life, self.others = begun.life, begun.used - begun.mine
+        self.mine += begun.mine - said.mine
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,7 @@ class QuotaKeeper:
         self._limits: dict[UUID, _Limits] = {}
         self._counts: dict[str, _Count] = {}
         self._exchanging = asyncio.Lock()
+        self._looking = asyncio.Lock()
         self._failing = False
 
     async def admit_call(self, principal: Principal) -> None:
@@ -113,39 +126,68 @@ class QuotaKeeper:
                 self._refuse(bound)
         near = [bound for bound in plan.calls if bound.left <= NEAR]
         if near:
-            await self._take(near)
+            await self._take(near, 1)
         for bound in plan.calls:
             if bound not in near:
-                bound.count.untold += 1
+                bound.count.mine += 1
 
     def spend(self, principal: Principal, tokens: int) -> None:
         """Count what a tool gave back."""
         limits = self._limits.get(principal.tenant_id)
         if limits is not None:
             for bound in self._plan(principal, limits).tokens:
-                bound.count.untold += tokens
+                bound.count.mine += tokens
 
-    async def admit_embedding(self, principal: Principal, tokens: int) -> None:
-        """Raise `QuotaExceeded` unless there is room for so many tokens. They are counted where they are paid for."""
+    @asynccontextmanager
+    async def embedding(self, principal: Principal, tokens: int) -> AsyncIterator[Callable[[int], None]]:
+        """Hold so many tokens while texts are embedded; raises `QuotaExceeded` where there is no room for them.
+
+        What is yielded is to be told how many were paid for. The database has those by then, the other uses of embeddings too.
+        """
         limits = self._limits.get(principal.tenant_id)
-        if limits is None:
-            return
-        for bound in self._bounds(principal, limits, _EMBEDDINGS):
-            bound.count.known = await self._used(bound.count)
-            if bound.left < tokens:
-                self._refuse(bound)
+        bounds = () if limits is None else self._bounds(principal, limits, _EMBEDDINGS)
+        for bound in bounds:
+            used = await self._used(bound.count)
+            async with self._exchanging:
+                await self._raise(bound.count, used)
+        if bounds:
+            await self._take(bounds, tokens)
+        held = tokens
+
+        def paid(spent: int) -> None:
+            nonlocal held
+            held -= spent
+
+        try:
+            yield paid
+        finally:
+            for bound in bounds:
+                bound.count.mine -= held
+            with suppress(Unavailable):  # told with the next second's
+                await self._tell([bound.count for bound in bounds])
 
     async def refresh(self) -> None:
         """Look which quotas there are now. Raises `Unavailable` or `DeadlineExceeded`, and what was known stays."""
-        versions = {one.tenant_id: one.version for one in await self._database.quota_versions()}
-        for tenant_id in self._limits.keys() - versions.keys():
-            del self._limits[tenant_id]
-        for tenant_id, version in versions.items():
-            known = self._limits.get(tenant_id)
-            if known is None or known.version != version:
-                async with self._database.transaction(tenant_id) as tx:
-                    rows = await tx.quotas.page(None, None)
-                self._limits[tenant_id] = _Limits(version, {row.principal_id: row for row in rows})
+        async with self._looking:
+            versions = {one.tenant_id: one.version for one in await self._database.quota_versions()}
+            for tenant_id in self._limits.keys() - versions.keys():
+                del self._limits[tenant_id]
+            for tenant_id, version in versions.items():
+                known = self._limits.get(tenant_id)
+                if known is None or known.version != version:
+                    await self._read(tenant_id, version)
+
+    async def _read(self, tenant_id: UUID, version: str) -> None:
+        async with self._database.transaction(tenant_id) as tx:
+            rows = await tx.quotas.page(None, None)
+        now = {row.principal_id: row for row in rows}
+        known = self._limits.get(tenant_id)
+        before = {} if known is None else known.by_principal
+        self._limits[tenant_id] = _Limits(version, now)
+        # What was used while there was no quota, nobody counted but the database.
+        for count in self._counts.values():
+            if count.tenant_id == tenant_id and before.get(count.whose) != now.get(count.whose):
+                count.sure = False
 
     async def take_up(self) -> None:
         """Look now, for who has just changed something: it is done, so that a failure to look is no failure of the change."""
@@ -159,27 +201,35 @@ class QuotaKeeper:
             self._failing = False
 
     async def exchange(self) -> None:
-        """Tell Redis what was used here, and hear what was elsewhere. Raises `Unavailable` or `DeadlineExceeded`; nothing is forgotten."""
+        """Tell Redis what was used here, and hear what was elsewhere. Raises `Unavailable`; nothing is forgotten or counted twice."""
         now = self._now()
         for key in [key for key, count in self._counts.items() if count.ends <= now]:
             del self._counts[key]
+        await self._tell([count for count in self._counts.values() if count.others is not None])
+
+    async def _tell(self, counts: Sequence[_Count]) -> None:
         async with self._exchanging:
-            told = {key: count.untold for key, count in self._counts.items() if count.known is not None}
-            if not told:
-                return
-            for key, count in (await self._redis.add(told)).items():
-                if count is None:
-                    await self._begin(self._counts[key])
+            said = [count.said for count in counts]
+            heard = await self._redis.tell(said) if said else ()
+            for count, one, used in zip(counts, said, heard, strict=True):
+                if used is None:
+                    count.sure = False
+                if used is None or count.by_database:
+                    await self._join(count)
                 else:
-                    self._counts[key].tell(told[key], count)
+                    count.hear(one, Begun(one.life, used, one.mine))
 
     async def run(self) -> None:
         """Look and exchange every second until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
-            await self.take_up()
-            with suppress(PlatformError):  # told with the next second's
-                await self.exchange()
+            for step in (self.take_up, self.exchange):
+                try:
+                    await step()
+                except Unavailable:
+                    pass  # told with the next second's
+                except Exception:  # it must not end
+                    log.exception("quotas not kept up", step=step.__name__)
 
     def _plan(self, principal: Principal, limits: _Limits) -> _Plan:
         now = self._now()
@@ -207,54 +257,59 @@ class QuotaKeeper:
         )
 
     def _count(self, tenant_id: UUID, whose: UUID, quota: QuotaName) -> _Count:
-        """The one of the period; of embeddings the database alone keeps count."""
+        """The one of the period."""
         count = _Count(tenant_id, whose, quota, quota.renews(self._now()))
-        return count if quota in _EMBEDDINGS else self._counts.setdefault(count.key, count)
+        return self._counts.setdefault(count.key, count)
 
     async def _know(self, counts: Iterable[_Count]) -> None:
         for count in counts:
-            if count.known is None:
+            if not count.sure:
                 async with self._exchanging:
-                    with suppress(Unavailable):
-                        count.known = (await self._redis.add({count.key: 0}))[count.key]
-                    if count.known is None:
-                        await self._begin(count)
+                    if not count.sure:
+                        await self._raise(count, await self._used(count))
 
-    async def _begin(self, count: _Count) -> None:
+    async def _raise(self, count: _Count, by_database: int) -> None:
         """Begin from what the database knows, or this process where it knows more: it has counted what is not written yet."""
-        used = max(await self._used(count), count.used)
-        told, known = count.untold, used
-        with suppress(Unavailable):
-            known = await self._redis.begin(count.key, used, count.ends)
-        count.tell(told, known)
+        count.others = max(by_database - count.mine, count.others or 0)
+        count.by_database, count.sure = by_database, True
+        with suppress(Unavailable):  # once Redis is back
+            await self._join(count)
+
+    async def _join(self, count: _Count) -> None:
+        """Let Redis know what is known here, and hear what is known there."""
+        said, by_database = count.said, count.by_database
+        begun = await self._redis.begin(said, by_database=by_database, known=count.used, ends=count.ends)
+        count.hear(said, begun)
+        count.by_database = 0
 
     async def _used(self, count: _Count) -> int:
         async with self._database.transaction(count.tenant_id) as tx:
             return (await tx.quotas.used(count.whose, self._now()))[count.quota]
 
-    async def _take(self, near: Sequence[_Bound]) -> None:
-        """One of each, or raise `QuotaExceeded`."""
+    async def _take(self, bounds: Sequence[_Bound], amount: int) -> None:
+        """So much of each, or raise `QuotaExceeded`. Redis may have done it unheard: what is said next puts that right."""
         async with self._exchanging:
             try:
-                refused = await self._ask(near)
+                refused = await self._ask(bounds, amount)
             except Unavailable:
-                refused = next((bound for bound in near if bound.left < 1), None)
-                if refused is None:
-                    for bound in near:
-                        bound.count.untold += 1
+                refused = next((bound for bound in bounds if bound.left < amount), None)
+            if refused is None:
+                for bound in bounds:
+                    bound.count.mine += amount
         if refused is not None:
             self._refuse(refused)
 
-    async def _ask(self, near: Sequence[_Bound]) -> _Bound | None:
-        """Take one of each; the one that has no room, and then none is taken."""
+    async def _ask(self, bounds: Sequence[_Bound], amount: int) -> _Bound | None:
+        """Take so much of each; the one that has no room, and then nothing is taken."""
         for _ in range(2):
-            wanted = [Wanted(bound.count.key, bound.limit, bound.count.untold) for bound in near]
-            if (taken := await self._redis.take(wanted)) is not None:
-                for bound, one, count in zip(near, wanted, taken.counts, strict=True):
-                    bound.count.tell(one.besides, count)
-                return None if taken.refused is None else near[taken.refused]
-            for bound in near:
-                await self._begin(bound.count)
+            said = [bound.count.said for bound in bounds]
+            taken = await self._redis.take(said, [bound.limit for bound in bounds], amount)
+            if taken is not None:
+                for bound, one, used in zip(bounds, said, taken.used, strict=True):
+                    bound.count.hear(one, Begun(one.life, used, one.mine))
+                return None if taken.refused is None else bounds[taken.refused]
+            for bound in bounds:
+                await self._raise(bound.count, await self._used(bound.count))
         raise Unavailable("redis does not keep the counts")
 
     def _refuse(self, bound: _Bound) -> NoReturn:

@@ -86,6 +86,7 @@ class QuotaService:
 
     async def _put(self, tx: Transaction, whose: UUID, draft: QuotaDraft) -> JsonObject:
         """What changed."""
+        await tx.quotas.lock()
         before = await tx.quotas.find(whose)
         await tx.quotas.put(whose, draft)
         return {"before": _about(before), "after": _about(draft)}

@@ -55,6 +55,7 @@ class QuotaRows:
             return await cursor.fetchone() or QuotaDraft()
 
     async def put(self, principal_id: UUID, draft: QuotaDraft) -> None:
+        """Say anew how much may be used, under the `lock`."""
         await self._connection.execute("DELETE FROM quotas WHERE principal_id = %s", (principal_id,))
         if not draft.limits():
             return
@@ -68,10 +69,10 @@ class QuotaRows:
             {"principal_id": principal_id, **draft.model_dump()},
         )
 
-    async def lock(self, whose: UUID) -> None:
-        """Until the transaction ends nobody else changes the quotas of this principal or tenant."""
+    async def lock(self) -> None:
+        """Until the transaction ends nobody else changes a quota of this tenant, so that the last change has the last time."""
         await self._connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('devops_mcp.quotas ' || %s::text, 0))", (whose,)
+            "SELECT pg_advisory_xact_lock(hashtextextended('devops_mcp.quotas ' || current_tenant()::text, 0))"
         )
 
     async def used(self, principal_id: UUID, now: datetime) -> Mapping[QuotaName, int]:

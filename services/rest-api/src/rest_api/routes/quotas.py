@@ -78,7 +78,7 @@ QUOTAS: tuple[AnyEndpoint, ...] = (
         params=OnePrincipal,
         body=QuotaDraft,
         errors=(404,),
-        lock=lambda tx, params: tx.quotas.lock(params.principal_id),
+        lock=lambda tx, _: tx.quotas.lock(),
         needs="quotas:write",
     ),
     Endpoint("GET", _OF_TENANT, TAG, get_tenant_quotas, Quotas, params=OneTenant, errors=(404,)),
@@ -91,7 +91,7 @@ QUOTAS: tuple[AnyEndpoint, ...] = (
         params=OneTenant,
         body=QuotaDraft,
         errors=(404,),
-        lock=lambda tx, params: tx.quotas.lock(params.tenant_id),
+        lock=lambda tx, _: tx.quotas.lock(),
         needs="platform:write",
     ),
 )
