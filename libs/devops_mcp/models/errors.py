@@ -92,10 +92,15 @@ class Unauthenticated(PlatformError):
     code = "unauthenticated"
 
 
-class Forbidden(PlatformError):
-    code = "forbidden"
+class Refused(PlatformError):
+    """Base of what a known caller is denied, of which a record is left."""
+
     recorded = False
     """Whether the audit log has it already."""
+
+
+class Forbidden(Refused):
+    code = "forbidden"
 
 
 class PermissionMissing(Forbidden):
@@ -133,7 +138,7 @@ class RateLimited(PlatformError):
     """How the caller stands, as HTTP says it."""
 
 
-class QuotaExceeded(PlatformError):
+class QuotaExceeded(Refused):
     """A tenant or a principal has used what it may in a day or a month; `details` say which quota, and when it renews."""
 
     code = "quota_exceeded"

@@ -13,6 +13,7 @@ from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.events.model import ToolCalled
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import OWN_SYSTEM, Clock, JsonObject, utc_now
+from devops_mcp.models.errors import Forbidden, QuotaExceeded
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.usage import CallUsed
 from devops_mcp.observability.caller import current_address
@@ -61,7 +62,12 @@ class CallLedger:
         await self._audit.make_room()
         if _belongs(requester, entry) and requester.context_id is not None:
             await self._journal.check(requester.principal, requester.context_id)
-        await self._quotas.admit_call(requester.principal)
+        try:
+            await self._quotas.admit_call(requester.principal)
+        except QuotaExceeded as refusal:
+            await self.refuse(requester, entry, refusal.code)
+            refusal.recorded = True
+            raise
 
     async def enter(
         self,
@@ -112,9 +118,10 @@ class CallLedger:
         if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
             self._journal.keep(principal, requester.context_id, tool, arguments, said)
 
-    async def refuse(self, requester: Requester, entry: CatalogueEntry) -> None:
-        """Record that somebody called a tool that is not for them, and that they were told is not there."""
-        await self._audit.record(refused(requester.principal, f"tool.{entry.tool.effect}", entry.tool.name))
+    async def refuse(self, requester: Requester, entry: CatalogueEntry, code: str = Forbidden.code) -> None:
+        """Record that somebody called a tool that is not for them, and that they were told is not there; or for what else was refused."""
+        action, tool = f"tool.{entry.tool.effect}", entry.tool.name
+        await self._audit.record(refused(requester.principal, action, tool, code))
 
 
 def _led_by(requester: Requester) -> JsonObject:

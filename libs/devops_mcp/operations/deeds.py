@@ -62,9 +62,9 @@ async def denial(database: Database, principal: Principal, action: str, target: 
     return refusal
 
 
-def refused(principal: Principal, action: str, target: str) -> AuditRecord:
-    """That the principal was refused something that nobody recorded."""
-    return replace(deed(principal, action, target), outcome="denied", error_code=Forbidden.code)
+def refused(principal: Principal, action: str, target: str, code: str = Forbidden.code) -> AuditRecord:
+    """That the principal was refused something that nobody recorded, with the error of this code."""
+    return replace(deed(principal, action, target), outcome="denied", error_code=code)
 
 
 def _record(

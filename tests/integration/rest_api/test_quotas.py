@@ -45,6 +45,16 @@ async def until_refused(client) -> int:
     raise AssertionError("nothing was refused")
 
 
+async def denials(rest: Rest, count: int) -> list[tuple[str, ...]]:
+    """Who was refused what, and with which error, once so many are recorded."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            entries = (await rest("GET", "/api/v1/audit?outcome=denied")).json()["items"]
+            if len(entries) >= count:
+                return [tuple(one[name] for name in ("actor_id", "target", "error_code")) for one in entries]
+            await asyncio.sleep(0.05)
+
+
 def of(answer: httpx2.Response) -> dict[str, Any]:
     """The one standing in an answer."""
     [standing] = answer.json()["standings"]
@@ -52,7 +62,7 @@ def of(answer: httpx2.Response) -> dict[str, Any]:
 
 
 async def test_a_call_beyond_the_quota_is_refused_and_told_when_it_renews(database, redis_url):
-    """L05: who may call how often is audited as every change is."""
+    """L05: who may call how often is audited as every change is, and who was refused for it as every denial."""
     async with an_admin(database, redis_url) as (rest, key):
         await limited(rest, f"{QUOTAS}/{AGENT}", tool_calls_per_day=2, tool_calls_per_month=50)
         as_agent = {"X-API-Key": key}
@@ -64,6 +74,7 @@ async def test_a_call_beyond_the_quota_is_refused_and_told_when_it_renews(databa
         await limited(rest, f"{QUOTAS}/{AGENT}")
         free = await rest("POST", CALL, json={}, headers=as_agent)
         log = (await rest("GET", "/api/v1/audit?action=quotas.put&limit=3")).json()["items"]
+        denied = await denials(rest, 3)
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
     problem, tomorrow = answers[2].json(), datetime.now(UTC).date() + timedelta(days=1)
     assert (problem["code"], problem["retryable"]) == ("quota_exceeded", False)
@@ -80,6 +91,7 @@ async def test_a_call_beyond_the_quota_is_refused_and_told_when_it_renews(databa
     assert [one["limit"] for one in in_force["own"]["standings"]] == [2, 50]
     assert in_force["tenant"]["standings"] == []
     assert [answer.status_code for answer in (*more, free)] == [200, 429, 200]
+    assert denied == [(str(AGENT), "context_list", "quota_exceeded")] * 3
     assert [entry["arguments"] for entry in log] == [
         {"before": {"tool_calls_per_day": 3}, "after": {}},
         {"before": {"tool_calls_per_day": 2, "tool_calls_per_month": 50}, "after": {"tool_calls_per_day": 3}},
@@ -123,6 +135,8 @@ async def test_vectors_are_refused_before_they_are_paid_for(database, redis_url)
     async with an_admin(database, redis_url, embedding_models=models) as (rest, _):
         await limited(rest, OF_TENANT, embedding_tokens_per_day=10)
         answer = await rest("POST", "/api/v1/embeddings", json={"input": ["more than ten words " * 10]})
+        denied = await denials(rest, 1)
+    assert denied == [(str(ME), "/api/v1/embeddings", "quota_exceeded")]
     assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
     assert answer.json()["quota"]["quota"] == "embedding_tokens_per_day"
 

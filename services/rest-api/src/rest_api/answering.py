@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from devops_mcp.cache.rates import rate_headers
-from devops_mcp.models.errors import Forbidden, PermissionMissing
+from devops_mcp.models.errors import PermissionMissing, Refused
 from devops_mcp.models.principals import NOBODY, Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import refused
@@ -100,7 +100,7 @@ class Answering:
     ) -> Response:
         try:
             reply = await self._endpoint.handle(call)
-        except Forbidden as error:
+        except Refused as error:
             await self._record(error, request, call.principal)
             raise
         if isinstance(reply, AsyncIterator):
@@ -126,7 +126,7 @@ class Answering:
     async def _said(self, request: Request, call: Call[Any, Any]) -> Said:
         try:
             reply = await self._changed(request, call)
-        except Forbidden as error:
+        except Refused as error:
             await self._record(error, request, call.principal)
             raise
         if self._endpoint.status == 204:
@@ -185,10 +185,11 @@ class Answering:
             headers["etag"] = f'"{tag}"' if coding is None else f'"{tag}-{coding}"'
         return Response(body, said.status, headers, media_type=JSON)
 
-    async def _record(self, denial: Forbidden, request: Request, principal: Principal) -> None:
+    async def _record(self, denial: Refused, request: Request, principal: Principal) -> None:
         """Leave a record of what the principal is refused, unless there is one."""
         if not denial.recorded:
-            await self._platform.audit.record(refused(principal, self._name, request.url.path[:300]))
+            record = refused(principal, self._name, request.url.path[:300], denial.code)
+            await self._platform.audit.record(record)
 
     def _chosen(self, given: dict[str, str]) -> tuple[str, ...]:
         value = given.pop(sparse.FIELDS, None) if self._fields else None
