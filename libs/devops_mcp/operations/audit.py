@@ -133,6 +133,7 @@ class AuditTrail:
         try:
             await self._write(tenant_id)
         except Unavailable:
+            self._waiting[tenant_id] = self._waiting.pop(tenant_id)  # the others are first next time
             raise
         except PlatformError as error:
             return error

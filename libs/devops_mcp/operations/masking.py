@@ -3,14 +3,18 @@
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 
 from pydantic import JsonValue
 
 from devops_mcp.models.base import JsonObject
+from devops_mcp.repositories.rows import dumps
 
 MAX_TEXT = 500
 MAX_ITEMS = 50
 MAX_DEPTH = 8
+MAX_BYTES = 65_536
+"""Of the whole. Beyond it only the outermost values are kept: thousands of records are written together."""
 _SECRET_WORDS = (
     "password",
     "passwd",
@@ -27,7 +31,10 @@ HIDDEN = "***"
 
 def masked(arguments: Mapping[str, JsonValue]) -> JsonObject:
     """A copy without the values of names that sound secret, which the database takes."""
-    return _masked(arguments, MAX_DEPTH)
+    kept = _masked(arguments, MAX_DEPTH)
+    if len(dumps(kept)) <= MAX_BYTES:
+        return kept
+    return _masked(dict(islice(arguments.items(), MAX_ITEMS)), 0)
 
 
 def writable(text: str) -> str:
@@ -46,7 +53,7 @@ def is_secret(name: str) -> bool:
 
 def _masked(items: Mapping[str, JsonValue], depth: int) -> JsonObject:
     return {
-        writable(name): HIDDEN if is_secret(name) else _shortened(value, depth)
+        writable(name[:MAX_TEXT]): HIDDEN if is_secret(name) else _shortened(value, depth)
         for name, value in items.items()
     }
 

@@ -16,6 +16,7 @@ from devops_mcp.operations import audit
 from devops_mcp.operations.audit import AuditTrail, open_audit_trail
 from devops_mcp.operations.masking import masked
 from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.repositories.rows import dumps
 from support.tenants import add_tenant
 
 OURS, THEIRS = DEFAULT_TENANT_ID, new_id()
@@ -100,6 +101,14 @@ async def test_a_record_that_the_database_never_takes_is_set_aside_and_told(data
     assert metrics.registry.get_sample_value("devops_mcp_audit_records_set_aside_total") == 1
 
 
+async def test_a_tenant_whose_records_are_refused_as_an_outage_comes_last(database):
+    async with a_failing(database, ours=Unavailable("too large")) as opened:
+        trail = AuditTrail(opened, Metrics())
+        trail.keep(a_record("ours"))
+        theirs = trail.keep(a_record("theirs", THEIRS))
+        assert [await trail.written(theirs) for _ in range(2)] == [False, True]
+
+
 @pytest.mark.parametrize("failure", [RuntimeError("a fault of ours"), Unavailable("gone")])
 async def test_the_writer_goes_on_after_any_failure(database, failure):
     """P01: nobody waits for long meanwhile, or is told that a record is written."""
@@ -126,6 +135,14 @@ async def test_one_tenants_trouble_holds_up_nobody_elses_records(database):
         opened.failures.clear()
         await trail.flush()
         assert (await targets(opened), await targets(opened, THEIRS)) == (["ours"], ["theirs"])
+
+
+async def test_records_stay_small_enough_to_be_written_together():
+    """H04: a thousand at once, each of a request as large as it may be."""
+    deep = {f"{n}": ["x" * 400] * 50 for n in range(100)}
+    broad = {f"name_{n}" + "y" * 9_000: "z" * 400 for n in range(1_000)}
+    assert masked({"deep": deep, "api_token": "hush"}) == {"deep": "…", "api_token": "***"}
+    assert len(dumps(masked(broad))) < 100_000
 
 
 async def test_what_is_done_is_recorded_even_when_no_more_may_begin(database, monkeypatch):
