@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -72,12 +72,12 @@ class Corpus:
 def manual_pages() -> Corpus:
     """`MAX_PAGES` pages, chosen by the digest of their names, and for each its description as the question."""
     with tempfile.TemporaryDirectory() as folder:
-        pages = dict(_pages(Path(folder)))
-    chosen = sorted(pages, key=lambda name: sha256(name.encode()).digest())[:MAX_PAGES]
-    documents = tuple(Document(name, name, name, pages[name][1]) for name in chosen)
+        found = dict(pages(Path(folder)))
+    chosen = sorted(found, key=lambda name: sha256(name.encode()).digest())[:MAX_PAGES]
+    documents = tuple(Document(name, name, name, found[name][1]) for name in chosen)
     answering: dict[str, set[str]] = {}
     for name in chosen:
-        answering.setdefault(pages[name][0], set()).add(name)
+        answering.setdefault(found[name][0], set()).add(name)
     questions = tuple((asked, frozenset(keys)) for asked, keys in sorted(answering.items()))
     return Corpus("manual pages", documents, questions)
 
@@ -129,10 +129,12 @@ def _recordings(adapters: Any) -> Iterator[tuple[str, AnyAdapter, Delivery]]:
         )
 
 
-def _pages(folder: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+def pages(
+    folder: Path, packages: Sequence[str] = PACKAGES, sections: Collection[str] = SECTIONS
+) -> Iterator[tuple[str, tuple[str, str]]]:
     """Name, and description with the rest of the page."""
     folder.chmod(0o755)
-    for package in PACKAGES:
+    for package in packages:
         fetched = subprocess.run(
             ["apt-get", "download", package], cwd=folder, capture_output=True, check=False
         )
@@ -141,7 +143,7 @@ def _pages(folder: Path) -> Iterator[tuple[str, tuple[str, str]]]:
     for archive in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", archive.name, "unpacked"], cwd=folder, check=True)
     for file in sorted((folder / "unpacked/usr/share/man").glob("man*/*.gz")):
-        if file.parent.name in SECTIONS and (page := read_page(gzip.decompress(file.read_bytes()).decode())):
+        if file.parent.name in sections and (page := read_page(gzip.decompress(file.read_bytes()).decode())):
             yield f"{file.name.removesuffix('.gz')}", page
 
 

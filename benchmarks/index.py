@@ -1,8 +1,9 @@
 """The vectors' index: how much it finds of what an exact search does, under filters and for a small tenant; its times, building and size.
 
 What is found and how long it takes are both measured through the operation that serves callers, `SearchService.ask`. INDEX_CHUNKS sets
-how many passages there are; 100,000 take some five minutes, of which most are spent on building the index twice. `curve` does the same for
-each number of CURVE_CHUNKS, with fewer lines for each; a million takes an hour or two, and INDEX_MEMORY.
+how many passages there are; 100,000 take some five minutes, of which most are spent on building the index twice. Their vectors are random,
+or, with INDEX_OF=manual, those of pieces of manual pages. `curve` does the same for each number of CURVE_CHUNKS, with fewer lines for each;
+a million takes an hour or two, and INDEX_MEMORY.
 """
 
 import os
@@ -17,6 +18,7 @@ from pgvector import HalfVector
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from benchmarks.manual_vectors import ManualVectors
 from benchmarks.measure import Row, Series, latency
 from benchmarks.world import World
 from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose
@@ -36,6 +38,7 @@ CHUNKS = int(os.environ.get("INDEX_CHUNKS", "100000"))
 CURVE = os.environ.get("CURVE_CHUNKS", "10000,30000,100000,300000")
 BUILDING_MEMORY = os.environ.get("INDEX_MEMORY", "512MB")
 """A graph that does not fit is built on disk from there on, many times slower: a million vectors take some 3 GB."""
+OF_MANUAL = os.environ.get("INDEX_OF") == "manual"
 TIMED = 200
 COMPARED = 100
 """Questions: of how many the times are taken, and of how many of these the answers are compared with the exact ones."""
@@ -70,7 +73,7 @@ class Filled:
     """`count` passages in the index of `halfvec`; the address is that of a role whom row security holds, as it does those who search."""
 
     count: int
-    vectors: Vectors
+    vectors: Vectors | ManualVectors
     superuser_url: str
     address: str
     built: str
@@ -113,7 +116,7 @@ def _printed(row: Row) -> Row:
 
 def _filled(superuser_url: str, count: int) -> Filled:
     """That many passages and no others."""
-    made = Vectors(count, questions=TIMED)
+    made = (ManualVectors if OF_MANUAL else Vectors)(count, questions=TIMED)
     print(f"  {count:,} passages", flush=True)
     with psycopg.connect(superuser_url, autocommit=True) as connection:
         for index in ("passages_minilm", "bench_halfvec"):

@@ -54,7 +54,7 @@ _LEXICAL = sql.SQL(
                               WITH ORDINALITY AS w (id, relevance, coverage, rank))"""
 )
 _OF_SPACE = sql.SQL(
-    """SELECT id, distance, (row_number() OVER (ORDER BY distance, id DESC) - 0.5) / {share} AS place FROM (
+    """SELECT id, distance, (row_number() OVER (ORDER BY distance + 0, id DESC) - 0.5) / {share} AS place FROM (
             SELECT id, distance FROM ({distances}) AS every ORDER BY distance LIMIT %(candidates)s) AS found"""
 )
 # The space is a literal so that the planner sees that the space's partial index applies.
@@ -115,7 +115,7 @@ _MOMENT = timedelta(microseconds=1)
 _ANY_NUMBER = 1_000_000
 """Of those that were few a moment ago."""
 SETTINGS: Command = (
-    b"""SELECT set_config('hnsw.iterative_scan', 'strict_order', true),
+    b"""SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),
               set_config('hnsw.ef_search', greatest(100, least(1000, reltuples / 750))::integer::text, true)
        FROM pg_class WHERE oid = 'passages'::regclass""",
     (),
