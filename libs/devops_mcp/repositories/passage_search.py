@@ -53,6 +53,7 @@ _LEXICAL = sql.SQL(
     lexical AS (SELECT * FROM unnest(%(worded)s::uuid[], %(relevances)s::real[], %(coverages)s::real[])
                               WITH ORDINALITY AS w (id, relevance, coverage, rank))"""
 )
+# What a scan finds late it gives late, so that its rows are nearly in order only; adding 0 keeps the planner from taking them for sorted.
 _OF_SPACE = sql.SQL(
     """SELECT id, distance, (row_number() OVER (ORDER BY distance + 0, id DESC) - 0.5) / {share} AS place FROM (
             SELECT id, distance FROM ({distances}) AS every ORDER BY distance LIMIT %(candidates)s) AS found"""
@@ -116,12 +117,12 @@ _ANY_NUMBER = 1_000_000
 """Of those that were few a moment ago."""
 SETTINGS: Command = (
     b"""SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),
-              set_config('hnsw.ef_search', greatest(100, least(1000, reltuples / 750))::integer::text, true)
+              set_config('hnsw.ef_search', greatest(100, least(1000, reltuples / 600))::integer::text, true)
        FROM pg_class WHERE oid = 'passages'::regclass""",
     (),
 )
 """For the search's transaction. Without the first a scan stops after the nearest rows of all tenants, and a small one's are never seen.
-The second is how far a scan looks around: with 100 recall@10 stays above .95 among 100,000 passages, with 400 among 300,000."""
+The second is how far a scan looks around: 500 among 300,000 passages, beyond which little more is found, and at most 1,000, of 600,000."""
 MARK = "**"
 _BETWEEN = "\x1e"
 _HEADLINE = (

@@ -89,6 +89,12 @@ def test_a_small_tenants_passages_are_compared_without_the_index(database, vecto
     assert "passages_minilm" not in plan(database, question, tenant=SMALL_TENANT, **settings)
 
 
+def test_what_the_index_gives_nearly_in_order_is_not_taken_for_sorted(database, vectors):
+    assert "Presorted" not in plan(
+        database, QueryVector(LOCAL_SPACE, vectors.questions[0]), ("one",), enable_sort="on"
+    )
+
+
 @pytest.mark.parametrize("few", [True, False], ids=["few are compared", "index alone"])
 async def test_the_index_finds_what_an_exact_search_finds_under_every_filter(
     database, vectors, monkeypatch, few
