@@ -15,6 +15,8 @@ from support.services import new_key, running_rest
 
 DOCUMENT = document(ENDPOINTS)
 ANYTHING = "*/*"
+OF_SOME_ANSWERS = {"etag", "location"}
+"""Headers that each answer has of which the document says so, and no other."""
 
 
 class Rest:
@@ -37,6 +39,8 @@ def _hold_against_document(method: str, path: str, answer: httpx2.Response) -> N
         if method.lower() in operations and _fits(template, path)
     )
     described = operation["responses"][str(answer.status_code)]
+    missing = {name.lower() for name in described.get("headers", {})} ^ answer.headers.keys()
+    assert not missing & OF_SOME_ANSWERS, (method, path, missing)
     for media_type, content in described.get("content", {}).items():
         if media_type == ANYTHING:
             continue

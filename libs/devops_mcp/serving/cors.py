@@ -11,7 +11,7 @@ _HEADERS = (
     "mcp-session-id, mcp-protocol-version, mcp-method, mcp-name"
 )
 _EXPOSED = (
-    b"x-request-id, retry-after, www-authenticate, etag, idempotency-replayed, ratelimit, ratelimit-policy, server-timing, "
+    b"x-request-id, retry-after, www-authenticate, etag, location, idempotency-replayed, ratelimit, ratelimit-policy, server-timing, "
     b"content-disposition, mcp-session-id, mcp-protocol-version"
 )
 _MAX_AGE_S = "600"

@@ -1,6 +1,7 @@
 """What every route has alike: cursors that only we make, parts of answers, and answers that the caller has already."""
 
 import asyncio
+import gzip
 import json
 
 import psycopg
@@ -319,6 +320,35 @@ async def test_large_answers_are_sent_in_an_encoding_that_the_caller_takes(
     assert (known.status_code, changed.status_code) == (304, 200)
     assert "content-encoding" not in [*small.headers, *key.headers]
     assert key.headers["cache-control"] == "no-store"
+
+
+async def test_what_is_made_is_found_where_its_answer_says(database, settings):
+    """H14: also where the request is sent again."""
+    made = {
+        CONTEXTS: {"title": "x"},
+        "/api/v1/roles": {"name": "reader", "grants": ["search:read"]},
+        "/api/v1/tasks": {"tool": "context_list"},
+    }
+    async with a_caller(database, settings) as rest:
+        for path, body in made.items():
+            places = [
+                (await rest("POST", path, json=body, headers=marked("a"))).headers["location"]
+                for _ in range(2)
+            ]
+            assert places[0] == places[1]
+            assert (await rest("GET", places[0])).status_code == 200, path
+
+
+async def test_a_packed_body_is_refused_by_that_name(database, settings):
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"title": "x"}')
+    async with a_caller(database, settings) as rest:
+        refused = await rest("POST", CONTEXTS, content=body, headers=packed)
+        as_it_is = {**packed, "Content-Encoding": "identity"}
+        taken = await rest("POST", CONTEXTS, content=b'{"title": "x"}', headers=as_it_is)
+    assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_format")
+    assert "Content-Encoding" in refused.json()["detail"]
+    assert taken.status_code == 201
 
 
 async def test_every_answer_says_which_request_it_is_to_and_how_long_it_took(database, settings):

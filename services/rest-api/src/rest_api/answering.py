@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -154,6 +155,8 @@ class Answering:
             headers[once.REPLAYED] = "true"
         if said.status == 204:
             return Response(status_code=204, headers=headers)
+        if self._endpoint.located:
+            headers["location"] = f"{request.url.path}/{_named(said.body)}"
         tag = etags.tag_of(said.body, self._unversioned) if self._endpoint.lock is not None else ""
         return await self._sent(request, said, headers, tag)
 
@@ -206,6 +209,12 @@ class Answering:
         if page.next_cursor is None:
             return page
         return page.model_copy(update={"next_cursor": self._cursors.seal(page.next_cursor, scope)})
+
+
+def _named(body: bytes) -> str:
+    """By what an answer's subject is found."""
+    made = orjson.loads(body)
+    return quote(str(made.get("id") or made["name"]), safe="")
 
 
 def _file(request: Request, file: File) -> Response:

@@ -116,6 +116,8 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     """Of a PUT: keeps others off the row until the transaction ends. What is on the path takes `If-Match` then, and PATCH."""
     needs: str = ""
     """Goes with `lock`: the permission that is looked for before the row is, `{}` being parameters; none where it depends on the row."""
+    located: bool = False
+    """Of a POST: what it makes is found at its own path, followed by the id or the name. The table says it."""
     read: Callable[[Call[ParamsT, NoBody]], Awaitable[BaseModel]] | None = None
     """What GET on the path answers: the table says it where there is a `lock`."""
 

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the table of endpoints."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from inspect import cleandoc
@@ -24,6 +24,26 @@ _CURSOR = {
     "type": "string",
     "maxLength": 1_000,
     "description": "`next_cursor` of the page before, with the same filters.",
+}
+_TEXT = {"type": "string"}
+_HEADERS = {
+    "X-Request-Id": "What the request is called in the logs; the caller's own, where it sent one.",
+    "Server-Timing": "How long the answer took, in milliseconds.",
+    "RateLimit": "How many more requests the caller may send, and how soon that grows.",
+    "RateLimit-Policy": "How many requests the caller may send in how many seconds.",
+    "Retry-After": "After how many seconds to ask again.",
+    "WWW-Authenticate": "Where tokens come from, and which scopes the request takes.",
+    "ETag": "The version of what is answered.",
+    "Location": "Where what was made is found.",
+    once.REPLAYED: "`true` where this is what the key was answered before.",
+}
+"""Of answers, and what they say."""
+_ON_ERROR = {
+    "401": "WWW-Authenticate",
+    "403": "WWW-Authenticate",
+    "409": "Retry-After",
+    "429": "Retry-After",
+    "503": "Retry-After",
 }
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
 
@@ -65,6 +85,7 @@ def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions,
+            "headers": {name: {"schema": _TEXT, "description": said} for name, said in _HEADERS.items()},
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -226,21 +247,27 @@ def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
         str(status): {"description": HTTPStatus(status).phrase, "content": problem}
         for status in sorted({*_ALWAYS, *unread, *marked, *versioned, *endpoint.errors})
     }
+    for status in _ON_ERROR.keys() & errors.keys():
+        errors[status]["headers"] = _headers((_ON_ERROR[status],))
+    success["headers"] = _headers(_sent_with(endpoint))
     answers = {str(endpoint.status): success, **errors}
     if _is_tagged(endpoint):
-        success["headers"] = {
-            "ETag": {"schema": {"type": "string"}, "description": "The version of what is answered."}
-        }
-        answers["304"] = {"description": "Not Modified"}
+        answers["304"] = {"description": "Not Modified", "headers": _headers(("ETag",))}
     return answers
 
 
-def _answer_headers(endpoint: AnyEndpoint) -> dict[str, Any]:
-    text = {"type": "string"}
-    headers: dict[str, Any] = {}
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _sent_with(endpoint: AnyEndpoint) -> Iterator[str]:
+    """The headers of an answer that is no error."""
+    yield from ("X-Request-Id", "Server-Timing")
+    if not endpoint.open:
+        yield from ("RateLimit", "RateLimit-Policy")
     if _is_tagged(endpoint) or (endpoint.lock is not None and endpoint.status != 204):
-        headers["ETag"] = {"schema": text, "description": "The version of the resource."}
+        yield "ETag"
+    if endpoint.located:
+        yield "Location"
     if endpoint.takes_key:
-        said = "`true` where this is the answer that the key was given before."
-        headers[once.REPLAYED] = {"schema": text, "description": said}
-    return headers
+        yield once.REPLAYED

@@ -41,7 +41,9 @@ async def body_of(model: type[ModelT], request: Request) -> ModelT:
 
 
 def require_media_type(request: Request, wanted: str) -> None:
-    """Raise `UnsupportedFormat` for a body that says it is something else."""
+    """Raise `UnsupportedFormat` for a body that says it is something else, or packed."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedFormat("send the body as it is, without Content-Encoding")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != wanted:
         raise UnsupportedFormat(f"send the body as {wanted}, with this Content-Type")

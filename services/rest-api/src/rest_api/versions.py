@@ -20,10 +20,11 @@ from rest_api.parameters import require_media_type, require_object, validated
 
 MERGE_PATCH = "application/merge-patch+json"
 _CHANGES = ("PUT", "DELETE")
+_MADE = (201, 202)
 
 
 def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
-    """The endpoints, those of a path with a `lock` knowing what there is to read, and PATCH beside each such PUT."""
+    """The endpoints, PATCH beside each PUT with a `lock`; those of its path know what there is to read, and a POST what is below it."""
     given = tuple(endpoints)
     reads: dict[str, Any] = {one.path: one.handle for one in given if one.method == "GET"}
     locks = {one.path: one.lock for one in given if one.lock is not None}
@@ -32,10 +33,17 @@ def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
     for one in given:
         if one.path in locks and one.method in _CHANGES:
             one = replace(one, lock=locks[one.path], needs=needs[one.path], read=reads[one.path])
+        if one.method == "POST" and one.status in _MADE:
+            one = replace(one, located=any(_is_below(path, one.path) for path in reads))
         complete.append(one)
         if one.method == "PUT" and one.lock is not None:
             complete.append(_patch_beside(one))
     return tuple(complete)
+
+
+def _is_below(path: str, above: str) -> bool:
+    """Whether a path is of one thing among those of the path `above`."""
+    return path.startswith(f"{above}/{{") and path.endswith("}") and path.count("/") == above.count("/") + 1
 
 
 async def patched(endpoint: AnyEndpoint, request: Request, call: Call[Any, Any]) -> Call[Any, Any]:
