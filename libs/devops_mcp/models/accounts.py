@@ -63,10 +63,13 @@ class User(Model):
 
 
 class UsersWanted(Model):
-    """Which users to list: those in a state, and those who have a role of their own."""
+    """Which users to list: those in a state, with a role of their own, of a username or an address, whose name holds `name`."""
 
     status: UserStatus | None = None
     role: RoleName | None = None
+    username: Username | None = None
+    email: Email | None = None
+    name: str | None = Field(default=None, min_length=1, max_length=200)
 
 
 class ApiKeysWanted(Model):

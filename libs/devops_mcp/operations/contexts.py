@@ -124,6 +124,24 @@ class ContextService:
         _, page = await self.read(principal, context_id, after=after, limit=limit)
         return page
 
+    async def latest(
+        self, principal: Principal, context_id: UUID, *, before: int | None, limit: int
+    ) -> Page[ContextItem]:
+        """Items from the last one back, from the position in front of `before`."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await visible(tx, principal, context_id)
+            found = await tx.contexts.latest_items(context_id, before, limit + 1)
+        more = str(found[limit - 1].position) if len(found) > limit else None
+        return Page(items=tuple(await self.whole(principal.tenant_id, found[:limit])), next_cursor=more)
+
+    async def item(self, principal: Principal, context_id: UUID, position: int) -> ContextItem:
+        """One item. Raises `NotFound`."""
+        page = await self.items(principal, context_id, after=position - 1, limit=1)
+        if not page.items or page.items[0].position != position:
+            raise NotFound(f"context {context_id} has no item {position}")
+        return page.items[0]
+
     async def read(
         self, principal: Principal, context_id: UUID, *, after: int, limit: int
     ) -> tuple[Context, Page[ContextItem]]:

@@ -158,6 +158,15 @@ class WebhookEndpointService:
         more = str(found[limit - 1].id) if len(found) > limit else None
         return Page(items=tuple(found[:limit]), next_cursor=more)
 
+    async def delivery(self, principal: Principal, endpoint_id: UUID, delivery_id: UUID) -> WebhookDelivery:
+        """One of an endpoint's. Raises `NotFound`."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.webhook_deliveries.find(delivery_id)
+        if found is None or found.endpoint_id != endpoint_id:
+            raise _no_delivery(delivery_id)
+        return found
+
     async def resend(self, principal: Principal, endpoint_id: UUID, delivery_id: UUID) -> WebhookDelivery:
         """Deliver once more, under the same id, so that a receiver that has it already can tell.
 
@@ -179,13 +188,17 @@ class WebhookEndpointService:
     async def _not_resent(self, tx: Transaction, endpoint_id: UUID, delivery_id: UUID) -> NotFound | Conflict:
         found = await tx.webhook_deliveries.find(delivery_id)
         if found is None or found.endpoint_id != endpoint_id:
-            return NotFound(f"there is no delivery {delivery_id}")
+            return _no_delivery(delivery_id)
         return Conflict(f"delivery {delivery_id} is still on its way")
 
     async def _permit(self, principal: Principal, endpoint_id: UUID) -> None:
         """Who lets events out must be allowed to read them."""
         await permit(self._database, principal, WRITE, _target(endpoint_id))
         await permit(self._database, principal, event_log.READ, _target(endpoint_id))
+
+
+def _no_delivery(delivery_id: UUID) -> NotFound:
+    return NotFound(f"there is no delivery {delivery_id}")
 
 
 def _as_seen(principal: Principal, endpoint: WebhookEndpoint) -> WebhookEndpoint:

@@ -156,6 +156,22 @@ class Contexts:
             )
             return await cursor.fetchall()
 
+    async def latest_items(self, context_id: UUID, before: int | None, limit: int) -> list[ContextItem]:
+        """Items from the last one back, with a position below `before`."""
+        async with self._connection.cursor(row_factory=stored(ContextItem)) as cursor:
+            await cursor.execute(
+                composed(
+                    """
+                SELECT {columns}
+                FROM context_items WHERE context_id = %(context_id)s AND position < coalesce(%(before)s, 2147483647)
+                ORDER BY position DESC LIMIT %(limit)s
+                """,
+                    columns=_ITEM,
+                ),
+                {"context_id": context_id, "before": before, "limit": limit},
+            )
+            return await cursor.fetchall()
+
     async def blob_ids(self, context_id: UUID) -> list[UUID]:
         """The blobs that the context's items refer to."""
         cursor = await self._connection.execute(

@@ -94,6 +94,8 @@ class Users:
                 SELECT id, username, email, name, status, roles, grants, password_hash IS NOT NULL AS has_password, created_at, updated_at
                 FROM users
                 WHERE {behind} AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(role)s::text IS NULL OR %(role)s = ANY (roles))
+                    AND (%(username)s::text IS NULL OR username = %(username)s) AND (%(email)s::text IS NULL OR email = %(email)s)
+                    AND (%(name)s::text IS NULL OR strpos(lower(name), lower(%(name)s)) > 0)
                 ORDER BY {order} LIMIT %(limit)s
                 """,
                     behind=behind(_SORTED, order),

@@ -47,15 +47,18 @@ async def test_paging_shows_each_item_once(database, settings):
         context = (await rest("POST", "/api/v1/contexts", json={"title": "long"})).json()
         path = f"/api/v1/contexts/{context['id']}/items"
         await rest("POST", path, json={"items": [{"text": str(number)} for number in range(7)]})
-        seen: list[str] = []
-        cursor: str | None = ""
-        while cursor is not None:
-            page = (
-                await rest("GET", path, params={"limit": 3} | ({"cursor": cursor} if cursor else {}))
-            ).json()
-            seen += [item["text"] for item in page["items"]]
-            cursor = page["next_cursor"]
-    assert seen == [str(number) for number in range(7)]
+        seen: dict[str, list[str]] = {"position": [], "-position": []}
+        for sort, texts in seen.items():
+            cursor: str | None = ""
+            while cursor is not None:
+                wanted = {"limit": 3, "sort": sort} | ({"cursor": cursor} if cursor else {})
+                page = (await rest("GET", path, params=wanted)).json()
+                texts += [item["text"] for item in page["items"]]
+                cursor = page["next_cursor"]
+        one, none = await rest("GET", f"{path}/7"), await rest("GET", f"{path}/8")
+    assert seen["position"] == [str(number) for number in range(7)]
+    assert seen["-position"] == seen["position"][::-1]
+    assert (one.json()["text"], none.status_code) == ("6", 404)
 
 
 async def test_contexts_are_listed_newest_first_and_page_by_page(database, settings):
@@ -110,6 +113,10 @@ async def test_anothers_context_is_answered_like_one_that_does_not_exist(databas
 async def test_tools_are_listed_described_and_called(database, settings):
     async with a_caller(database, settings) as rest:
         names = [tool["name"] for tool in (await rest("GET", "/api/v1/tools")).json()["items"]]
+        chosen = [
+            [tool["name"] for tool in (await rest("GET", f"/api/v1/tools?{query}")).json()["items"]]
+            for query in ("system=fs", "system=fs&effect=read&name=_many")
+        ]
         described = (await rest("GET", "/api/v1/tools/fs_read")).json()
         called = await rest(
             "POST", "/api/v1/tools/fs_read/call", json={"arguments": {"path": "work/notes.txt"}}
@@ -119,6 +126,10 @@ async def test_tools_are_listed_described_and_called(database, settings):
             "POST", "/api/v1/tools/fs_read/call", json={"arguments": {"path": "work/x", "colour": 1}}
         )
     assert {"fs_read", "github_issue_list", "context_search"} <= set(names)
+    assert chosen == [
+        [name for name in names if name.startswith("fs_")],
+        ["fs_read_many"],
+    ]
     Draft202012Validator.check_schema(described["input_schema"])
     assert "hello" in json.dumps(called.json())
     assert (unknown.status_code, wrong.status_code) == (404, 422)

@@ -395,13 +395,19 @@ async def test_a_list_is_sorted_and_filtered_by_what_is_declared(database, setti
     assert [answer.status_code for answer in refused] == [422] * 5
 
 
-async def test_users_are_found_by_state_and_role(database, settings):
+async def test_users_are_found_by_state_role_and_name(database, settings):
     async with a_caller(database, settings) as rest:
         for name, role in (("ann", "viewer"), ("bob", "agent"), ("cy", "viewer")):
-            await rest("POST", "/api/v1/users", json={"username": name, "name": name, "roles": [role]})
+            user = {"username": name, "name": f"{name.upper()} Lee", "email": f"{name}@example.com"}
+            await rest("POST", "/api/v1/users", json={**user, "roles": [role]})
         found = (
             await rest("GET", "/api/v1/users?role=viewer&status=active&sort=username&fields=username")
         ).json()
         none = (await rest("GET", "/api/v1/users?status=suspended")).json()
+        named = [
+            [user["username"] for user in (await rest("GET", f"/api/v1/users?{query}")).json()["items"]]
+            for query in ("username=bob", "email=Cy@example.com", "name=ann%20l", "username=bo")
+        ]
     assert [user["username"] for user in found["items"]] == ["ann", "cy"]
+    assert named == [["bob"], ["cy"], ["ann"], []]
     assert none["items"] == []

@@ -152,11 +152,14 @@ async def test_deliveries_are_listed_by_state_and_page_and_resent_when_they_have
             await tx.webhook_deliveries.end(delivery, "given up")
         failed = (await rest("GET", path, params={"status": "failed"})).json()["items"]
         resent = await rest("POST", f"{path}/{delivery}/resend")
+        one = (await rest("GET", f"{path}/{delivery}")).json()
         unknown = await rest("POST", f"{path}/{new_id()}/resend")
+        absent = await rest("GET", f"{path.replace(path.split('/')[-2], str(new_id()))}/{delivery}")
     assert (len(first["items"]), len(behind["items"]), behind["next_cursor"]) == (2, 1, None)
     assert (under_way.status_code, unknown.status_code) == (409, 404)
     assert [(f["id"], f["last_error"]) for f in failed] == [(delivery, "given up")]
     assert (resent.status_code, resent.json()["status"]) == (200, "pending")
+    assert (one["id"], one["status"], absent.status_code) == (delivery, "pending", 404)
     assert rows(database, "SELECT count(*) FROM outbox WHERE queue = 'notifications'") == [(4,)]
 
 

@@ -34,11 +34,15 @@ def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
         if one.path in locks and one.method in _CHANGES:
             one = replace(one, lock=locks[one.path], needs=needs[one.path], read=reads[one.path])
         if one.method == "POST" and one.status in _MADE:
-            one = replace(one, located=any(_is_below(path, one.path) for path in reads))
+            one = replace(one, located=_is_named(one) and any(_is_below(path, one.path) for path in reads))
         complete.append(one)
         if one.method == "PUT" and one.lock is not None:
             complete.append(_patch_beside(one))
     return tuple(complete)
+
+
+def _is_named(endpoint: AnyEndpoint) -> bool:
+    return bool({"id", "name"} & endpoint.reply.model_fields.keys())
 
 
 def _is_below(path: str, above: str) -> bool:

@@ -25,10 +25,15 @@ class ContextPage(ContextsWanted):
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
-class ItemPage(OneContext):
-    """A page of items, in order. `cursor` is `next_cursor` of the page before: the position to go on behind."""
+class OneItem(OneContext):
+    position: int = Field(ge=1, le=2_147_483_647)
 
-    cursor: int = Field(default=0, ge=0, le=2_147_483_647)
+
+class ItemPage(OneContext):
+    """A page of items, in order. `cursor` is `next_cursor` of the page before: the position to go on from."""
+
+    sort: Literal["position", "-position"] = "position"
+    cursor: int | None = Field(default=None, ge=0, le=2_147_483_647)
     limit: int = Field(default=50, ge=1, le=MAX_PAGE)
 
 
@@ -89,9 +94,18 @@ async def delete_context(call: Call[OneContext, NoBody]) -> Nothing:
 
 
 async def list_context_items(call: Call[ItemPage, NoBody]) -> Page[ContextItem]:
-    """List a context's items in order."""
+    """List a context's items in order, or the latest first."""
     contexts, params = call.platform.suite.contexts, call.params
-    return await contexts.items(call.principal, params.context_id, after=params.cursor, limit=params.limit)
+    one, cursor, limit = params.context_id, params.cursor, params.limit
+    if params.sort == "-position":
+        return await contexts.latest(call.principal, one, before=cursor, limit=limit)
+    return await contexts.items(call.principal, one, after=cursor or 0, limit=limit)
+
+
+async def get_context_item(call: Call[OneItem, NoBody]) -> ContextItem:
+    """Get one item of a context, with the whole of its text."""
+    params = call.params
+    return await call.platform.suite.contexts.item(call.principal, params.context_id, params.position)
 
 
 async def append_context_items(call: Call[OneContext, NewItems]) -> AppendedItems:
@@ -137,6 +151,15 @@ CONTEXTS: tuple[AnyEndpoint, ...] = (
         list_context_items,
         Page[ContextItem],
         params=ItemPage,
+        errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        "/api/v1/contexts/{context_id}/items/{position}",
+        TAG,
+        get_context_item,
+        ContextItem,
+        params=OneItem,
         errors=(404,),
     ),
     Endpoint(

@@ -4,16 +4,33 @@ from typing import Any
 
 from pydantic import Field
 
+from devops_mcp.adapters.base import Effect
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.operations.catalogue import CatalogueEntry
 from devops_mcp.operations.requester import Requester
-from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
+from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody
 
 TAG = "tools"
 
 
 class OneTool(Model):
     name: str = Field(max_length=64)
+
+
+class ToolsWanted(Model):
+    """Which tools to list: those of a system (`suite`: our own), with an effect, and those whose name holds `name`."""
+
+    system: str | None = Field(default=None, min_length=1, max_length=40)
+    effect: Effect | None = None
+    name: str | None = Field(default=None, min_length=1, max_length=64)
+
+    def holds(self, entry: CatalogueEntry) -> bool:
+        """Whether the tool is one of these."""
+        return (
+            self.system in (None, entry.system)
+            and self.effect in (None, entry.tool.effect)
+            and (self.name or "") in entry.tool.name
+        )
 
 
 class ToolSummary(Model):
@@ -48,11 +65,10 @@ class ToolReply(Model):
     result: JsonObject
 
 
-async def list_tools(call: Call[NoParams, NoBody]) -> ToolList:
+async def list_tools(call: Call[ToolsWanted, NoBody]) -> ToolList:
     """List the tools that the caller may call."""
-    return ToolList(
-        items=tuple(ToolSummary(**_summary(e)) for e in call.platform.tools.visible(_requester(call)))
-    )
+    visible = call.platform.tools.visible(_requester(call))
+    return ToolList(items=tuple(ToolSummary(**_summary(e)) for e in visible if call.params.holds(e)))
 
 
 async def describe_tool(call: Call[OneTool, NoBody]) -> ToolDescription:
@@ -86,7 +102,7 @@ def _summary(entry: CatalogueEntry) -> dict[str, str]:
 
 
 TOOLS: tuple[AnyEndpoint, ...] = (
-    Endpoint("GET", "/api/v1/tools", TAG, list_tools, ToolList),
+    Endpoint("GET", "/api/v1/tools", TAG, list_tools, ToolList, params=ToolsWanted),
     Endpoint(
         "GET", "/api/v1/tools/{name}", TAG, describe_tool, ToolDescription, params=OneTool, errors=(404,)
     ),

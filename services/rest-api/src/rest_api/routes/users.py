@@ -43,7 +43,7 @@ async def list_users(call: Call[UserPage, NoBody]) -> Page[User]:
     """List the tenant's users, newest first unless `sort` says otherwise."""
     users, params = call.platform.accounts.users, call.params
     order = Order.of(params.sort, params.cursor)
-    wanted = UsersWanted(status=params.status, role=params.role)
+    wanted = UsersWanted(**params.model_dump(include=set(UsersWanted.model_fields)))
     return await users.page(call.principal, limit=params.limit, order=order, wanted=wanted)
 
 

@@ -100,6 +100,14 @@ async def list_webhook_deliveries(call: Call[WebhookDeliveryPage, NoBody]) -> Pa
     )
 
 
+async def get_webhook_delivery(call: Call[OneWebhookDelivery, NoBody]) -> WebhookDelivery:
+    """Get one delivery: how often it was tried, and what the last answer was."""
+    params = call.params
+    return await call.platform.webhook_endpoints.delivery(
+        call.principal, params.endpoint_id, params.delivery_id
+    )
+
+
 async def resend_webhook_delivery(call: Call[OneWebhookDelivery, NoBody]) -> WebhookDelivery:
     """Deliver an event once more, under the same `webhook-id`."""
     params = call.params
@@ -167,6 +175,15 @@ WEBHOOK_ENDPOINTS: tuple[AnyEndpoint, ...] = (
         list_webhook_deliveries,
         Page[WebhookDelivery],
         params=WebhookDeliveryPage,
+        errors=(404,),
+    ),
+    Endpoint(
+        "GET",
+        f"{_DELIVERIES}/{{delivery_id}}",
+        TAG,
+        get_webhook_delivery,
+        WebhookDelivery,
+        params=OneWebhookDelivery,
         errors=(404,),
     ),
     Endpoint(
