@@ -76,9 +76,14 @@ async def open_authorization_server(
     audiences: Audiences,
     private_networks: tuple[Network, ...],
     identities: IdentityService,
+    journeys: Redis,
     outside: Callable[[str], OutsideSignIn],
 ) -> AsyncIterator[AuthorizationServer]:
-    """All of it, until the block ends. `outside` makes what signs in at identity providers, from the address that they lead back to."""
+    """All of it, until the block ends.
+
+    `journeys` is given time to answer, `redis` is not; `outside` makes what signs in at identity providers, from the address that they
+    lead back to.
+    """
     async with open_document_reader(private_networks) as documents:
         sign_ins = SignInService(database, accounts.login, keyring)
         clients = OAuthClientService(database, documents)
@@ -94,7 +99,7 @@ async def open_authorization_server(
             ),
             sign_ins=sign_ins,
             elsewhere=OutsideSignInService(
-                outside(f"{issuer}{CALLBACK}"), identities, sign_ins, redis, keyring
+                outside(f"{issuer}{CALLBACK}"), identities, sign_ins, journeys, keyring
             ),
             rates=AddressRates(redis),
         )

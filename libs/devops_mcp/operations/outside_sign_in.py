@@ -22,6 +22,8 @@ from devops_mcp.operations.identities import IdentityService
 from devops_mcp.operations.sign_in import Browser, SignInService
 
 WAITS_S = 600
+ANSWERS_WITHIN_S = 2.0
+"""How long Redis may take over it: no cache this time, since nobody else knows what somebody left behind."""
 _PREFIX = "devops-mcp:outside-sign-in:"
 
 

@@ -21,7 +21,7 @@ from devops_mcp.auth.outside_tokens import MAX_DOCUMENT, OutsideTokens
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
 from devops_mcp.cache.rates import RateLimiter
-from devops_mcp.cache.redis import COMMAND_S, ping
+from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
 from devops_mcp.config import Settings
 from devops_mcp.embedding.choose import OpenedModels
 from devops_mcp.observability.health import Check
@@ -51,6 +51,7 @@ from devops_mcp.operations.integration_watch import IntegrationWatch, watching
 from devops_mcp.operations.integrations import Integrations, open_integrations
 from devops_mcp.operations.language_models import language_models
 from devops_mcp.operations.oauth import AuthorizationServer, open_authorization_server
+from devops_mcp.operations.outside_sign_in import ANSWERS_WITHIN_S
 from devops_mcp.operations.own_tools import OWN_TOOLS
 from devops_mcp.operations.personal_credentials import PersonalCredentialService
 from devops_mcp.operations.pollers import PollerService
@@ -259,6 +260,9 @@ async def _open_admission(foundation: Foundation) -> AsyncIterator[_Admission]:
         providers = settings.identity_providers
         outside_tokens = OutsideTokens(providers, documents)
         identities = IdentityService(database, outside_tokens, providers)
+        journeys = await stack.enter_async_context(
+            open_redis(settings.redis_url.get_secret_value(), command_timeout_s=ANSWERS_WITHIN_S)
+        )
         authorization = await stack.enter_async_context(
             open_authorization_server(
                 database,
@@ -269,6 +273,7 @@ async def _open_admission(foundation: Foundation) -> AsyncIterator[_Admission]:
                 audiences=Audiences(addresses[MCP], (addresses[MCP], issuer)),
                 private_networks=foundation.private_networks,
                 identities=identities,
+                journeys=journeys,
                 outside=partial(OutsideSignIn, providers, outside_tokens, documents),
             )
         )

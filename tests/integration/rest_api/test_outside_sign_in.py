@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 import psycopg
+from redis.asyncio import Redis
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from devops_mcp.config import Environment, IdentityProviderSettings
@@ -161,6 +162,21 @@ async def test_an_answer_counts_once_and_in_the_browser_that_it_is_for(database,
         assert "You are signed in as" in (await away.come_back()).text
         refused = await away.alice.open("/oauth/sign-in/elsewhere?provider=7&form=x")
         assert BEGIN_ANEW in refused.text
+
+
+async def test_a_slow_redis_turns_nobody_back(database, redis_url):
+    """R01: what somebody left behind is there and nowhere else, so it is waited for."""
+    async with (
+        a_way_elsewhere(database, redis_url, create_users=True) as (away, place, _),
+        Redis.from_url(redis_url) as redis,
+    ):
+        page = await away.alice.open(place.client.asking())
+        await redis.client_pause(300)
+        await away.alice.open(page.links[0])
+        assert away.alice.away is not None
+        back = await away.answer(away.alice.away)
+        await redis.client_pause(300)
+        assert "You are signed in as" in (await away.alice.open(back)).text
 
 
 async def test_a_person_who_turns_back_at_the_provider_can_go_another_way(database, redis_url):
