@@ -122,8 +122,8 @@ class TaskMaker:
             expires_at=utc_now() + timedelta(hours=1),
         )
         async with self._database.transaction(DEFAULT_TENANT_ID) as tx:
-            await tx.tasks.add(task)
             message = TaskReady(id=new_id(), tenant_id=DEFAULT_TENANT_ID, task_id=id_)
+            await tx.tasks.add(task, message.id)
             await tx.outbox.add(QueueName.TASKS_NORMAL, message)
         self.submitted.add(id_)
 

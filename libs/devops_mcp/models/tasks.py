@@ -87,7 +87,10 @@ class NewTask(Model):
 
 
 class Task(NewTask):
-    """`attempt` counts the workers that have begun it. `questions` wait for answers while its status is `input_required`."""
+    """`attempt` counts the workers that have begun it, `attempts_before` those before it was last sent again from the dead letters.
+
+    `questions` wait for answers while its status is `input_required`.
+    """
 
     tenant_id: UUID
     status: TaskStatus
@@ -97,6 +100,7 @@ class Task(NewTask):
     questions: dict[str, Question] = Field(default_factory=dict)
     result: TaskResult | None = None
     attempt: int
+    attempts_before: int = 0
     created_at: datetime
     updated_at: datetime
 

@@ -140,8 +140,9 @@ class DeadLetterFiler:
 class DeadLetterService:
     """The dead letters of the principal's tenant."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, changes: Changes | None = None) -> None:
         self._database = database
+        self._changes = changes
 
     async def page(
         self, principal: Principal, *, queue: QueueName | None, cursor: UUID | None, limit: int
@@ -172,11 +173,12 @@ class DeadLetterService:
                 raise Conflict(f"dead letter {letter_id} is no message that this version can read")
             if not await tx.dead_letters.remove([letter_id]):
                 raise _absent(letter_id)
-            await _send_again(tx, [(letter, message)])
+            revived = await _send_again(tx, [(letter, message)])
             about = {"queue": letter.queue, "message_id": letter.message_id}
             await tx.audit.append(
                 [deed(principal, "dead_letters.redrive", f"dead_letter:{letter_id}", about)]
             )
+        await self._tell(revived)
 
     async def redrive_all(self, principal: Principal, queue: QueueName) -> Redriven:
         """Send those of a queue again, oldest first, up to `AT_ONCE` of them; unreadable ones stay."""
@@ -184,9 +186,10 @@ class DeadLetterService:
         async with self._database.transaction(principal.tenant_id) as tx:
             found, unreadable, more = await self._readable(tx, queue)
             removed = await tx.dead_letters.remove(list(found))
-            await _send_again(tx, [again for id_, again in found.items() if id_ in removed])
+            revived = await _send_again(tx, [again for id_, again in found.items() if id_ in removed])
             about = {"redriven": len(removed), "unreadable": unreadable}
             await tx.audit.append([deed(principal, "dead_letters.redrive", f"queue:{queue}", about)])
+        await self._tell(revived)
         return Redriven(redriven=len(removed), unreadable=unreadable, more=more)
 
     async def purge(self, principal: Principal, letter_id: UUID) -> None:
@@ -209,6 +212,10 @@ class DeadLetterService:
             )
         return Purged(purged=purged)
 
+    async def _tell(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            await tell_of_task(self._changes, task)
+
     async def _readable(self, tx: Transaction, queue: QueueName) -> tuple[dict[UUID, _Again], int, bool]:
         """The oldest letters that can be sent again; how many were passed over; whether there are more behind them."""
         found: dict[UUID, _Again] = {}
@@ -226,10 +233,11 @@ class DeadLetterService:
         return found, unreadable, False
 
 
-async def _send_again(tx: Transaction, letters: Sequence[_Again]) -> None:
-    for _, message in letters:
-        await take_up_again(tx, message)
+async def _send_again(tx: Transaction, letters: Sequence[_Again]) -> list[Task]:
+    """The tasks that go on with it."""
+    revived = [await take_up_again(tx, message) for _, message in letters]
     await tx.outbox.post([_posting(letter, message) for letter, message in letters])
+    return [task for task in revived if task]
 
 
 def _posting(letter: DeadLetter, message: Message) -> Posting:

@@ -6,9 +6,9 @@ What is not here waits for nothing: events, vectors and blobs are found again by
 from devops_mcp.events.messages import CompactionRequested, Message, NotificationDue, ReplayDue, TaskReady
 from devops_mcp.models.errors import Internal
 from devops_mcp.models.replays import ReplayStatus
-from devops_mcp.models.tasks import Task, TaskResult, TaskStatus
+from devops_mcp.models.tasks import Task, TaskResult
 from devops_mcp.operations.event_replays import end_replay
-from devops_mcp.operations.tasks import settle_origin
+from devops_mcp.operations.tasks import KEPT_FOR, settle_origin
 from devops_mcp.repositories.transaction import Transaction
 
 
@@ -28,8 +28,11 @@ async def end_what_waits(tx: Transaction, message: Message, reason: str) -> Task
     return None
 
 
-async def take_up_again(tx: Transaction, message: Message) -> None:
-    """In the transaction that sends the message again. Where that is not possible, the message finds that there is nothing to do."""
+async def take_up_again(tx: Transaction, message: Message) -> Task | None:
+    """In the transaction that sends the message again; the task that goes on, for those who watch it.
+
+    Where nothing can go on, the message finds that there is nothing to do.
+    """
     match message:
         case ReplayDue():
             await tx.event_replays.begin_again(message.replay_id)
@@ -37,16 +40,23 @@ async def take_up_again(tx: Transaction, message: Message) -> None:
             await tx.webhook_deliveries.revive(message.delivery_id)
         case CompactionRequested():
             await tx.compactions.take_up(message.context_id, message.id)
+        case TaskReady():
+            return await _revive_task(tx, message)
         case _:
             pass
+    return None
 
 
 async def _end_task(tx: Transaction, message: TaskReady, reason: str) -> Task | None:
-    task = await tx.tasks.lock_unheld(message.task_id)
-    if task is None:
-        return None
     result = TaskResult(code=Internal.code, error=f"its message died: {reason}")
-    ended = await tx.tasks.end(task.id, task.attempt, TaskStatus.FAILED, result)
+    ended = await tx.tasks.die(message.task_id, message.id, result)
     if ended is not None:
         await settle_origin(tx, ended)
     return ended
+
+
+async def _revive_task(tx: Transaction, message: TaskReady) -> Task | None:
+    revived = await tx.tasks.revive(message.task_id, message.id, KEPT_FOR)
+    if revived is not None and revived.origin is not None:
+        await tx.rule_runs.begin_again(revived.origin.run_id)
+    return revived

@@ -312,7 +312,7 @@ def _platform(
         suite=tooling.suite,
         tools=tooling.tools,
         tasks=tooling.suite.tasks,
-        dead_letters=DeadLetterService(database),
+        dead_letters=DeadLetterService(database, foundation.changes),
         event_replays=ReplayService(database),
         pollers=PollerService(database, integrations),
         webhook_endpoints=WebhookEndpointService(database, SecretSeal(keyring), private_networks),

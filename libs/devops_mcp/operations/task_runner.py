@@ -105,21 +105,21 @@ class TaskRunner:
         self._monotonic = monotonic
         self._heartbeat_s = heartbeat_s
 
-    async def run(self, tenant_id: UUID, task_id: UUID) -> bool:
-        """Run the task to its end, or to its next question; False when there was nothing to do.
+    async def run(self, tenant_id: UUID, task_id: UUID, message_id: UUID) -> bool:
+        """Run the task of this message to its end, or to its next question; False when there was nothing to do.
 
         Raises what makes another attempt worth while; the task is then free to be taken again.
         """
         lease_until = self._now() + LEASE
         try:
-            task, principal = await self._claim(tenant_id, task_id, lease_until)
+            task, principal = await self._claim(tenant_id, task_id, lease_until, message_id)
         except Unavailable:
             # It may be ours all the same, and its message, which comes back before the lease is over, would find it taken.
             await self._insist(lambda: self._disclaim(tenant_id, task_id, lease_until))
             raise
         if task is None:
             return False
-        if task.attempt > MAX_ATTEMPTS:
+        if task.attempt - task.attempts_before > MAX_ATTEMPTS:
             await self._end(task, TaskStatus.FAILED, _failure(Internal("every attempt was broken off")))
         elif principal is None:
             gone = TaskResult(code="unauthenticated", error="who asked for this may no longer")
@@ -129,10 +129,10 @@ class TaskRunner:
         return True
 
     async def _claim(
-        self, tenant_id: UUID, task_id: UUID, lease_until: datetime
+        self, tenant_id: UUID, task_id: UUID, lease_until: datetime, message_id: UUID
     ) -> tuple[Task | None, Principal | None]:
         async with self._database.transaction(tenant_id) as tx:
-            task = await tx.tasks.claim(task_id, lease_until)
+            task = await tx.tasks.claim(task_id, lease_until, message_id)
             if task is None:
                 return None, None
             owner = await tx.principals.find(task.owner_id, self._now())

@@ -150,7 +150,7 @@ class TaskService:
             answered = await tx.tasks.answer(task, fitting)
             assert answered is not None, "its row is locked, and it had questions"
             if answered.status is TaskStatus.WORKING:
-                await _enqueue(tx, answered)
+                await _enqueue_again(tx, answered)
         await tell_of_task(self._changes, answered)
         return answered
 
@@ -216,8 +216,8 @@ async def start_tasks(tx: Transaction, tasks: Sequence[NewTask], traces: Sequenc
     """Start calls that nobody asked for himself, with the traceparents of what led to them."""
     if not tasks:
         return
-    await tx.tasks.add_all(tasks)
     messages = [TaskReady(id=new_id(), tenant_id=tx.tenant_id, task_id=task.id) for task in tasks]
+    await tx.tasks.add_all(tasks, [message.id for message in messages])
     await tx.outbox.post(
         [
             Posting(message.id, QUEUES[task.priority], MESSAGE.dump_json(message).decode(), trace)
@@ -248,7 +248,7 @@ async def enqueue_abandoned(tx: Transaction, grace: timedelta, limit: int) -> in
     """Put tasks whose worker has been gone for `grace` back into their queues; how many there were."""
     abandoned = await tx.tasks.abandoned(grace, limit)
     for task in abandoned:
-        await _enqueue(tx, task)
+        await _enqueue_again(tx, task)
     return len(abandoned)
 
 
@@ -264,13 +264,15 @@ async def tell_of_task(changes: Changes | None, task: Task | None) -> None:
 
 
 async def _added(tx: Transaction, task: NewTask) -> Task:
-    added = await tx.tasks.add(task)
-    await _enqueue(tx, added)
+    message = TaskReady(id=new_id(), tenant_id=tx.tenant_id, task_id=task.id)
+    added = await tx.tasks.add(task, message.id)
+    await tx.outbox.add(QUEUES[task.priority], message, trace=current_traceparent())
     return added
 
 
-async def _enqueue(tx: Transaction, task: Task) -> None:
+async def _enqueue_again(tx: Transaction, task: Task) -> None:
     message = TaskReady(id=new_id(), tenant_id=task.tenant_id, task_id=task.id)
+    await tx.tasks.wait_for(task.id, message.id)
     await tx.outbox.add(QUEUES[task.priority], message, trace=current_traceparent())
 
 

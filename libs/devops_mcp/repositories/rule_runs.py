@@ -104,13 +104,20 @@ class RuleRuns:
         return {(row[0], bytes(row[1])) for row in await cursor.fetchall()}
 
     async def end(self, run_id: UUID, outcome: RunOutcome, reason: str | None) -> None:
-        """Write down how a started run ended; once it has, nothing changes it."""
+        """Write down how a started run ended; once it has, nothing but `begin_again` changes it."""
         await self._connection.execute(
             """
             UPDATE rule_runs SET outcome = %s, reason = %s, ended_at = clock_timestamp()
             WHERE id = %s AND outcome = 'started'
             """,
             (outcome, reason, run_id),
+        )
+
+    async def begin_again(self, run_id: UUID) -> None:
+        """Of a failed run: its end is to be written anew."""
+        await self._connection.execute(
+            "UPDATE rule_runs SET outcome = 'started', reason = NULL, ended_at = NULL WHERE id = %s AND outcome = 'failed'",
+            (run_id,),
         )
 
     async def page(

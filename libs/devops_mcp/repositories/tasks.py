@@ -16,7 +16,7 @@ from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 
 _COLUMNS = sql.SQL("""
     id, tenant_id, owner_id, tool, arguments, priority, status, message, progress, total, answerable, questions, answers, result,
-    attempt, context_id, origin, limits, created_at, updated_at, expires_at
+    attempt, attempts_before, context_id, origin, limits, created_at, updated_at, expires_at
 """)
 
 _SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "tool": "text"}
@@ -26,37 +26,41 @@ class Tasks:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def add(self, task: NewTask) -> Task:
+    async def add(self, task: NewTask, message_id: UUID | None = None) -> Task:
+        """A task that waits for this message."""
         values = task.model_dump(mode="json")
         found = await self._one(
             sql.SQL("""
-            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, origin, limits, expires_at)
+            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, origin, limits, expires_at,
+                               message_id)
             VALUES (%(id)s, %(owner_id)s, %(tool)s, %(arguments)s, %(priority)s, 'working', %(answerable)s, %(answers)s,
-                    %(context_id)s, %(origin)s, %(limits)s, %(expires_at)s)
+                    %(context_id)s, %(origin)s, %(limits)s, %(expires_at)s, %(message_id)s)
             RETURNING {columns}
             """).format(columns=_COLUMNS),
             {
                 **values,
                 **{name: Jsonb(values[name]) for name in ("arguments", "answers", "limits")},
                 "origin": _origin(values),
+                "message_id": message_id,
             },
         )
         assert found is not None
         return found
 
-    async def add_all(self, tasks: Sequence[NewTask]) -> None:
-        """Several that no credential asked for, and of which nobody has been asked anything."""
+    async def add_all(self, tasks: Sequence[NewTask], message_ids: Sequence[UUID]) -> None:
+        """Several that no credential asked for, and of which nobody has been asked anything; each waits for its message."""
         await self._connection.execute(
             """
-            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, context_id, origin, expires_at)
-            SELECT id, owner_id, tool, arguments, priority, 'working', '{}', context_id, origin, expires_at
+            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, context_id, origin, expires_at, message_id)
+            SELECT id, owner_id, tool, arguments, priority, 'working', '{}', context_id, origin, expires_at, message_id
             FROM jsonb_to_recordset(%s::jsonb) AS t (id uuid, owner_id uuid, tool text, arguments jsonb, priority text,
-                context_id uuid, origin jsonb, expires_at timestamptz)
+                context_id uuid, origin jsonb, expires_at timestamptz, message_id uuid)
             """,
             (
                 rows(
                     task.model_dump(mode="json", exclude={"answers", "answerable", "limits"})
-                    for task in tasks
+                    | {"message_id": str(message_id)}
+                    for task, message_id in zip(tasks, message_ids, strict=True)
                 ),
             ),
         )
@@ -89,15 +93,21 @@ class Tasks:
             )
             return await cursor.fetchall()
 
-    async def claim(self, task_id: UUID, lease_until: datetime) -> Task | None:
-        """Begin the next attempt; None when the task has ended, waits for answers, or is held by another."""
+    async def wait_for(self, task_id: UUID, message_id: UUID) -> None:
+        """From here on the task waits for another message."""
+        await self._connection.execute(
+            "UPDATE tasks SET message_id = %s WHERE id = %s", (message_id, task_id)
+        )
+
+    async def claim(self, task_id: UUID, lease_until: datetime, message_id: UUID) -> Task | None:
+        """Begin the next attempt by this message; None when the task has ended, waits for answers, or is held by another."""
         return await self._one(
             sql.SQL("""
-            UPDATE tasks SET attempt = attempt + 1, lease_until = %(lease)s, updated_at = now()
+            UPDATE tasks SET attempt = attempt + 1, lease_until = %(lease)s, message_id = %(message)s, updated_at = now()
             WHERE id = %(id)s AND status = 'working' AND (lease_until IS NULL OR lease_until < now())
             RETURNING {columns}
             """).format(columns=_COLUMNS),
-            {"id": task_id, "lease": lease_until},
+            {"id": task_id, "lease": lease_until, "message": message_id},
         )
 
     async def disclaim(self, task_id: UUID, lease_until: datetime) -> None:
@@ -178,21 +188,38 @@ class Tasks:
             {"id": task_id},
         )
 
-    async def lock_unheld(self, task_id: UUID) -> Task | None:
-        """The task if it waits for a worker, which nobody else changes until this transaction ends."""
+    async def die(self, task_id: UUID, message_id: UUID, result: TaskResult) -> Task | None:
+        """End it as failed with its message; None when a worker is at it, or it waits for another message or for none."""
         return await self._one(
             sql.SQL("""
-            SELECT {columns} FROM tasks
-            WHERE id = %(id)s AND status = 'working' AND (lease_until IS NULL OR lease_until < now()) FOR UPDATE
+            UPDATE tasks SET status = 'failed', result = %(result)s, message_id = %(message)s, lease_until = NULL, updated_at = now()
+            WHERE id = %(id)s AND status = 'working' AND (lease_until IS NULL OR lease_until < now())
+                AND coalesce(message_id, %(message)s) = %(message)s
+            RETURNING {columns}
             """).format(columns=_COLUMNS),
-            {"id": task_id},
+            {"id": task_id, "message": message_id, "result": Jsonb(result.model_dump(mode="json"))},
+        )
+
+    async def revive(self, task_id: UUID, message_id: UUID, kept_for: timedelta) -> Task | None:
+        """Let it wait again for the message whose death ended it; None when it ended otherwise, or has not.
+
+        It keeps its number of attempts, so that who made one of them still writes nothing.
+        """
+        return await self._one(
+            sql.SQL("""
+            UPDATE tasks SET status = 'working', result = NULL, attempts_before = attempt, updated_at = now(),
+                             expires_at = greatest(expires_at, now() + %(kept_for)s)
+            WHERE id = %(id)s AND status = 'failed' AND message_id = %(message)s
+            RETURNING {columns}
+            """).format(columns=_COLUMNS),
+            {"id": task_id, "message": message_id, "kept_for": kept_for},
         )
 
     async def end(self, task_id: UUID, attempt: int, status: TaskStatus, result: TaskResult) -> Task | None:
         """Write down how it ended; None when it is no longer this attempt's to end."""
         return await self._one(
             sql.SQL("""
-            UPDATE tasks SET status = %(status)s, result = %(result)s, lease_until = NULL, updated_at = now()
+            UPDATE tasks SET status = %(status)s, result = %(result)s, message_id = NULL, lease_until = NULL, updated_at = now()
             WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'working'
             RETURNING {columns}
             """).format(columns=_COLUMNS),

@@ -1,8 +1,9 @@
 """What waits for a message ends when the message dies, and goes on where its letter is sent again; against PostgreSQL."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import psycopg
@@ -18,14 +19,19 @@ from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.replays import ReplayConsumer, ReplayDraft, ReplayStatus
-from devops_mcp.models.tasks import NewTask, TaskStatus
+from devops_mcp.models.rules import RunOutcome
+from devops_mcp.models.tasks import NewTask, Task, TaskOrigin, TaskResult, TaskStatus
 from devops_mcp.models.webhooks import DeliveryStatus, EndpointDraft
 from devops_mcp.operations import event_replays
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.dead_letters import DeadLetterFiler, DeadLetterService
 from devops_mcp.operations.event_replays import Replayer, ReplayService
+from devops_mcp.operations.task_runner import MAX_ATTEMPTS, TaskRunner
+from devops_mcp.operations.tasks import enqueue_abandoned, start_tasks
+from devops_mcp.operations.tools import ToolService
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.repositories.rule_runs import NewRun
 from support.happenings import happen
 from support.servers import LOOPBACK
 from support.services import new_key
@@ -184,28 +190,124 @@ async def test_what_was_sent_again_is_not_ended_by_an_old_letter(bench, letter, 
     assert bench.letters() == filed_again
 
 
-async def test_a_task_whose_message_died_has_failed_unless_a_worker_is_at_it(bench):
-    async def a_task() -> UUID:
+class _Tool:
+    """A tool, and what it answers."""
+
+    data: ClassVar[dict[str, Any]] = {"read": "a file"}
+    blocks = ()
+
+    async def call(self, *_: object, **__: object) -> "_Tool":
+        return self
+
+
+@dataclass
+class Tasks:
+    """Tasks of a rule's run, and what becomes of them."""
+
+    bench: Bench
+    rule_id: UUID = field(default_factory=new_id)
+
+    async def new(self) -> tuple[UUID, TaskReady]:
+        """A task, and the message that it waits for."""
+        task_id, run_id = new_id(), new_id()
         task = NewTask(
-            id=new_id(),
-            owner_id=bench.owner.id,
+            id=task_id,
+            owner_id=self.bench.owner.id,
             tool="fs_file_get",
             arguments={},
-            expires_at=datetime.now(UTC) + timedelta(hours=1),
+            origin=TaskOrigin(run_id=run_id, rules=(self.rule_id,)),
+            expires_at=datetime.now(UTC) + timedelta(minutes=1),
         )
-        async with bench.worker.transaction(TENANT) as tx:
-            await tx.tasks.add(task)
-        return task.id
+        run = NewRun(run_id, self.rule_id, 1, new_id(), RunOutcome.STARTED, task_id=task_id)
+        async with self.bench.worker.transaction(TENANT) as tx:
+            await tx.rule_runs.add([run])
+            await start_tasks(tx, [task], [None])
+        [message] = self.bench.waiting(QueueName.TASKS_NORMAL)
+        assert isinstance(message, TaskReady)
+        return task_id, message
 
-    waiting, held = await a_task(), await a_task()
+    async def found(self, task_id: UUID) -> Task:
+        async with self.bench.worker.transaction(TENANT) as tx:
+            task = await tx.tasks.find(task_id)
+        assert task is not None
+        return task
+
+    async def run_of(self, task_id: UUID) -> RunOutcome:
+        async with self.bench.worker.transaction(TENANT) as tx:
+            runs = await tx.rule_runs.page(self.rule_id, None, None, 10)
+        [outcome] = [run.outcome for run in runs if run.task_id == task_id]
+        return outcome
+
+    async def claim(self, task_id: UUID, message: TaskReady, lease: timedelta = timedelta(minutes=1)) -> Task:
+        async with self.bench.worker.transaction(TENANT) as tx:
+            claimed = await tx.tasks.claim(task_id, datetime.now(UTC) + lease, message.id)
+        assert claimed is not None
+        return claimed
+
+    async def enqueue_abandoned(self) -> TaskReady:
+        async with self.bench.worker.transaction(TENANT) as tx:
+            assert await enqueue_abandoned(tx, timedelta(0), 10) == 1
+        [message] = self.bench.waiting(QueueName.TASKS_NORMAL)
+        assert isinstance(message, TaskReady)
+        return message
+
+
+@pytest.fixture
+def tasks(bench) -> Tasks:
+    return Tasks(bench)
+
+
+async def test_a_task_whose_message_died_has_failed_and_runs_again_with_its_letter(bench, tasks):
+    """D12, I6"""
+    task_id, message = await tasks.new()
+    for _ in range(MAX_ATTEMPTS):  # its workers died, one after the other
+        late = await tasks.claim(task_id, message, -timedelta(seconds=1))
+    await bench.die(QueueName.TASKS_NORMAL, message)
+    failed = await tasks.found(task_id)
+    assert (failed.status, await tasks.run_of(task_id)) == (TaskStatus.FAILED, RunOutcome.FAILED)
+    assert failed.result is not None
+    assert failed.result.error == f"its message died: {REASON}"
+
+    await bench.redrive(QueueName.TASKS_NORMAL)
+    revived = await tasks.found(task_id)
+    assert (revived.status, revived.result) == (TaskStatus.WORKING, None)
+    assert revived.expires_at > failed.expires_at, "long enough to be run, and to be asked for"
+    assert await tasks.run_of(task_id) is RunOutcome.STARTED
+    assert bench.waiting(QueueName.TASKS_NORMAL) == [message]
+    runner = TaskRunner(bench.worker, cast("ToolService", _Tool()))
+    assert await runner.run(TENANT, task_id, message.id)
+    ended = await tasks.found(task_id)
+    assert (ended.status, ended.attempt) == (TaskStatus.COMPLETED, late.attempt + 1)
+    assert await tasks.run_of(task_id) is RunOutcome.DONE
+
+
+async def test_a_task_that_a_worker_is_at_outlives_its_message(bench, tasks):
+    task_id, message = await tasks.new()
+    await tasks.claim(task_id, message)
+    await bench.die(QueueName.TASKS_NORMAL, message)
+    assert (await tasks.found(task_id)).status is TaskStatus.WORKING
+
+
+async def test_a_task_ends_with_the_message_that_it_waits_for_and_no_other(bench, tasks):
+    """D07: it was given a newer message, because its worker had been gone; then the older one came back and was tried first."""
+    task_id, old = await tasks.new()
+    await tasks.claim(task_id, old, -timedelta(seconds=1))
+    newer = await tasks.enqueue_abandoned()
+    await bench.die(QueueName.TASKS_NORMAL, old)
+    assert (await tasks.found(task_id)).status is TaskStatus.WORKING
+
+    await tasks.claim(task_id, old, -timedelta(seconds=1))
+    await bench.die(QueueName.TASKS_NORMAL, newer)
+    assert (await tasks.found(task_id)).status is TaskStatus.WORKING
+    await bench.die(QueueName.TASKS_NORMAL, old)
+    assert (await tasks.found(task_id)).status is TaskStatus.FAILED
+
+
+async def test_a_task_that_ended_otherwise_stays_so_when_a_letter_is_sent_again(bench, tasks):
+    task_id, message = await tasks.new()
+    held = await tasks.claim(task_id, message)
+    await bench.die(QueueName.TASKS_NORMAL, message)
     async with bench.worker.transaction(TENANT) as tx:
-        await tx.tasks.claim(held, datetime.now(UTC) + timedelta(minutes=1))
-    for task_id in (waiting, held):
-        await bench.die(QueueName.TASKS_NORMAL, TaskReady(id=new_id(), tenant_id=TENANT, task_id=task_id))
-    async with bench.worker.transaction(TENANT) as tx:
-        ended, running = await tx.tasks.find(waiting), await tx.tasks.find(held)
-    assert ended is not None
-    assert running is not None
-    assert (ended.status, running.status) == (TaskStatus.FAILED, TaskStatus.WORKING)
-    assert ended.result is not None
-    assert ended.result.error == f"its message died: {REASON}"
+        await tx.tasks.end(task_id, held.attempt, TaskStatus.FAILED, TaskResult(code="internal", error="no"))
+    await bench.redrive(QueueName.TASKS_NORMAL)
+    assert (await tasks.found(task_id)).status is TaskStatus.FAILED

@@ -106,7 +106,7 @@ class Bench:
             for message in messages:
                 if isinstance(message, TaskReady):
                     runner = TaskRunner(self.platform.database, self.platform.tools)
-                    await runner.run(TENANT, message.task_id)
+                    await runner.run(TENANT, message.task_id, message.id)
             await self.platform.audit.flush()
             done += messages
         return done

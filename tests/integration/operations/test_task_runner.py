@@ -53,7 +53,8 @@ class Bench:
             return (await tx.tasks.add(new)).id
 
     async def run(self, tool: object, task_id: UUID) -> bool:
-        return await TaskRunner(self.database, cast("ToolService", tool)).run(DEFAULT_TENANT_ID, task_id)
+        runner = TaskRunner(self.database, cast("ToolService", tool))
+        return await runner.run(DEFAULT_TENANT_ID, task_id, new_id())
 
     async def found(self, task_id: UUID) -> Task:
         async with self.database.transaction(DEFAULT_TENANT_ID) as tx:

@@ -9,7 +9,7 @@ import pytest
 
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.conversation import Form
-from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.platform import Platform, open_platform
 from devops_mcp.operations.task_runner import TaskRunner
@@ -74,7 +74,7 @@ class Front:
 
     async def run(self, task_id: str) -> None:
         runner = TaskRunner(self.worker.database, self.worker.tools, self.worker.changes)
-        await runner.run(DEFAULT_TENANT_ID, UUID(task_id))
+        await runner.run(DEFAULT_TENANT_ID, UUID(task_id), new_id())
 
 
 @asynccontextmanager
@@ -142,7 +142,7 @@ async def test_a_task_that_waits_for_input_is_answered_over_rest(database, setti
         one = f"{TASKS}/{(await rest('POST', TASKS, json=body)).json()['id']}"
         task_id = UUID(one.rpartition("/")[2])
         async with front.worker.database.transaction(DEFAULT_TENANT_ID) as tx:
-            claimed = await tx.tasks.claim(task_id, utc_now())
+            claimed = await tx.tasks.claim(task_id, utc_now(), new_id())
             assert claimed is not None
             assert claimed.answerable == ("form",)
             questions = {"sure": Form(message="Are you?", fields={"type": "object", "properties": {}})}

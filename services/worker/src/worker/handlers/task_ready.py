@@ -9,4 +9,4 @@ from devops_mcp.operations.task_runner import TaskRunner
 
 async def handle(runner: TaskRunner, tenant_id: UUID, messages: Sequence[TaskReady]) -> set[UUID]:
     """One after the other: the queues of tasks are consumed one message at a time."""
-    return {message.id for message in messages if await runner.run(tenant_id, message.task_id)}
+    return {m.id for m in messages if await runner.run(tenant_id, m.task_id, m.id)}
