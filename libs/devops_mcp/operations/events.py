@@ -32,8 +32,8 @@ from devops_mcp.repositories.events import Acceptance, StoredEvent
 from devops_mcp.repositories.transaction import Transaction
 
 CONSUMER = "events"
-AT_ONCE = 250
-"""Events that are processed in one transaction at most, where they came in several batches."""
+AT_ONCE, ABREAST = 250, 2
+"""Events that are processed in one transaction at most, where they came in several batches; and such transactions of a tenant."""
 LARGE_PAYLOAD = 262_144
 """Bytes above which what a vendor sent is kept apart."""
 _MAX_TEXT = 32_000
@@ -171,14 +171,16 @@ class EventProcessor:
         self._notices = notices
         self._embeds = embeds
         self._rules = rules
-        self._commits: GroupCommit[_Batch, set[UUID]] = GroupCommit(self._process_all, room=AT_ONCE)
+        self._commits: GroupCommit[_Batch, set[UUID]] = GroupCommit(
+            self._process_all, room=AT_ONCE, abreast=ABREAST
+        )
 
     async def process(
         self, tenant_id: UUID, messages: Sequence[EventReceived], traces: Mapping[UUID, str] | None = None
     ) -> set[UUID]:
         """Process the events of these messages in one transaction; return the ids of the messages that had not been before.
 
-        Batches that come at the same time share a transaction, so that they do not wait for each other's locks.
+        Batches that come at the same time share a transaction, so that they do not wait for each other's locks, and few go side by side.
         `traces` are the traceparents of the messages' processing, by message id; the notices carry them on. Notices go out for repeated
         messages too: the first time may have ended between the commit and the notice. Raises `PoisonMessage`, and nothing is done,
         when the tenant has no such event.

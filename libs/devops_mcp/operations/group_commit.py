@@ -14,7 +14,7 @@ from uuid import UUID
 from devops_mcp.models.errors import DeadlineExceeded, Unavailable
 
 AT_ONCE = 4
-"""Transactions of a tenant at the same time, where each but the last is held up."""
+"""Transactions of a tenant at the same time at most, however many of them are held up."""
 HELD_UP_S = 0.1
 """A transaction that takes longer probably waits for a lock, and what arrives meanwhile does not wait with it."""
 ITEMS = 64
@@ -45,13 +45,21 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     `store` commits a group in one transaction and returns a result for each item, in order. Where a group fails through one of its items,
     each is stored alone, so that only that one's submitter hears of it. The sizes in a group add up to `room` at most.
+
+    Of a tenant's groups `abreast` are stored at once, besides those that are held up: with two, one is made ready while the database works
+    on the other.
     """
 
     def __init__(
-        self, store: Callable[[UUID, Sequence[ItemT]], Awaitable[Sequence[ResultT]]], *, room: int = BYTES
+        self,
+        store: Callable[[UUID, Sequence[ItemT]], Awaitable[Sequence[ResultT]]],
+        *,
+        room: int = BYTES,
+        abreast: int = 1,
     ) -> None:
         self._store = store
         self._room = room
+        self._abreast = abreast
         self._lines: defaultdict[UUID, _Line[ItemT, ResultT]] = defaultdict(_Line[ItemT, ResultT])
 
     async def submit(self, tenant_id: UUID, item: ItemT, size: int) -> ResultT:
@@ -63,8 +71,9 @@ class GroupCommit(Generic[ItemT, ResultT]):
         return await one.result
 
     def _see_to(self, tenant_id: UUID, line: _Line[ItemT, ResultT]) -> None:
-        """Let somebody work on what waits, unless somebody does who is not held up."""
-        if line.waiting and line.held_up == len(line.workers) < AT_ONCE:
+        """Let somebody work on what waits, unless as many do as should who are not held up."""
+        going = len(line.workers) - line.held_up
+        if line.waiting and going < self._abreast and len(line.workers) < AT_ONCE:
             line.workers.add(asyncio.create_task(self._work_off(tenant_id, line), name="group commit"))
 
     async def _work_off(self, tenant_id: UUID, line: _Line[ItemT, ResultT]) -> None:

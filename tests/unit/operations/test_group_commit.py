@@ -49,6 +49,22 @@ async def test_what_arrives_during_a_commit_shares_the_next_and_each_gets_its_ow
     assert len(store.sizes()) <= 3
 
 
+async def test_where_two_go_abreast_the_third_waits_for_one_of_them(monkeypatch):
+    monkeypatch.setattr(group_commit, "HELD_UP_S", 600)
+    store = Store()
+    store.open.clear()
+    commits = GroupCommit(store, abreast=2)
+    waiting = []
+    for n in (1, 2, 3, 4):
+        waiting.append(asyncio.create_task(commits.submit(TENANT, n, 1)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert store.sizes() == [1, 1]
+    store.open.set()
+    assert await asyncio.gather(*waiting) == [2, 4, 6, 8]
+    assert store.sizes() == [1, 1, 2]
+
+
 async def test_one_alone_does_not_wait_for_company():
     store = Store()
     assert await asyncio.wait_for(GroupCommit(store).submit(TENANT, 1, 1), 30) == 2
