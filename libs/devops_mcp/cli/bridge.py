@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from devops_mcp.cli.link import ANSWERED_WITHIN_S, UNREACHABLE, BrokenOff, Link, Unable, open_link
+from devops_mcp.cli.link import ANSWERED_WITHIN_S, UNREACHABLE, BrokenOff, Link, Unable, cancelled, open_link
 from devops_mcp.cli.questions import Questions
 from devops_mcp.cli.renewal import Renewal, pauses
 from devops_mcp.cli.spoken import Spoken, message_in
@@ -55,7 +55,7 @@ class Bridge:
         finally:
             await link.close()
             if self._reading_line is not None:
-                await _cancelled(self._reading_line)
+                await cancelled(self._reading_line)
 
     async def _open(self, session: str) -> Link:
         return await open_link(self._renewal.address, session, self._deliver)
@@ -70,7 +70,7 @@ class Bridge:
                 await (keeping if keeping.done() else link.reading)  # says why it ended
             return await sending
         finally:
-            await _cancelled(sending, keeping)
+            await cancelled(sending, keeping)
 
     async def _send_lines(self, link: Link) -> bool:
         while (line := await self._next_line()) is not None:
@@ -98,13 +98,24 @@ class Bridge:
     async def _read_line(self) -> bytes | None:
         return await anext(self._lines, None)
 
-    async def _deliver(self, data: bytes, message: dict[str, Any]) -> None:
+    async def _deliver(self, link: Link, data: bytes, message: dict[str, Any]) -> None:
         if "method" not in message:
+            if (after_s := self._spoken.put_off_s(message)) is not None and self._is_patient():
+                link.meanwhile(self._ask_again(link, message["id"], after_s))
+                return
             # Before it is written: that goes on when the connection ends meanwhile, and then this must not be asked again.
             self._spoken.answered(message.get("id"))
             self._answered.set()
         if (told := self._questions.for_client(data, message)) is not None:
             await self._output.write(told)
+
+    async def _ask_again(self, link: Link, request_id: str | int, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        if (line := self._spoken.waiting.get(request_id)) is not None:
+            await link.send(line)
+
+    def _is_patient(self) -> bool:
+        return time.monotonic() - self._trouble_since <= self._patience_s
 
     async def _hang_up(self, link: Link) -> None:
         """End a connection that another takes the place of, and the server's questions with it."""
@@ -124,8 +135,8 @@ class Bridge:
                 await self._renewal.renew()
                 return await self._opened_again(link.session)
             except Unable as error:
-                over = time.monotonic() - self._trouble_since > self._patience_s
-                if over or (error.code != UNREACHABLE and not isinstance(error, BrokenOff)):
+                may_pass = error.code == UNREACHABLE or isinstance(error, BrokenOff)
+                if not (may_pass and self._is_patient()):
                     raise
             await asyncio.sleep(next(pause_s))
 
@@ -164,10 +175,3 @@ class Bridge:
                     answered.cancel()
         if self._spoken.waiting and link.reading.done():
             await link.reading
-
-
-async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
-    """End tasks; what they would have raised now is of no interest any more."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

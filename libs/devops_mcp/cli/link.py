@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ MAX_MESSAGE_BYTES = 16 * 1_048_576
 """Of what the server sends; it takes less itself and says so."""
 OPEN_WITHIN_S = 10.0
 ANSWERED_WITHIN_S = 10.0
+CLOSED_WITHIN_S = 1.0
 HELD_S = 10.0
 """A connection that lasted so long was a good one."""
 
@@ -55,7 +56,7 @@ class Address:
     """Whose login the key is of, by tenant and user; None for an API key."""
 
 
-Deliver: TypeAlias = Callable[[bytes, dict[str, Any]], Awaitable[None]]
+Deliver: TypeAlias = Callable[["Link", bytes, dict[str, Any]], Awaitable[None]]
 """Takes a message of the server for the client, as it came and as it was read."""
 
 
@@ -67,6 +68,7 @@ class Link:
         self._deliver = deliver
         self._own: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._opened_at = time.monotonic()
+        self._meanwhile: set[asyncio.Task[None]] = set()
         self.began = False
         """Whether anything was said over it."""
         self.reading = asyncio.create_task(self._read())
@@ -101,10 +103,14 @@ class Link:
             raise Unable(UNREACHABLE, f"no answer within {ANSWERED_WITHIN_S:g} s")
         return answered.result()
 
+    def meanwhile(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Do something that ends with the connection at the latest."""
+        task = asyncio.create_task(doing)
+        self._meanwhile.add(task)
+        task.add_done_callback(self._meanwhile.discard)
+
     async def close(self) -> None:
-        self.reading.cancel()
-        with suppress(asyncio.CancelledError, Unable):
-            await self.reading
+        await cancelled(self.reading, *self._meanwhile)
         await self._socket.close()
 
     async def _read(self) -> None:
@@ -114,7 +120,7 @@ class Link:
                 message = message_in(data)
                 own = self._own.pop(str(message.get("id")), None)
                 if own is None:
-                    await self._deliver(data, message)
+                    await self._deliver(self, data, message)
                 elif not own.done():
                     own.set_result(message)
         except ConnectionClosed:
@@ -133,6 +139,7 @@ async def open_link(address: Address, session: str, deliver: Deliver) -> Link:
             compression=None,
             max_size=MAX_MESSAGE_BYTES,
             open_timeout=OPEN_WITHIN_S,
+            close_timeout=CLOSED_WITHIN_S,
             user_agent_header="devops-mcp-stdio",
         )
     except InvalidStatus as error:
@@ -145,6 +152,13 @@ async def open_link(address: Address, session: str, deliver: Deliver) -> Link:
             UNREACHABLE, f"{address.url} cannot be reached ({type(error).__name__}); does it run?"
         ) from None
     return Link(socket, deliver)
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """End tasks; what they would have raised now is of no interest any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _reason(body: bytes) -> str:

@@ -11,6 +11,7 @@ from devops_mcp.serving.strict_json import loads
 LOST = -32000
 """The code of our own answer to a call that nobody answers any more."""
 _KEY_IN_META = "io.devops-mcp/idempotencyKey"
+_RETRY_AFTER = "io.devops-mcp/retryAfter"
 _LOST_CALL = (
     "the connection broke off before this was answered, and it may have been done; look before you call again"
 )
@@ -26,6 +27,7 @@ class Spoken:
         self._initialized: bytes | None = None
         self._level: bytes | None = None
         self._subscribed: dict[str, bytes] = {}
+        self._repeated: set[str | int] = set()
 
     def note(self, line: bytes, message: dict[str, Any]) -> None:
         """Remember what the client says."""
@@ -50,12 +52,23 @@ class Spoken:
     def _begin_anew(self, line: bytes) -> None:
         """A handshake: nothing before it counts."""
         self.waiting.clear()
+        self._repeated.clear()
         self._subscribed.clear()
         self._initialize, self._initialized, self._level = line, None, None
 
     def answered(self, request_id: object) -> None:
         if isinstance(request_id, str | int):
             self.waiting.pop(request_id, None)
+            self._repeated.discard(request_id)
+
+    def put_off_s(self, answer: dict[str, Any]) -> float | None:
+        """The seconds after which to ask again: the server has not done with a request that was asked again. None where it has."""
+        request_id, result = answer.get("id"), answer.get("result")
+        if not isinstance(request_id, str | int) or request_id not in self._repeated:
+            return None
+        meta = result.get("_meta") if isinstance(result, dict) else None
+        after_s = meta.get(_RETRY_AFTER) if isinstance(meta, dict) else None
+        return float(after_s) if isinstance(after_s, int | float) else None
 
     @property
     def greeting(self) -> bytes | None:
@@ -73,7 +86,9 @@ class Spoken:
 
     def asked_again(self) -> list[bytes]:
         """The requests that do no harm a second time."""
-        return [line for line in self.waiting.values() if _is_repeatable(message_in(line))]
+        again = {key: line for key, line in self.waiting.items() if _is_repeatable(message_in(line))}
+        self._repeated.update(again)
+        return list(again.values())
 
     def given_up(self) -> list[bytes]:
         """Answers to the others, which then wait no more."""

@@ -269,6 +269,42 @@ async def test_a_question_ends_with_the_connection_that_it_came_by():
     assert server.told == [{"jsonrpc": "2.0", "id": 1, "result": {"action": "decline"}}]
 
 
+class StillAtIt:
+    """A server that breaks off in the midst of a call, and says of it twice that it is not over before it answers."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def serve(self, socket) -> None:
+        async for frame in socket:
+            request_id = json.loads(frame)["id"]
+            self.asked += 1
+            if self.asked == 1:
+                socket.transport.abort()
+                return
+            meta = {"io.devops-mcp/retryAfter": 0.01} if self.asked < 4 else {}
+            await socket.send(
+                json.dumps(
+                    {"jsonrpc": "2.0", "id": request_id, "result": {"isError": bool(meta), "_meta": meta}}
+                )
+            )
+
+
+async def test_a_call_that_is_still_under_way_after_a_break_is_asked_for_until_it_is_answered():
+    """H14"""
+    server = StillAtIt()
+    marked = {"name": "x", "_meta": {"io.devops-mcp/idempotencyKey": "k"}}
+    async with serve(server.serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with bridge("--url", f"ws://127.0.0.1:{port}", DEVOPS_MCP_API_KEY="k") as process:
+            answer = await ask(process, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": marked})
+            assert process.stdin is not None
+            process.stdin.write_eof()
+            assert await ended(process) == (0, b"", "")
+    assert answer["result"] == {"isError": False, "_meta": {}}
+    assert server.asked == 4
+
+
 async def test_a_restart_of_the_real_server_goes_unnoticed(database, settings):
     key = await new_key(database.owner_url)
     listening = settings.model_copy(

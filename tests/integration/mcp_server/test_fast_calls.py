@@ -306,6 +306,26 @@ async def test_a_call_that_is_cancelled_ends_and_is_not_answered(database, setti
     assert short.taken[-2:] == [True, False]
 
 
+async def test_a_call_that_is_under_way_says_when_to_ask_again(database, settings, short):
+    """H14: the same either way."""
+    key = await new_key(database.owner_url)
+    case = call("context_create", {"title": "x", "idempotency_key": "k"})
+    async with running_mcp(settings) as url:
+        for revision in (REVISIONS[-1], STATELESS):
+            async with greeted("ws", url, key, revision) as ask:
+                await ask(case.said(revision))
+                async with await psycopg.AsyncConnection.connect(database.superuser_url) as connection:
+                    await connection.execute(
+                        "UPDATE idempotent_calls SET answer = NULL, lease_until = now() + interval '1 hour'"
+                    )
+                first = await ask(case.said(revision))
+                with short.shut():
+                    long = await ask(case.said(revision))
+            assert comparable(first) == comparable(long)
+            assert first is not None
+            assert first["result"]["_meta"]["io.devops-mcp/retryAfter"] == 2
+
+
 async def test_a_call_over_http_that_is_cancelled_is_answered_so(database, settings, short):
     async with talking(database, settings) as client, held(database.superuser_url) as contexts:
         message = client.request("tools/call", {"name": "context_list"})

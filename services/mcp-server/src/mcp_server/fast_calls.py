@@ -31,7 +31,7 @@ from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import SCOPE_KEY, Caller, has_beside, view_of
 from mcp_server.handlers.contents import result_of
-from mcp_server.handlers.tools import ToolHandlers, error_text
+from mcp_server.handlers.tools import ToolHandlers, failed
 from mcp_server.plain_requests import LIST, PING, Plain, of_connection, standing_alone
 
 PAGES = 500
@@ -127,8 +127,7 @@ class FastCalls:
                     return self._written(plain, _dumped(plain, result_of(outcome)))
                 return self._data(plain, outcome.text)
         except PlatformError as error:
-            shown = {"content": [{"type": "text", "text": error_text(error)}], "isError": True}
-            return self._written(plain, shown)
+            return self._written(plain, _dumped(plain, failed(error)))
         except Exception:  # the border to the protocol: every request is answered
             log.exception("short way failed", tool=entry.tool.name)
             fault = {"code": INTERNAL_ERROR, "message": "Internal server error"}
@@ -164,7 +163,7 @@ class FastCalls:
     def _stamped(self, plain: Plain, result: dict[str, Any]) -> dict[str, Any]:
         if plain.version not in MODERN_PROTOCOL_VERSIONS:
             return result
-        return {**result, "resultType": "complete", "_meta": self._stamp}
+        return {**result, "resultType": "complete", "_meta": {**result.get("_meta", {}), **self._stamp}}
 
 
 async def _answered(request_id: str | int, result: bytes) -> bytes:

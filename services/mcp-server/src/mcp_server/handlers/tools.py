@@ -22,6 +22,8 @@ from mcp_server.handlers.tasks import can_follow, created, required_but_missing
 
 PAGE = 50
 TTL_MS = 60_000
+RETRY_AFTER = "io.devops-mcp/retryAfter"
+"""Where a result that is an error says in its `_meta` after how many seconds the same call may succeed."""
 _EXECUTION = {
     TaskSupport.OPTIONAL: types.ToolExecution(task_support="optional"),
     TaskSupport.REQUIRED: types.ToolExecution(task_support="required"),
@@ -119,7 +121,8 @@ def _annotations(entry: CatalogueEntry) -> types.ToolAnnotations:
 def failed(error: PlatformError) -> types.CallToolResult:
     """The error as the result of the call."""
     content = types.TextContent(type="text", text=error_text(error))
-    return types.CallToolResult(content=[content], is_error=True)
+    meta = {RETRY_AFTER: error.retry_after_s} if error.retryable and error.retry_after_s else None
+    return types.CallToolResult(content=[content], is_error=True, _meta=meta)
 
 
 def error_text(error: PlatformError) -> str:
