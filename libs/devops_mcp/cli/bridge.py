@@ -7,7 +7,6 @@ questions nobody waits for any more.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +14,7 @@ from devops_mcp.cli.link import ANSWERED_WITHIN_S, UNREACHABLE, BrokenOff, Link,
 from devops_mcp.cli.questions import Questions
 from devops_mcp.cli.renewal import Renewal, pauses
 from devops_mcp.cli.spoken import Spoken, message_in
-from devops_mcp.cli.streams import Output
+from devops_mcp.cli.streams import Lines, Output
 
 OUR_FAULT = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 """Close codes that say something is wrong with what was sent: it would be again."""
@@ -24,9 +23,7 @@ OUR_FAULT = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 class Bridge:
     """Carries messages until the client has said all. `patience_s` is how long a connection that broke off is tried again."""
 
-    def __init__(
-        self, renewal: Renewal, lines: AsyncIterator[bytes], output: Output, *, patience_s: float
-    ) -> None:
+    def __init__(self, renewal: Renewal, lines: Lines, output: Output, *, patience_s: float) -> None:
         self._renewal = renewal
         self._lines = lines
         self._output = output
@@ -35,27 +32,31 @@ class Bridge:
         self._spoken = Spoken()
         self._questions = Questions()
         self._answered = asyncio.Event()
-        self._reading_line: asyncio.Task[bytes | None] | None = None
-        self._kept_back: bytes | None = None
 
     async def run(self) -> None:
         """Return when the lines have ended and what they asked is answered. Raises `Unable`, and `OSError` where nobody reads."""
-        link = await self._open("")
         try:
-            while True:
-                try:
-                    if not await self._carry(link):
-                        await self._settle(link)
-                        return
-                    await self._hang_up(link)
-                    link = await self._open("")
-                except BrokenOff as broken:
-                    await self._hang_up(link)
-                    link = await self._come_back(link, broken)
+            link: Link | None = await self._open("")
+            while link is not None:
+                link = await self._follow(link)
+        except Unable as error:
+            for refusal in self._spoken.give_up(str(error)):
+                await self._output.write(refusal)
+            raise
+
+    async def _follow(self, link: Link) -> Link | None:
+        """Carry messages until the connection ends; then the one that takes its place, None where nothing is left to carry."""
+        broken: BrokenOff | None = None
+        try:
+            if not await self._carry(link):
+                await self._settle(link)
+                return None
+        except BrokenOff as error:
+            broken = error
         finally:
             await link.close()
-            if self._reading_line is not None:
-                await cancelled(self._reading_line)
+        await self._drop_questions()
+        return await self._open("") if broken is None else await self._come_back(link, broken)
 
     async def _open(self, session: str) -> Link:
         return await open_link(self._renewal.address, session, self._deliver)
@@ -73,30 +74,16 @@ class Bridge:
             await cancelled(sending, keeping)
 
     async def _send_lines(self, link: Link) -> bool:
-        while (line := await self._next_line()) is not None:
+        while (line := await self._lines.take()) is not None:
             message = message_in(line)
             # A connection is of one era, and a client that greets after other messages has changed its mind.
             if message.get("method") == "initialize" and link.began:
-                self._kept_back = line
+                self._lines.put_back(line)
                 return True
             self._spoken.note(line, message)
             if (told := self._questions.for_server(line, message)) is not None:
                 await link.send(told)
         return False
-
-    async def _next_line(self) -> bytes | None:
-        """The next line, which is not lost when nobody waits for it any more."""
-        if (line := self._kept_back) is not None:
-            self._kept_back = None
-            return line
-        if self._reading_line is None:
-            self._reading_line = asyncio.create_task(self._read_line())
-        line = await asyncio.shield(self._reading_line)
-        self._reading_line = None
-        return line
-
-    async def _read_line(self) -> bytes | None:
-        return await anext(self._lines, None)
 
     async def _deliver(self, link: Link, data: bytes, message: dict[str, Any]) -> None:
         if "method" not in message:
@@ -115,22 +102,21 @@ class Bridge:
             await link.send(line)
 
     def _is_patient(self) -> bool:
-        return time.monotonic() - self._trouble_since <= self._patience_s
+        """Whether a broken connection is worth another try; who has said all is waited for no longer than for any answer."""
+        longest_s = min(self._patience_s, ANSWERED_WITHIN_S) if self._lines.over else self._patience_s
+        return time.monotonic() - self._trouble_since <= longest_s
 
-    async def _hang_up(self, link: Link) -> None:
-        """End a connection that another takes the place of, and the server's questions with it."""
-        await link.close()
-        for cancellation in self._questions.lose():
-            await self._output.write(cancellation)
+    async def _come_back(self, link: Link, broken: BrokenOff) -> Link | None:
+        """Another connection that the client takes for the same; None where nobody needs it.
 
-    async def _come_back(self, link: Link, broken: BrokenOff) -> Link:
-        """Another connection that the client takes for the same. Raises `Unable` where it cannot be had in time, or would break as well."""
+        Raises `Unable` where it cannot be had in time, or would break as well.
+        """
         if broken.closed in OUR_FAULT or self._patience_s <= 0:
             raise broken
         if link.held or not self._trouble_since:
             self._trouble_since = time.monotonic()
         pause_s = pauses()
-        while True:
+        while self._spoken.waiting or not self._lines.is_empty:
             try:
                 await self._renewal.renew()
                 return await self._opened_again(link.session)
@@ -138,7 +124,14 @@ class Bridge:
                 may_pass = error.code == UNREACHABLE or isinstance(error, BrokenOff)
                 if not (may_pass and self._is_patient()):
                     raise
+            await self._drop_questions()
             await asyncio.sleep(next(pause_s))
+        return None
+
+    async def _drop_questions(self) -> None:
+        """Tell the client that nobody waits for its answers to what the last connection asked."""
+        for cancellation in self._questions.lose():
+            await self._output.write(cancellation)
 
     async def _opened_again(self, session: str) -> Link:
         link = await self._open(session)
@@ -159,7 +152,7 @@ class Bridge:
                 message = message_in(line)
                 await (link.ask(message) if "id" in message else link.send(line))
             link.began = True
-        for answer_of_ours in self._spoken.given_up():
+        for answer_of_ours in self._spoken.give_up_calls():
             await self._output.write(answer_of_ours)
         for line in self._spoken.asked_again():
             await link.send(line)

@@ -12,9 +12,7 @@ LOST = -32000
 """The code of our own answer to a call that nobody answers any more."""
 _KEY_IN_META = "io.devops-mcp/idempotencyKey"
 _RETRY_AFTER = "io.devops-mcp/retryAfter"
-_LOST_CALL = (
-    "the connection broke off before this was answered, and it may have been done; look before you call again"
-)
+_MAY_BE_DONE = " before this was answered, and it may have been done; look before you call again"
 
 
 class Spoken:
@@ -90,13 +88,20 @@ class Spoken:
         self._repeated.update(again)
         return list(again.values())
 
-    def given_up(self) -> list[bytes]:
+    def give_up_calls(self) -> list[bytes]:
         """Answers to the others, which then wait no more."""
         lost = [key for key, line in self.waiting.items() if not _is_repeatable(message_in(line))]
-        for request_id in lost:
-            del self.waiting[request_id]
-        error = {"code": LOST, "message": _LOST_CALL}
-        return [orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}) for request_id in lost]
+        return [self._refusal(request_id, "the connection broke off") for request_id in lost]
+
+    def give_up(self, reason: str) -> list[bytes]:
+        """Answers to all, which then wait no more."""
+        return [self._refusal(request_id, reason) for request_id in list(self.waiting)]
+
+    def _refusal(self, request_id: str | int, reason: str) -> bytes:
+        line = self.waiting.pop(request_id)
+        may_be_done = message_in(line).get("method") == "tools/call"
+        error = {"code": LOST, "message": reason + _MAY_BE_DONE * may_be_done}
+        return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": error})
 
 
 def message_in(data: bytes) -> dict[str, Any]:

@@ -4,10 +4,10 @@ It carries messages between this program's streams and a running mcp-server's We
 one a text frame there. So every revision and capability is the server's own. Only what is protocol is written to standard output; what
 went wrong is one line on standard error, and the exit code says which kind it was:
 
-    0  standard input ended, or a signal asked for the end
-    2  there is no address or no key, or the address is not one of a WebSocket
+    0  standard input ended, standard output is read no more, or a signal asked for the end
+    2  there is no address or no key, or the address is not one of a WebSocket, or standard input or output is closed
     3  the server cannot be reached
-    4  the server refuses: the key is not valid or may not connect, or the login has ended
+    4  the server refuses: the key is not valid or may not connect, or the login has ended or is somebody else's now
     5  the connection broke off, and could not be made again in time
 """
 
@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from devops_mcp.cli.bridge import Bridge
 from devops_mcp.cli.link import REFUSED, UNREACHABLE, USAGE, Address, Unable
 from devops_mcp.cli.login import Login, signing_in
 from devops_mcp.cli.renewal import Find, Renewal
-from devops_mcp.cli.streams import Output, apart, lines_of
+from devops_mcp.cli.streams import Lines, Output, apart
 from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
 
 URL_VARIABLE = "DEVOPS_MCP_URL"
@@ -96,17 +96,24 @@ def _websocket_of(login: Login) -> str:
 
 def main(url: str | None, state: Path, reconnect_within_s: float) -> int:
     """Serve until the end; the exit code."""
-    # Whatever prints by mistake must not reach the client, so standard output is ours alone from here on.
-    output = os.dup(1)
-    os.dup2(2, 1)
     try:
+        output = _output_alone()
         asyncio.run(_serve(partial(address_of, url, state, os.environ), output, reconnect_within_s))
     except Unable as error:
         sys.stderr.write(f"devops-mcp stdio: {error}\n")
         return error.code
-    except (BrokenPipeError, KeyboardInterrupt):
+    except (ConnectionError, KeyboardInterrupt):
         return 0  # nobody reads any more, or nobody wants to
     return 0
+
+
+def _output_alone() -> int:
+    """Standard output, for the protocol alone: what prints by mistake goes to standard error from here on. Raises `Unable`."""
+    if sys.stdin is None or sys.stdout is None:
+        raise Unable(USAGE, "standard input and output must be open: this is started by an MCP client")
+    output = os.dup(1)
+    os.dup2(2, 1)
+    return output
 
 
 async def _serve(find: Find, descriptor: int, patience_s: float) -> None:
@@ -130,5 +137,4 @@ async def _serve(find: Find, descriptor: int, patience_s: float) -> None:
 
 async def _bridge(find: Find, output: Output, patience_s: float) -> None:
     renewal = Renewal(await apart(find), find)
-    async with aclosing(lines_of(0)) as lines:
-        await Bridge(renewal, lines, output, patience_s=patience_s).run()
+    await Bridge(renewal, Lines(0), output, patience_s=patience_s).run()

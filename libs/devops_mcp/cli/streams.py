@@ -6,7 +6,8 @@ The program ends without waiting for any of them.
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -34,31 +35,53 @@ async def apart(function: Callable[[], T]) -> T:
     return await outcome
 
 
-async def lines_of(descriptor: int) -> AsyncGenerator[bytes, None]:
-    """The lines that a file descriptor gives, without their ends and without empty ones.
+class Lines:
+    """The lines that a file descriptor gives, without their ends and without empty ones. One that cannot be read has ended.
 
     Not through `sys.stdin`, whose lock would hold up our end.
     """
-    loop = asyncio.get_running_loop()
-    chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
 
-    def read() -> None:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._loop = asyncio.get_running_loop()
+        self._read: asyncio.Queue[list[bytes]] = asyncio.Queue(maxsize=4)
+        self._next: deque[bytes] = deque()
+        self.over = False
+        """Whether the end was seen, though lines before it may not have been taken yet."""
+        threading.Thread(target=self._read_on, name="standard input", daemon=True).start()
+
+    async def take(self) -> bytes | None:
+        """The next line, None at the end. It is not lost when nobody waits for it any more."""
+        while not self.is_empty:
+            if self._next:
+                return self._next.popleft()
+            self._next.extend(await self._read.get())
+        return None
+
+    def put_back(self, line: bytes) -> None:
+        self._next.appendleft(line)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all was taken, and nothing comes."""
+        while not self._read.empty():
+            self._next.extend(self._read.get_nowait())
+        return self.over and not self._next
+
+    def _read_on(self) -> None:
+        rest = b""
         with suppress(RuntimeError, asyncio.CancelledError):  # the loop has ended before the input did
-            while True:
-                chunk = os.read(descriptor, _CHUNK)
-                asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
-                if not chunk:
-                    return
+            while chunk := _read_some(self._descriptor):
+                *lines, rest = (rest + chunk).split(b"\n")
+                self._hand_over(lines)
+            self._hand_over([rest], over=True)
 
-    threading.Thread(target=read, name="standard input", daemon=True).start()
-    rest = b""
-    while chunk := await chunks.get():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield line
-    if rest.strip():
-        yield rest
+    def _hand_over(self, lines: list[bytes], *, over: bool = False) -> None:
+        async def put() -> None:
+            await self._read.put([line for line in lines if line.strip()])
+            self.over = over
+
+        asyncio.run_coroutine_threadsafe(put(), self._loop).result()
 
 
 class Output:
@@ -94,6 +117,14 @@ class Output:
                 except OSError as error:
                     settle = partial(written.set_exception, error)
                 self._loop.call_soon_threadsafe(_if_awaited, written, settle)
+
+
+def _read_some(descriptor: int) -> bytes:
+    """What there is; nothing at the end. A socket in the place of a pipe, as some clients give, may be reset instead."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except OSError:
+        return b""
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import subprocess
 from asyncio.subprocess import DEVNULL
 from contextlib import AsyncExitStack
@@ -323,17 +322,6 @@ async def test_a_restart_of_the_real_server_goes_unnoticed(database, settings):
         await first.aclose()
         await left.enter_async_context(running_mcp(listening))
         assert (await ask(process, ping))["result"] == {}
-
-
-async def test_a_signal_ends_it_without_complaint(database, settings):
-    key = await new_key(database.owner_url)
-    async with (
-        running_mcp(settings) as url,
-        bridge("--url", websocket(url), DEVOPS_MCP_API_KEY=key) as process,
-    ):
-        await ask(process, INITIALIZE)
-        process.send_signal(signal.SIGTERM)
-        assert await ended(process) == (0, b"", "")
 
 
 async def test_messages_pass_unchanged_and_one_a_line():
