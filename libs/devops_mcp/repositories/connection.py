@@ -1,16 +1,21 @@
 """A connection that says in one write what belongs together, and notices when the server has gone without a word."""
 
+import asyncio
 import select
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from functools import cached_property, partial
+from time import monotonic
+from typing import Any, TypeAlias, TypeVar, cast
 
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, OperationalError, errors
 from psycopg.abc import Params, PQGen, Query
 from psycopg.generators import send
 from psycopg.pq import ConnStatus
 from psycopg.rows import Row, TupleRow
+from psycopg.waiting import Ready, Wait
+
+from devops_mcp.repositories.arrivals import Arrivals
 
 RV = TypeVar("RV")
 Command: TypeAlias = tuple[bytes, Sequence[bytes] | None]
@@ -48,6 +53,7 @@ class Connection(AsyncConnection[TupleRow]):
         self._each = False
         self._once: Sequence[Command] = ()
         self._batch = _Batch(self)
+        self._arrivals: Arrivals | None = None
         self.prepared: dict[bytes, bytes] = {}
         """The names of the commands that the server has prepared."""
         self._named = 0
@@ -135,19 +141,68 @@ class Connection(AsyncConnection[TupleRow]):
         """Whether the server has said nothing that nobody asked for, as it does, or the network, when it ends the connection."""
         if self.pgconn.status != ConnStatus.OK or not hasattr(select, "poll"):
             return False
+        return not self._asked.poll(0)
+
+    async def close(self) -> None:
+        await super().close()
+        self._hear_no_more()
+
+    @cached_property
+    def _asked(self) -> "select.poll":
         asked = select.poll()
         asked.register(self.pgconn.socket, select.POLLIN)
-        return not asked.poll(0)
+        return asked
 
     async def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_S, timeout: float | None = None) -> RV:
         """As psycopg's own, which every exchange with the server goes through. Raises `NoAnswer` after `answer_s`."""
         if timeout is not None:
             return await super().wait(gen, interval, timeout)
         try:
-            return await super().wait(gen, interval, self.answer_s)
+            return await self._answered(gen, monotonic() + self.answer_s)
         except errors._WaitTimeout:
             self.pgconn.finish()
             raise NoAnswer(f"no answer within {self.answer_s:g} s") from None
+        finally:
+            if self.pgconn.status == ConnStatus.BAD:
+                self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        if self._arrivals is not None:
+            self._arrivals.close()
+            self._arrivals = None
+
+    async def _answered(self, gen: PQGen[RV], until: float) -> RV:
+        """What is usual, a request that leaves at once and an answer that is waited for; psycopg goes on with the rest."""
+        arrivals = self._arrivals = self._arrivals or Arrivals(self.pgconn.socket)
+        try:
+            left: Wait | BaseException = next(gen)
+            while left == Wait.R:
+                if not await arrivals.next(until - monotonic()):
+                    raise errors._WaitTimeout
+                left = gen.send(Ready.R)
+        except StopIteration as done:
+            return cast("RV", done.value)
+        except (asyncio.CancelledError, KeyboardInterrupt) as interruption:
+            # psycopg tells the server, too, and raises it again.
+            left = interruption
+        return await super().wait(_Resumed(gen, left), _INTERVAL_S, self.answer_s)
+
+
+class _Resumed(Generator[Any, Any, RV]):
+    """What is left of an exchange that waits already, or whose waiting was interrupted."""
+
+    def __init__(self, gen: PQGen[RV], left: Wait | BaseException) -> None:
+        self._gen = gen
+        self._left: Wait | BaseException | None = left
+
+    def send(self, ready: Any) -> Any:
+        left, self._left = self._left, None
+        if isinstance(left, BaseException):
+            raise left
+        return self._gen.send(ready) if left is None else left
+
+    def throw(self, *error: Any) -> Any:
+        return self._gen.throw(*error)
 
 
 class Cursor(AsyncCursor[Row]):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import TypeVar
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 from psycopg import Error, InterfaceError, OperationalError, errors, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from devops_mcp.models.agents import LIVES_FOR
 from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
@@ -22,6 +23,7 @@ from devops_mcp.repositories.connection import ANSWER_S, CONNECTING, Command, Co
 from devops_mcp.repositories.integrations import installed_integrations
 from devops_mcp.repositories.joined import JOINED, Joined
 from devops_mcp.repositories.outbox import Relay
+from devops_mcp.repositories.pool import Pool
 from devops_mcp.repositories.quotas import QuotaVersion, quota_versions
 from devops_mcp.repositories.rows import loads
 from devops_mcp.repositories.tenants import find_tenant
@@ -44,7 +46,7 @@ _UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout, *_OUTAGES)
 class Database:
     """A pool of connections of one role. Open it with `open_database`."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], url: str) -> None:
+    def __init__(self, pool: Pool, url: str) -> None:
         self._pool = pool
         self._url = url
 
@@ -256,12 +258,13 @@ class Database:
 
     async def _put_back(self, connection: Connection) -> None:
         connection.let_precede()
-        await self._pool.putconn(connection)
+        if not self._pool.keep(connection):
+            await self._pool.putconn(connection)
 
     async def _living(self) -> Connection:
         """One that is quiet, or that answers: where the server or the network has ended it, that has been told, and another is taken."""
         for left in range(self._pool.max_size, -1, -1):
-            connection = await self._pool.getconn(_CHECKOUT_S)
+            connection = self._pool.take() or await self._pool.getconn(_CHECKOUT_S)
             if connection.is_quiet():
                 return connection
             try:
@@ -288,7 +291,7 @@ async def open_database(
         connection.answer_s = answer_s
         set_json_loads(loads, connection)
 
-    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+    pool = Pool(
         url,
         connection_class=Connection,
         configure=configure,
@@ -313,6 +316,7 @@ async def open_database(
         await pool.close(timeout=5)
 
 
+@lru_cache(maxsize=10_000)
 def _tenant(tenant_id: UUID) -> Command:
     return b"SELECT set_config('app.tenant', $1, true)", (str(tenant_id).encode(),)
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ from devops_mcp.repositories.transaction import Transaction
 from faults.proxy import FaultProxy, Hold, a_fault_proxy
 
 ANSWER_S = 0.5
+PATIENT_S = 1.5
 LONG_S = 20.0
 """Much longer than it takes to notice, much shorter than for ever."""
 
@@ -102,3 +104,57 @@ async def test_what_precedes_a_statement_that_cannot_be_sent_precedes_the_next(d
     assert one == other == (tenant, one[1])
     assert [row[0] for row in each] == [tenant, tenant]
     assert (first, second or None) == (tenant, None)
+
+
+async def test_a_statement_that_nobody_waits_for_any_more_is_stopped_in_the_server(database):
+    """A client that hangs up takes its task with it; the connection serves the next one."""
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        await clock(opened)
+        sleeping = asyncio.create_task(asking(opened, "SELECT pg_sleep(4)"))
+        async with open_database(database.app_url, pool_size=1, application="watch") as watching:
+            async with asyncio.timeout(LONG_S):
+                while not await asking(watching, _SLEEPS):
+                    await asyncio.sleep(0.01)
+            sleeping.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sleeping
+            async with asyncio.timeout(LONG_S):
+                await clock(opened)
+            assert not await asking(watching, _SLEEPS)
+
+
+async def test_a_statement_larger_than_what_a_socket_takes_at_once_arrives_whole(database):
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        [(length, text)] = await asking(
+            opened, "SELECT length(%(text)s), %(text)s", {"text": "x" * 20_000_000}
+        )
+    assert (length, len(text)) == (20_000_000, 20_000_000)
+
+
+async def test_connections_leave_no_descriptor_open_however_they_end(database):
+    """I11: closed by us, by the server while nobody uses them, and given up in the midst of an answer."""
+    before = open_descriptors()
+    async with open_database(database.app_url, pool_size=3, application="test", answer_s=PATIENT_S) as opened:
+        with pytest.raises(Unavailable):
+            await asking(opened, "SELECT pg_sleep(4)")
+        await asyncio.gather(*(clock(opened) for _ in range(3)))
+        async with open_database(database.superuser_url, pool_size=1, application="kill") as killing:
+            await asking(killing, _END_THE_OTHERS)
+        # The server may hang up just as it is asked.
+        await asyncio.gather(*(clock(opened) for _ in range(3)), return_exceptions=True)
+    assert open_descriptors() == before
+
+
+_SLEEPS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+_END_THE_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'"
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def asking(
+    opened: Database, statement: LiteralString, values: dict[str, str] | None = None
+) -> list[Any]:
+    async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+        return await (await tx.connection.execute(statement, values)).fetchall()
