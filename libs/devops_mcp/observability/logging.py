@@ -116,7 +116,12 @@ def _masked(items: Mapping[Any, object], depth: int) -> dict[str, object]:
     clean: dict[str, object] = {}
     for key, value in islice(items.items(), _MAX_ITEMS):
         name, secret = _named(str(key)[:_MAX_KEY])
-        clean[name] = _MASK if secret and not isinstance(value, int | float | None) else _value(value, depth)
+        if secret and not isinstance(value, int | float | None):
+            clean[name] = _MASK
+        elif type(value) is str and len(value) <= MAX_TEXT and value.isprintable():
+            clean[name] = value  # as nearly all are
+        else:
+            clean[name] = _value(value, depth)
     return clean
 
 

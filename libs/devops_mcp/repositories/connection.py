@@ -32,6 +32,7 @@ CONNECTING: Mapping[str, int] = {
 }
 """A machine that is gone closes no connection: as it is set up, the system asks after two hours whether it is there."""
 _INTERVAL_S = 0.1
+_KEPT_CURSORS = 16
 
 
 class NoAnswer(OperationalError):
@@ -53,10 +54,26 @@ class Connection(AsyncConnection[TupleRow]):
         self._each = False
         self._once: Sequence[Command] = ()
         self._batch = _Batch(self)
+        self._kept: dict[Any, Cursor[Any]] = {}
         self._arrivals: Arrivals | None = None
         self.prepared: dict[bytes, bytes] = {}
         """The names of the commands that the server has prepared."""
         self._named = 0
+
+    def cursor(self, *args: Any, row_factory: Any = None, **options: Any) -> AsyncCursor[Any]:  # type: ignore[override]
+        """As psycopg's. One that was closed serves again: it knows how to read such rows, and to write what the same statement takes."""
+        kept = None if args or options else self._kept.pop(row_factory, None)
+        if kept is None:
+            return cast("AsyncCursor[Any]", super().cursor(*args, row_factory=row_factory, **options))
+        self._check_connection_ok()
+        kept.reopen()
+        return kept
+
+    def keep(self, cursor: "Cursor[Any]") -> None:
+        """Take a closed cursor back."""
+        if len(self._kept) >= _KEPT_CURSORS:
+            del self._kept[next(iter(self._kept))]
+        self._kept[cursor.row_factory] = cursor
 
     @contextmanager
     def answering_within(self, seconds: float) -> Iterator[None]:
@@ -209,6 +226,20 @@ class Cursor(AsyncCursor[Row]):
     """Sends what precedes a statement with it."""
 
     _conn: Connection
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._close()
+        if self._last_query is not None:
+            # What was sent and what came may be large.
+            self._query = None
+            self._tx.set_pgresult(None)
+            self._conn.keep(self)
+
+    def reopen(self) -> None:
+        """Serve again, for who has taken it from where it was kept."""
+        self._closed = False
 
     def _execute_gen(
         self,

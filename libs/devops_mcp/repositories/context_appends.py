@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 
 from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.contexts import ContextItem, NewItem
@@ -118,12 +118,13 @@ async def append(
         "above": unless_above,
     }
     try:
-        cursor = await connection.execute(APPEND, values)
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(APPEND, values)
+            row = await cursor.fetchone()
     except ForeignKeyViolation:
         raise Conflict("a blob that an item refers to has been removed") from None
     except UniqueViolation:
         raise AlreadyWritten(f"context {context_id} has these items") from None
-    row = await cursor.fetchone()
     if row is None:
         raise NotFound(f"there is no context {context_id}")
     before, now, _ = row

@@ -6,7 +6,7 @@ One layer, because each costs a coroutine and a closure a request; the parts liv
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import structlog
@@ -186,9 +186,12 @@ class _Head:
     __slots__ = ("_found", "hosts")
 
     def __init__(self, scope: Scope) -> None:
-        wanted = [header for header in scope["headers"] if header[0] in _WANTED]
-        self._found: dict[bytes, bytes] = dict(wanted)
-        self.hosts = sum(name == b"host" for name, _ in wanted)
+        self._found: dict[bytes, bytes] = {}
+        self.hosts = 0
+        for name, value in scope["headers"]:
+            if name in _WANTED:
+                self._found[name] = value
+                self.hosts += name == b"host"
 
     def get(self, name: bytes) -> bytes:
         return self._found.get(name, b"")
@@ -288,9 +291,12 @@ def _template(scope: Scope) -> str:
     """The route's template, below the mounts it was found in: a path would be a label without bound."""
     route: Any = scope.get("route")
     path = getattr(route, "path", None)
-    if path is None:
-        return _UNMATCHED
-    return f"{scope.get('root_path', '')}{path}".replace(":uuid}", "}")
+    return _UNMATCHED if path is None else _without_types(scope.get("root_path", ""), path)
+
+
+@lru_cache(maxsize=1_024)
+def _without_types(root_path: str, path: str) -> str:
+    return f"{root_path}{path}".replace(":uuid}", "}")
 
 
 def _outcome(status: int | None) -> str:

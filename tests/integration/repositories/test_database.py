@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from psycopg import DataError
+from psycopg import AsyncCursor, DataError, InterfaceError
+from psycopg.rows import tuple_row
 
 from devops_mcp.models.errors import InvalidInput, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
@@ -158,3 +161,33 @@ async def asking(
 ) -> list[Any]:
     async with opened.transaction(DEFAULT_TENANT_ID) as tx:
         return await (await tx.connection.execute(statement, values)).fetchall()
+
+
+async def test_statements_of_the_same_kind_find_their_own_rows_whoever_went_before(database):
+    """T03: the same rows read within one another, one after another and after one that failed, over one connection."""
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            async with rows_of(tx, "SELECT 1, %s::text", "outer") as outer:
+                async with rows_of(tx, "SELECT 2, %s::text", "inner") as inner:
+                    assert await inner.fetchall() == [(2, "inner")]
+                assert await outer.fetchall() == [(1, "outer")]
+            async with rows_of(tx, "SELECT 1.5, %s::int", 3) as third:
+                assert await third.fetchall() == [(Decimal("1.5"), 3)]
+        for _ in range(2):
+            with pytest.raises(DataError):
+                async with opened.transaction(DEFAULT_TENANT_ID) as tx, rows_of(tx, "SELECT 1/%s", 0):
+                    pass
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            async with rows_of(tx, "SELECT 4, %s::text", None) as fourth:
+                assert await fourth.fetchall() == [(4, None)]
+            with pytest.raises(InterfaceError):
+                await fourth.fetchall()
+
+
+@asynccontextmanager
+async def rows_of(
+    tx: Transaction, statement: LiteralString, value: object
+) -> AsyncIterator[AsyncCursor[Any]]:
+    async with tx.connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(statement, (value,))
+        yield cursor
