@@ -39,12 +39,16 @@ class SessionService:
         self._database = database
         self._now = now
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[SessionView]:
-        """Those that have not ended, newest first; who may not read all sees their own."""
-        everybodys = principal.may(READ)
-        if not everybodys:
+    async def page(
+        self, principal: Principal, *, user_id: UUID | None = None, cursor: UUID | None, limit: int
+    ) -> Page[SessionView]:
+        """Those that have not ended, newest first, of one user or all; who may not read all sees their own."""
+        if not principal.may(READ):
             require(principal, OWN)
-        user_id = None if everybodys else principal.user_id or principal.id
+            own = principal.user_id or principal.id
+            if user_id not in (None, own):
+                return Page(items=())
+            user_id = own
         async with self._database.transaction(principal.tenant_id) as tx:
             found = await tx.sessions.page(user_id, self._now(), cursor, limit + 1)
         more = str(found[limit - 1].id) if len(found) > limit else None

@@ -175,12 +175,15 @@ async def test_people_end_their_own_sessions_and_admins_those_of_all(database, s
         alice, again, bob, ann = [await front.login(name) for name in ("alice", "alice", "bob", "ann")]
         tokens = [pair["access_token"] for pair in (alice, again, bob, ann)]
 
-        async def seen(token: str) -> set[str]:
-            answer = await front("GET", SESSIONS, by=token)
+        async def seen(token: str, of: str | None = None) -> set[str]:
+            path = SESSIONS if of is None else f"{SESSIONS}?user_id={front.users[of]}"
+            answer = await front("GET", path, by=token)
             return {one["id"] for one in answer.json()["items"]}
 
         assert await seen(tokens[0]) == {alice["session_id"], again["session_id"]}
         assert await seen(tokens[3]) == {pair["session_id"] for pair in (alice, again, bob, ann)}
+        assert await seen(tokens[3], "bob") == await seen(tokens[2], "bob") == {bob["session_id"]}
+        assert await seen(tokens[2], "alice") == set()
         others = await front("DELETE", f"{SESSIONS}/{alice['session_id']}", by=tokens[2])
         absent = await front("DELETE", f"{SESSIONS}/{new_id()}", by=tokens[2])
         assert (others.status_code, absent.status_code) == (404, 404)

@@ -44,8 +44,9 @@ class Refresh(Body):
 
 
 class SessionPage(Model):
-    """A page of sessions, newest first. `cursor` is `next_cursor` of the page before."""
+    """A page of sessions, newest first. `cursor` is `next_cursor` of the page before. Without `user_id` everybody's."""
 
+    user_id: UUID | None = None
     cursor: UUID | None = None
     limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
@@ -101,7 +102,9 @@ async def logout(call: Call[NoParams, Refresh]) -> Nothing:
 async def list_sessions(call: Call[SessionPage, NoBody]) -> Page[SessionView]:
     """List the sessions that have not ended, newest first; who may not read all sees their own."""
     sessions, params = call.platform.accounts.session_list, call.params
-    return await sessions.page(call.principal, cursor=params.cursor, limit=params.limit)
+    return await sessions.page(
+        call.principal, user_id=params.user_id, cursor=params.cursor, limit=params.limit
+    )
 
 
 async def revoke_session(call: Call[OneSession, NoBody]) -> Nothing:
