@@ -42,7 +42,7 @@ async def opened(stack: AsyncExitStack, count: int, wanted: Any) -> list[ClientC
     return sockets
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(database, redis_url):
     key = await new_key(database.owner_url)
     headers = {"Authorization": f"Bearer {key}"}
@@ -60,6 +60,7 @@ async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(datab
                 additional_headers=headers,
                 compression=None,
                 ping_interval=None,
+                open_timeout=60,
                 close_timeout=0.1,
             )
 

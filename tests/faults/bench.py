@@ -45,10 +45,11 @@ from faults import invariants
 from faults.contexts import ContextWriter
 from faults.invariants import Counts
 from faults.load import SECRET, SENDERS, Load
-from faults.processes import Service, Zygote, a_zygote
+from faults.processes import Service, a_zygote
 from faults.proxy import FaultProxy, a_fault_proxy
 from faults.queue_faults import QueueFaults
 from faults.quick_queues import quick_queues
+from support.forks import Forks
 from support.servers import LOOPBACK as PRIVATE
 from support.servers import Answers, serve
 from support.services import new_key
@@ -350,7 +351,7 @@ async def _owner(servers: Servers) -> UUID:
 
 
 def _service(
-    zygote: Zygote, name: str, port: int, servers: Servers, network: Network, state: Path, slow_url: str
+    zygote: Forks, name: str, port: int, servers: Servers, network: Network, state: Path, slow_url: str
 ) -> Service:
     section, module, role = ("REST", "rest_api", REST) if name == "rest" else ("WORKER", "worker", WORK)
     direct = servers.database_url(role)

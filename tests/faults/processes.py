@@ -1,69 +1,32 @@
 """Services as processes that are killed, stopped, woken and started again."""
 
 import asyncio
-import json
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from devops_mcp.embedded.probes import answers_ok
+from support.forks import Forks
 
-_ZYGOTE = Path(__file__).with_name("zygote.py")
 _READY_WITHIN_S = 60.0
 
 
-class Zygote:
-    """Forks services. Open with `a_zygote`; its children end with it."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._asking = asyncio.Lock()
-
-    async def fork(self, module: str, environment: Mapping[str, str], log: Path) -> int:
-        told = {"module": module, "environment": dict(environment), "log": str(log)}
-        async with self._asking:
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(told).encode() + b"\n")
-            return int((await self.heard())["pid"])
-
-    async def heard(self) -> dict[str, int]:
-        assert self._process.stdout is not None
-        async with asyncio.timeout(_READY_WITHIN_S):
-            line = await self._process.stdout.readline()
-        assert line, "the zygote ended"
-        return dict(json.loads(line))
-
-
 @asynccontextmanager
-async def a_zygote(*, quick: bool) -> AsyncIterator[Zygote]:
-    command = [sys.executable, str(_ZYGOTE), *(["--quick"] if quick else [])]
-    path = os.pathsep.join([str(_ZYGOTE.parents[1]), os.environ.get("PYTHONPATH", "")])
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, env={**os.environ, "PYTHONPATH": path}
-    )
+async def a_zygote(*, quick: bool) -> AsyncIterator[Forks]:
+    forks = await asyncio.to_thread(Forks, quick=quick)
     try:
-        zygote = Zygote(process)
-        await zygote.heard()
-        yield zygote
+        yield forks
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 10)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await asyncio.to_thread(forks.close)
 
 
 class Service:
     """One service on a port of its own, which it keeps when it is started again."""
 
     def __init__(
-        self, zygote: Zygote, name: str, module: str, port: int, environment: Mapping[str, str], log: Path
+        self, zygote: Forks, name: str, module: str, port: int, environment: Mapping[str, str], log: Path
     ) -> None:
         self.name = name
         self.port = port
@@ -76,7 +39,7 @@ class Service:
 
     async def start(self) -> None:
         """Start it, and return once it says that it lives; it need not be ready."""
-        self.pid = await self._zygote.fork(self._module, self._environment, self.log)
+        self.pid = await asyncio.to_thread(self._zygote.start, self._module, self._environment, self.log)
         self.starts += 1
         async with asyncio.timeout(_READY_WITHIN_S):
             while not await answers_ok(self.port, "/health/live"):

@@ -3,63 +3,72 @@
 import asyncio
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from devops_mcp.embedded.ports import LOOPBACK, choose_ports
 from devops_mcp.embedded.probes import answers_ok
+from support.forks import how_it_ended, shared_forks
 
 _READY_WITHIN_S = 120.0
+_LOOK_EVERY_S = 0.02
 
 
 class WorkerProcess:
-    """`python -m worker`. Its log lines are in `lines` once it has ended."""
+    """A running `worker`, or the other service that a subclass stands for."""
 
-    def __init__(self, process: Process, port: int) -> None:
-        self._process = process
+    def __init__(self, pid: int, port: int, log: Path) -> None:
+        self.pid = pid
         self.port = port
         self.lines: list[bytes] = []
-        assert process.stderr is not None
-        self._reading = asyncio.create_task(self._read(process.stderr))
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        """What it logged, once it has ended."""
+        self._log = log
 
     async def ready(self) -> None:
         async with asyncio.timeout(_READY_WITHIN_S):
             while not await answers_ok(self.port, "/health/ready"):
-                assert self._process.returncode is None, b"".join(self.lines).decode()
-                await asyncio.sleep(0.05)
+                assert how_it_ended(self.pid, self._log) is None, self._log.read_text()
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal without waiting for an end."""
+        if how_it_ended(self.pid, self._log) is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; the exit code, negative for a signal."""
-        if self._process.returncode is None:
-            self._process.send_signal(number)
-        code = await self._process.wait()
-        await self._reading
+        self.send(number)
+        while (code := how_it_ended(self.pid, self._log)) is None:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        self.lines = self._log.read_bytes().splitlines()
         return code
 
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        async for line in stream:
-            self.lines.append(line)
+
+P = TypeVar("P", bound=WorkerProcess)
 
 
 @asynccontextmanager
 async def a_worker(settings: Mapping[str, str]) -> AsyncIterator[WorkerProcess]:
     """A worker that is ready, with these settings; killed at the end if it still runs."""
-    port = choose_ports({"worker": 0})["worker"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DEVOPS_MCP_")}
-    environment |= {f"DEVOPS_MCP_{name}": value for name, value in settings.items()}
-    environment |= {"DEVOPS_MCP_WORKER__HOST": LOOPBACK, "DEVOPS_MCP_WORKER__PORT": str(port)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "worker", env=environment, stdin=asyncio.subprocess.DEVNULL, stderr=PIPE
-    )
-    worker = WorkerProcess(process, port)
-    try:
-        await worker.ready()
+    async with started(WorkerProcess, "worker", "WORKER", settings) as worker:
         yield worker
-    finally:
-        await worker.end(signal.SIGKILL)
+
+
+@asynccontextmanager
+async def started(kind: type[P], module: str, section: str, settings: Mapping[str, str]) -> AsyncIterator[P]:
+    port = choose_ports({module: 0})[module]
+    environment = {f"DEVOPS_MCP_{name}": value for name, value in settings.items()}
+    environment |= {f"DEVOPS_MCP_{section}__HOST": LOOPBACK, f"DEVOPS_MCP_{section}__PORT": str(port)}
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        forks = await asyncio.to_thread(shared_forks)
+        process = kind(await asyncio.to_thread(forks.start, module, environment, log), port, log)
+        try:
+            await process.ready()
+            yield process
+        finally:
+            await process.end(signal.SIGKILL)
