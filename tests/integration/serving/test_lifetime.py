@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from devops_mcp.config import ServerSettings
+from devops_mcp.embedded.ports import free_port
 from devops_mcp.models.errors import ConfigurationError, Unavailable
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.serving.limits import Limits
@@ -50,12 +51,6 @@ run(lambda: serve(app, settings, count=metrics.connection_refused))
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @asynccontextmanager
 async def server_process(
     log: Path, receive_timeout_s: float, shell_limit: str = ""
@@ -83,7 +78,7 @@ async def test_exhausted_file_descriptors_are_survived_quietly(tmp_path: Path) -
     """H02"""
     log = tmp_path / "log"
     # The receive deadline is long, so that on a slow machine too it is the newcomers that make room.
-    async with server_process(log, 10.0, "ulimit -n 256;") as (server, process), AsyncExitStack() as stack:
+    async with server_process(log, 60.0, "ulimit -n 256;") as (server, process), AsyncExitStack() as stack:
         for _ in range(400):
             await stack.enter_async_context(server.connected())
 

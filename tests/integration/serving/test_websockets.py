@@ -185,11 +185,11 @@ async def test_pings_and_fragments_do_not_lengthen_a_messages_time() -> None:
 
 async def test_whole_messages_keep_a_socket_open_beyond_the_message_deadline() -> None:
     """S04"""
-    async with opened(Limits(websocket_message_timeout_s=0.1)) as (server, peer):
+    async with opened(Limits(websocket_message_timeout_s=0.4)) as (server, peer):
         for _ in range(4):
             await peer.send(frame(FIN | TEXT, b"abc"))
             assert await peer.exactly(3) == frame(FIN | TEXT, b"3", masked=False)
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.15)
 
         assert server.refused == []
 
@@ -201,10 +201,10 @@ async def test_a_slow_application_is_not_taken_for_a_slow_client() -> None:
         await websocket.accept()
         for _ in range(3):
             await websocket.receive_text()
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.6)
         await websocket.send_text("done")
 
-    limits = Limits(websocket_message_timeout_s=0.2)
+    limits = Limits(websocket_message_timeout_s=0.5)
     async with (
         site([WebSocketRoute("/ws", slow)], limits) as server,
         connect(f"ws://localhost:{server.port}/ws") as ws,
@@ -313,13 +313,13 @@ async def test_a_client_that_does_not_read_is_told_to_come_back_later():
         except (WebSocketDisconnect, RuntimeError):
             freed.set()
 
-    limits = Limits(stalled_s=0.3, linger_s=3.0)
+    limits = Limits(stalled_s=0.3, linger_s=PATIENCE_S)
     async with (
         site([WebSocketRoute("/ws", endless)], limits) as server,
         connect(f"ws://localhost:{server.port}/ws", max_queue=1) as ws,
     ):
         ws.transport.pause_reading()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while "stalled" not in server.refused:
                 await asyncio.sleep(0.02)
         ws.transport.resume_reading()
@@ -327,4 +327,4 @@ async def test_a_client_that_does_not_read_is_told_to_come_back_later():
             async for _ in ws:
                 pass
         assert ws.close_code == 1013
-        await asyncio.wait_for(freed.wait(), 5)
+        await asyncio.wait_for(freed.wait(), PATIENCE_S)
