@@ -18,6 +18,10 @@ KILL_AT = 20
 PROCESSED_WITHIN_S = 60.0
 
 
+pytestmark = pytest.mark.xdist_group("killed_processes")
+"""One suite for all of them: each process of pytest-xdist would start its own."""
+
+
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     with running_suite(tmp_path_factory.mktemp("suite")) as running:

@@ -20,6 +20,10 @@ EXTENSION = "io.modelcontextprotocol/tasks"
 ENDED = {"completed", "failed", "cancelled"}
 
 
+pytestmark = pytest.mark.xdist_group("tasks")
+"""One suite for all of them: each process of pytest-xdist would start its own."""
+
+
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     folder = tmp_path_factory.mktemp("tasks")
@@ -50,7 +54,7 @@ class Caller:
         async with asyncio.timeout(60):
             while True:
                 try:
-                    async with httpx2.AsyncClient(timeout=10) as http:
+                    async with httpx2.AsyncClient(timeout=30) as http:
                         answer = await http.post(self._url, json=body, headers=headers)
                     if answer.status_code < 500:
                         return dict(answer.json())
@@ -87,13 +91,13 @@ async def test_a_task_survives_the_death_of_worker_and_server(suite, victim):
 
 async def test_a_running_task_that_is_cancelled_stays_so(suite):
     caller = Caller(suite)
-    task_id = await caller.start("slow_compute", {"seconds": 4})
+    task_id = await caller.start("slow_compute", {"seconds": 2})
     await asyncio.sleep(0.5)
     assert (await caller.ask("tasks/cancel", {"taskId": task_id}))["result"] == {
         "resultType": "complete",
         "_meta": (await caller.ask("tasks/get", {"taskId": task_id}))["result"]["_meta"],
     }
-    await asyncio.sleep(5)
+    await asyncio.sleep(2.5)
     found = (await caller.ask("tasks/get", {"taskId": task_id}))["result"]
     assert found["status"] == "cancelled"
     assert "result" not in found

@@ -17,6 +17,9 @@ from devops_mcp.embedding.minilm import Weights, build_graph, read_weights
 from devops_mcp.embedding.prepare import is_prepared, prepare
 from devops_mcp.models.errors import ConfigurationError, Unavailable
 
+pytestmark = pytest.mark.xdist_group("local_model")
+"""The model is prepared once for all of them."""
+
 SENTENCES = [
     "Build 'CI' failed on main of acme/shop",
     "the pipeline broke",
@@ -162,7 +165,7 @@ class SlowModel(Model):
         self.loop = asyncio.get_running_loop()
 
     def vectors(self, texts):
-        asyncio.run_coroutine_threadsafe(self.may_go.wait(), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(self.may_go.wait(), self.loop).result(30)
         self.asked.append(texts[0])
         return [[1.0] for _ in texts]
 
@@ -176,7 +179,7 @@ async def test_a_question_goes_ahead_of_passages_that_wait():
     question = asyncio.create_task(provider.embed(["question"], Purpose.QUESTION))
     await asyncio.sleep(0)
     model.may_go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await question
         await asyncio.gather(passages, others)
     await provider.close()
