@@ -94,7 +94,7 @@ async def installed(database, redis_url: str, queues) -> AsyncIterator[Installat
         )
         rest = await stack.enter_async_context(running_rest(settings))
         balanced = await stack.enter_async_context(balancing(one.url, other.url))
-        http = await stack.enter_async_context(httpx2.AsyncClient(timeout=15))
+        http = await stack.enter_async_context(httpx2.AsyncClient(timeout=60))
         key = await new_key(database.owner_url)
         yield Installation(one, other, balanced, rest, key, asked, http)
 
@@ -143,7 +143,7 @@ async def test_the_python_client_works_and_hears_through_a_round_robin_balancer(
             await client.session.send_request(types.SubscribeRequest(params=params), types.EmptyResult)
         for number in range(3):
             event_id = await suite.break_the_build(f"{era} {number}")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 assert await heard.get() == event_id
 
 
@@ -159,7 +159,7 @@ async def test_a_killed_replicas_sessions_go_on_at_the_other(database, redis_url
             mark = await next_message(events)
             assert _event(mark) == first
             await suite.one.end(signal.SIGKILL)
-            with pytest.raises(httpx2.RemoteProtocolError):
+            with pytest.raises(httpx2.TransportError):
                 [event async for event in events]
         client.replica = suite.other.url
         async with client.listening(mark.id) as events:
@@ -181,7 +181,7 @@ async def test_a_stream_through_the_other_replica_ends_when_the_sessions_own_is_
             await suite.break_the_build("before")
             mark = await next_message(events)
             await suite.one.end(signal.SIGKILL)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 assert [event async for event in events] == []
         async with client.listening(mark.id) as events:
             after = await suite.break_the_build("after")
@@ -199,10 +199,10 @@ async def test_a_call_on_a_killed_replica_ends_with_a_clear_error(database, redi
         client.replica = suite.other.url
         message = client.request("tools/call", {"name": "tools_read", "arguments": arguments})
         call = asyncio.create_task(client.post(message))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await suite.asked.wait()
         await suite.one.end(signal.SIGKILL)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             answer = messages_of(await call)[-1]
         assert (answer["id"], answer["error"]["code"]) == (message["id"], -32003)
         assert (await client.call("tools/list"))["result"]["tools"]
@@ -220,7 +220,7 @@ async def test_a_call_whose_replica_was_killed_is_answered_when_its_stream_is_re
         async with client.streaming(message) as events:
             mark = await anext(events)
             await suite.one.end(signal.SIGKILL)
-            with pytest.raises(httpx2.RemoteProtocolError):
+            with pytest.raises(httpx2.TransportError):
                 await anext(events)
         client.replica = suite.other.url
         async with client.listening(mark.id) as events:
