@@ -271,10 +271,10 @@ async def test_a_message_received_too_often_reaches_the_dead_letters_by_itself(q
 
 async def test_a_receive_that_is_cancelled_takes_no_message(queue: SqsQueue):
     waiting = asyncio.create_task(queue.receive())
-    await reach_the_server()
+    await reach_the_server(queue)
     waiting.cancel()
     await asyncio.wait([waiting])
-    await reach_the_server()
+    await reach_the_server(queue)
 
     await queue.send_batch([Outgoing("x")])
 
