@@ -112,9 +112,10 @@ def database(stack: Stack, administration: psycopg.Connection) -> Iterator[Datab
 
 @pytest.fixture
 def redis_url(stack: Stack, worker_number: int) -> str:
-    """An empty Redis that no other test uses at the same time."""
+    """An empty Redis that no other test uses at the same time, and that nobody listens to any more."""
     url = stack.redis_urls[worker_number]
     with Redis.from_url(url) as client:
+        client.client_kill_filter(_type="pubsub")
         client.flushall()
     return url
 

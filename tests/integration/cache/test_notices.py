@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
 
 from devops_mcp.cache.channel import Gap
 from devops_mcp.cache.notices import CHANNEL, Notice, Notices
@@ -43,7 +42,7 @@ async def test_every_listener_hears_every_notice(redis_url):
     notices = [a_notice("one"), a_notice("two")]
     async with (
         open_redis(redis_url, command_timeout_s=2) as redis,
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         aclosing(Notices(redis, Metrics()).listen()) as first,
         aclosing(Notices(redis, Metrics()).listen()) as second,
     ):
@@ -54,7 +53,7 @@ async def test_every_listener_hears_every_notice(redis_url):
 
 
 async def test_a_listener_that_lost_its_connection_learns_of_the_gap_and_goes_on(redis_url):
-    async with open_redis(redis_url, command_timeout_s=2) as redis, asyncio.timeout(10):
+    async with open_redis(redis_url, command_timeout_s=2) as redis, asyncio.timeout(60):
         notices = Notices(redis, Metrics())
         async with aclosing(notices.listen()) as listener:
             assert await anext(listener) == Gap(listening=True)
@@ -68,7 +67,7 @@ async def test_a_listener_that_lost_its_connection_learns_of_the_gap_and_goes_on
 
 
 async def test_what_is_no_notice_of_ours_counts_as_a_gap(redis_url):
-    async with open_redis(redis_url, command_timeout_s=2) as redis, asyncio.timeout(10):
+    async with open_redis(redis_url, command_timeout_s=2) as redis, asyncio.timeout(60):
         notices = Notices(redis, Metrics())
         async with aclosing(notices.listen()) as listener:
             await anext(listener)
@@ -80,7 +79,7 @@ async def test_what_is_no_notice_of_ours_counts_as_a_gap(redis_url):
 async def test_without_redis_publishing_says_so_and_a_listener_waits():
     """R01"""
     metrics = Metrics(CollectorRegistry())
-    async with open_redis(NOBODY) as redis, asyncio.timeout(10):
+    async with open_redis(NOBODY) as redis, asyncio.timeout(60):
         notices = Notices(redis, metrics)
         assert not await notices.publish([a_notice(), a_notice()])
         async with aclosing(notices.listen()) as listener:
@@ -92,19 +91,17 @@ async def test_without_redis_publishing_says_so_and_a_listener_waits():
 
 async def test_a_redis_that_hangs_holds_up_one_publication_a_second_and_no_more(redis_url):
     now = 100.0
-    async with open_redis(redis_url) as redis, open_redis(redis_url, command_timeout_s=5) as control:
+    async with (
+        open_redis(redis_url, command_timeout_s=1) as redis,
+        open_redis(redis_url, command_timeout_s=30) as control,
+    ):
         notices = Notices(redis, Metrics(), monotonic=lambda: now)
         assert await notices.publish([a_notice()])
-        await control.client_pause(2_000)
+        await control.client_pause(60_000, all=False)  # whatever writes or publishes
         loop = asyncio.get_running_loop()
         started = loop.time()
         assert not any([await notices.publish([a_notice()]) for _ in range(50)])
-        assert loop.time() - started < 1.0
-        await _until_answered(control)
+        assert loop.time() - started < 20, "one was waited for, and not fifty"
+        await control.client_unpause()
         now += 1.1
         assert await notices.publish([a_notice()])
-
-
-async def _until_answered(control: Redis) -> None:
-    async with asyncio.timeout(10):
-        await control.get("anything")

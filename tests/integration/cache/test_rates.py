@@ -21,6 +21,12 @@ async def allowed(limiters: list[RateLimiter], caller: str, tries: int) -> int:
     return count
 
 
+async def until_refused(limiter: RateLimiter, caller: str) -> None:
+    """More than once only on a slow machine, where some has come back already."""
+    while True:
+        await limiter.take(caller)
+
+
 @pytest.mark.parametrize("replicas", [1, 3])
 async def test_together_the_replicas_allow_the_burst_and_no_more(redis_url, replicas):
     caller = uuid4().hex
@@ -38,7 +44,7 @@ async def test_what_was_spent_comes_back_with_time_and_the_error_says_when(redis
         limiter = RateLimiter(redis, Rate(per_s=20, burst=2))
         assert await allowed([limiter], caller, 2) == 2
         with pytest.raises(RateLimited) as refused:
-            await limiter.take(caller)
+            await until_refused(limiter, caller)
         assert refused.value.retry_after_s is not None
         assert 0 < refused.value.retry_after_s <= 0.05
         await asyncio.sleep(refused.value.retry_after_s + 0.01)

@@ -30,7 +30,7 @@ class Heard:
 
 @asynccontextmanager
 async def listening(redis_url: str, key: bytes = KEY) -> AsyncIterator[Heard]:
-    async with open_redis(redis_url, command_timeout_s=2) as redis, asyncio.timeout(20):
+    async with open_redis(redis_url, command_timeout_s=5) as redis, asyncio.timeout(60):
         heard = Heard(Replicas(redis, Seal([key])))
         async with heard.replicas.running(heard.messages.put_nowait, heard.interrupted.set, heard.resumed):
             await heard.listens.wait()
@@ -62,12 +62,16 @@ async def test_what_was_sealed_with_another_key_is_not_heard(redis_url):
 
 
 async def test_a_message_that_is_played_again_is_not_heard(redis_url):
-    async with listening(redis_url) as one, listening(redis_url) as other, open_redis(redis_url) as redis:
+    async with (
+        listening(redis_url) as one,
+        listening(redis_url) as other,
+        open_redis(redis_url, command_timeout_s=5) as redis,
+    ):
         channel = f"devops-mcp:replica:{other.replicas.own_id}"
         async with redis.pubsub() as spy:
             await spy.subscribe(channel)
             await one.replicas.tell(other.replicas.own_id, b"once")
-            while (frame := await spy.get_message(timeout=5)) is None or frame["type"] != "message":
+            while (frame := await spy.get_message(timeout=30)) is None or frame["type"] != "message":
                 pass
         assert b"once" not in frame["data"]
         await redis.publish(channel, frame["data"])
@@ -76,7 +80,7 @@ async def test_a_message_that_is_played_again_is_not_heard(redis_url):
 
 
 async def test_a_cut_connection_is_told_and_made_again(redis_url):
-    async with listening(redis_url) as one, open_redis(redis_url, command_timeout_s=2) as redis:
+    async with listening(redis_url) as one, open_redis(redis_url, command_timeout_s=5) as redis:
         one.listens.clear()
         await redis.client_kill_filter(_type="pubsub")
         await one.interrupted.wait()

@@ -24,7 +24,7 @@ RECORD = SessionRecord(
 
 @asynccontextmanager
 async def opened(redis_url: str) -> AsyncIterator[Redis]:
-    async with open_redis(redis_url, command_timeout_s=2) as redis, asyncio.timeout(20):
+    async with open_redis(redis_url, command_timeout_s=2) as redis, asyncio.timeout(60):
         yield redis
 
 
@@ -98,7 +98,7 @@ async def test_only_so_many_messages_are_kept_and_none_too_large(redis_url):
 
 
 async def test_without_redis_nothing_waits():
-    async with open_redis("redis://127.0.0.1:1/0") as redis, asyncio.timeout(10):
+    async with open_redis("redis://127.0.0.1:1/0") as redis, asyncio.timeout(60):
         log, positions = MessageLog(redis, Seal([KEY]), LogLimits(waiting_bytes=1_000)), Positions()
         async with log.running():
             for _ in range(10_000):

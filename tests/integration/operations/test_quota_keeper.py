@@ -94,7 +94,7 @@ async def test_a_count_that_redis_lost_is_begun_from_what_the_database_knows(dat
     async with keepers(database, redis_url, 2, 10) as (one, other):
         assert await admitted(one, 4) == 4
         used_before(database, FOUR_CALLS)
-        async with open_redis(redis_url) as redis:
+        async with open_redis(redis_url, command_timeout_s=WITHIN_S) as redis:
             await redis.flushall()
         assert await admitted(other, 10) == 6
         assert await admitted(one, 10) == 0
