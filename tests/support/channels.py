@@ -93,7 +93,7 @@ async def _stdio(url: str, key: str, _: str) -> AsyncIterator[Ask]:
 async def _sse(url: str, key: str, _: str) -> AsyncIterator[Ask]:
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     async with (
-        httpx2.AsyncClient(timeout=20, headers=headers) as http,
+        httpx2.AsyncClient(timeout=60, headers=headers) as http,
         http.stream("GET", f"{url}/sse/x/all") as stream,
     ):
         lines = stream.aiter_lines()
@@ -114,7 +114,7 @@ async def _sse(url: str, key: str, _: str) -> AsyncIterator[Ask]:
 @asynccontextmanager
 async def _http(url: str, key: str, revision: str, accept: str) -> AsyncIterator[Ask]:
     headers = {"X-API-Key": key, "Content-Type": "application/json", "Accept": accept}
-    async with httpx2.AsyncClient(timeout=20, headers=headers) as http:
+    async with httpx2.AsyncClient(timeout=60, headers=headers) as http:
 
         async def ask(text: str) -> dict[str, Any] | None:
             answer = await http.post(f"{url}/mcp/x/all", content=text, headers=_routing(text, revision, http))
@@ -163,7 +163,7 @@ async def _answer(text: str, hear: Callable[[], Awaitable[str | bytes]]) -> dict
     message = _read(text)
     if "method" in message and "id" not in message:
         return None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             heard: dict[str, Any] = json.loads(await hear())
             if "method" not in heard:

@@ -5,7 +5,7 @@ import select
 from pathlib import Path
 
 
-def wait_until_gone(pids: list[int], *, within_s: float = 10.0) -> list[int]:
+def wait_until_gone(pids: list[int], *, within_s: float = 30.0) -> list[int]:
     """Wait for the processes to end; return those that still run after `within_s`."""
     return [pid for pid in pids if not _ends(pid, within_s)]
 

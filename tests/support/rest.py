@@ -62,6 +62,6 @@ async def a_caller(database, settings, *grants: str, **changes: Any) -> AsyncIte
     key = await new_key(database.owner_url, *grants, **changes)
     async with (
         running_rest(settings) as url,
-        httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}) as http,
+        httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}, timeout=60) as http,
     ):
         yield Rest(http)

@@ -9,7 +9,7 @@ from pathlib import Path
 from devops_mcp.embedded.ports import LOOPBACK, free_port
 from devops_mcp.embedded.probes import answers_ok
 
-_WITHIN_S = 20.0
+_WITHIN_S = 60.0
 
 
 class SqsServer:

@@ -31,7 +31,7 @@ from devops_mcp.repositories.migrate import migrate
 TEMPLATE = DATABASE
 _MEMORY = Path("/dev/shm")
 _MEMORY_WANTED = 4 * 2**30
-_READY_WITHIN_S = 60.0
+_READY_WITHIN_S = 120.0
 _STOP_WITHIN_S = 20.0
 
 

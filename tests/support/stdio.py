@@ -21,7 +21,7 @@ async def bridge(*arguments: str, **changes: str) -> AsyncIterator[Process]:
         *COMMAND, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment(**changes)
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             yield process
     finally:
         if process.returncode is None:

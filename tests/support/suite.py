@@ -14,7 +14,7 @@ from typing import Any
 
 from devops_mcp.embedded.postgres import remove_data_folder
 
-_READY_WITHIN_S = 60.0
+_READY_WITHIN_S = 120.0
 _STOP_WITHIN_S = 40.0
 _FREE_PORTS = {
     f"DEVOPS_MCP_{name}": "0"
@@ -57,7 +57,7 @@ class Suite:
         """Everything the terminal was told."""
         return self.output.read_text()
 
-    def wait_until_said(self, text: str, *, within_s: float = 30.0) -> None:
+    def wait_until_said(self, text: str, *, within_s: float = 60.0) -> None:
         deadline = time.monotonic() + within_s
         while text not in self.said():
             if time.monotonic() > deadline:

@@ -92,7 +92,7 @@ async def test_kill_9_loses_no_acknowledged_send_and_brings_back_nothing_deleted
             asyncio.create_task(send_until_killed(queue, told)),
             asyncio.create_task(take_until_killed(queue, told)),
         ]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(told.deleted) < 100:
                 await asyncio.sleep(0.01)
         server.kill()
@@ -158,9 +158,9 @@ async def test_a_stop_answers_who_waits(server: SqsServer):
     async with client_of(server) as sqs:
         queue = await sqs.queue()
         waiting = asyncio.create_task(queue.receive(wait_s=20))
-        await reach_the_server()
+        await reach_the_server(queue)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await asyncio.to_thread(server.stop) == 0
             assert await waiting == []
     await server.start()
@@ -170,11 +170,11 @@ async def test_a_poller_that_hung_up_swallows_nothing(server: SqsServer):
     async with client_of(server) as sqs:
         queue = await sqs.queue()
         gone = [asyncio.create_task(queue.receive(wait_s=20)) for _ in range(5)]
-        await reach_the_server()
+        await reach_the_server(queue)
         for task in gone:
             task.cancel()
         await asyncio.wait(gone)
-        await reach_the_server()
+        await reach_the_server(queue)
 
         await queue.send("x")
 
@@ -186,11 +186,11 @@ async def test_a_poll_on_a_queue_that_is_deleted_ends(server: SqsServer):
     async with client_of(server) as sqs:
         queue = await sqs.queue()
         waiting = asyncio.create_task(queue.receive(wait_s=20))
-        await reach_the_server()
+        await reach_the_server(queue)
 
         await sqs.client.delete_queue(QueueUrl=queue.url)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(sqs.client.exceptions.QueueDoesNotExist):
                 await waiting
 

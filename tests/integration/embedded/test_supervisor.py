@@ -36,7 +36,7 @@ async def accepts(port: int) -> bool:
 
 def listener(folder: Path, name: str, *options: str, **changes) -> Program:
     port = free_port()
-    settings = {"is_ready": partial(accepts, port), "stop_within_s": 0.5, "ready_within_s": 10} | changes
+    settings = {"is_ready": partial(accepts, port), "stop_within_s": 30, "ready_within_s": 60} | changes
     argv = (sys.executable, "-S", "-c", LISTEN, str(port), *options)
     return Program(name=name, argv=argv, log_file=folder / f"{name}.log", **settings)
 
@@ -64,7 +64,7 @@ class Said:
         self.lines.put_nowait(line)
 
     async def next(self) -> str:
-        return await asyncio.wait_for(self.lines.get(), 15)
+        return await asyncio.wait_for(self.lines.get(), 60)
 
 
 async def test_programs_are_stopped_in_the_reverse_of_their_start(tmp_path):
@@ -100,7 +100,7 @@ async def test_a_program_that_is_never_ready_is_given_up_at_its_deadline(tmp_pat
 
 async def test_a_program_that_does_not_heed_its_stop_signal_is_killed(tmp_path):
     async with Supervisor(say=print) as supervisor:
-        await supervisor.start(listener(tmp_path, "deaf", "deaf"))
+        await supervisor.start(listener(tmp_path, "deaf", "deaf", stop_within_s=0.5))
         (pid,) = supervisor.pids.values()
 
     assert wait_until_gone([pid]) == []
@@ -132,7 +132,7 @@ async def test_a_program_that_keeps_dying_ends_the_watch_with_its_name(tmp_path)
         await supervisor.start(program)
         kill_the_new_one()
         with pytest.raises(ChildFailed, match="worker died 6 times within 60 s"):
-            await asyncio.wait_for(supervisor.watch(), 30)
+            await asyncio.wait_for(supervisor.watch(), 60)
 
 
 async def test_pauses_between_starts_grow_and_are_bounded(tmp_path):
@@ -144,7 +144,7 @@ async def test_pauses_between_starts_grow_and_are_bounded(tmp_path):
         await supervisor.start(listener(tmp_path, "worker"))
         supervisor.changed()
         with pytest.raises(ChildFailed):
-            await asyncio.wait_for(supervisor.watch(), 30)
+            await asyncio.wait_for(supervisor.watch(), 60)
 
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0]
 

@@ -23,8 +23,8 @@ async def meeting(
     async with (
         replica(redis_url, talkative) as owner,
         replica(redis_url, talkative) as other,
-        httpx2.AsyncClient(timeout=10) as http,
-        asyncio.timeout(20),
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
     ):
         client = HandshakeClient(http, [owner], KEY, version)
         await client.begin(CAPABILITIES)
@@ -161,7 +161,7 @@ async def test_a_call_that_nobody_knows_is_answered_with_an_error(redis_url):
 
 async def test_a_stop_ends_streams_and_finishes_calls(redis_url):
     talkative = Talkative()
-    async with httpx2.AsyncClient(timeout=10) as http, asyncio.timeout(20):
+    async with httpx2.AsyncClient(timeout=30) as http, asyncio.timeout(60):
         async with replica(redis_url, talkative) as url:
             client = HandshakeClient(http, [url], KEY)
             await client.begin()
@@ -179,8 +179,8 @@ async def test_a_stop_finishes_calls_that_came_through_the_other_replica(redis_u
     talkative = Talkative()
     async with (
         replica(redis_url, talkative) as other,
-        httpx2.AsyncClient(timeout=10) as http,
-        asyncio.timeout(20),
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
     ):
         async with replica(redis_url, talkative) as owner:
             client = HandshakeClient(http, [owner], KEY)
@@ -195,9 +195,9 @@ async def test_a_stop_finishes_calls_that_came_through_the_other_replica(redis_u
 async def test_a_session_that_nobody_uses_ends_and_one_that_is_listened_to_does_not(redis_url):
     talkative = Talkative()
     async with (
-        replica(redis_url, talkative, idle_s=0.5, sweep_s=0.1) as url,
-        httpx2.AsyncClient(timeout=10) as http,
-        asyncio.timeout(20),
+        replica(redis_url, talkative, idle_s=1.5, sweep_s=0.1) as url,
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
     ):
         idle, listener = HandshakeClient(http, [url], KEY), HandshakeClient(http, [url], KEY)
         await idle.begin()
@@ -215,8 +215,8 @@ async def test_when_redis_has_lost_its_memory_sessions_are_registered_again(redi
         replica(redis_url, talkative, sweep_s=0.1) as owner,
         replica(redis_url, talkative) as other,
         open_redis(redis_url, command_timeout_s=2) as redis,
-        httpx2.AsyncClient(timeout=10) as http,
-        asyncio.timeout(20),
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
     ):
         client = HandshakeClient(http, [owner], KEY)
         await client.begin()

@@ -34,7 +34,7 @@ class Listener:
         self.path = path
 
     async def next(self) -> dict:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             event = await anext(self.events)
         assert event.data is not None
         return event.data
@@ -60,7 +60,7 @@ async def post(http: httpx2.AsyncClient, url: str, key: str, message: object) ->
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=10) as client:
+    async with httpx2.AsyncClient(timeout=30) as client:
         yield client
 
 
@@ -85,7 +85,7 @@ async def test_a_session_ends_with_its_stream_on_every_replica(redis_url, http):
     async with replica(redis_url, talkative) as one, replica(redis_url, talkative) as other:
         async with listening(http, one, KEY) as listener:
             pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await post(http, other + listener.path, KEY, INITIALIZE)).status_code != 404:
                 pass
         assert (await post(http, one + listener.path, KEY, INITIALIZE)).status_code == 404

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from support.services import new_key, running_mcp, settings_for
 
 EXTENSION = "io.modelcontextprotocol/tasks"
-WITHIN_S = 20
+WITHIN_S = 60
 
 
 @pytest.fixture

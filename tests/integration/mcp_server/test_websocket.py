@@ -32,7 +32,7 @@ def address(url: str) -> str:
 
 async def ask(socket, message) -> dict:
     await socket.send(message if isinstance(message, str) else json.dumps(message))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return json.loads(await socket.recv())
 
 
@@ -126,6 +126,6 @@ async def test_a_stop_closes_open_sockets_with_restart(database, settings):
         await ask(socket, INITIALIZE)
         stop.set()
         with pytest.raises(ConnectionClosed):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await socket.recv()
         assert socket.close_code == 1012

@@ -15,7 +15,7 @@ from support.happenings import happen
 from support.node import MODULES, NODE, package
 from support.services import new_key, running_mcp, settings_for
 
-REVOKED_WITHIN_S = 5 + 5
+REVOKED_WITHIN_S = 5 + 25
 """Five seconds, and what a machine that is shared may add."""
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -53,7 +53,7 @@ async def ticket(url: str, key: str) -> str:
 
 async def ask(ws: ClientConnection, message: dict[str, Any]) -> dict[str, Any]:
     await ws.send(json.dumps(message))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return dict(json.loads(await ws.recv()))
 
 
@@ -120,7 +120,7 @@ async def test_a_revoked_key_closes_what_it_opened_and_nothing_else(database, se
             await opened[0].wait_closed()
         assert opened[0].close_code == 4401
         pong = await opened[1].ping()
-        await asyncio.wait_for(pong, 5)
+        await asyncio.wait_for(pong, 30)
         await opened[1].close()
 
 
@@ -232,7 +232,7 @@ async def test_a_request_beyond_the_limit_and_a_repeated_id_are_refused_and_the_
         await ws.send(
             json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}})
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "error" in (again := await ask(ws, STATELESS | {"id": 101})):
                 await asyncio.sleep(0.05)
     assert beyond["error"]["code"] == -32000
@@ -279,7 +279,7 @@ async def greeted(ws: ClientConnection, capabilities: dict[str, Any] | None = No
 
 
 async def until_told(ws: ClientConnection) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             message = json.loads(await ws.recv())
             if message.get("method") == "notifications/resources/updated":

@@ -26,7 +26,7 @@ async def test_calls_whose_commit_was_not_confirmed_are_in_their_context_once(da
             database.app_url.replace(f":{port}/", f":{proxy.port}/"),
             pool_size=1,
             application="test",
-            answer_s=0.5,
+            answer_s=1.5,
         ) as opened,
     ):
         contexts = ContextService(opened, embeds=False)

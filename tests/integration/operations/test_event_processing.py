@@ -71,7 +71,7 @@ async def bench(database, redis_url) -> AsyncIterator[Bench]:
 
 @asynccontextmanager
 async def hearing(notices: Notices):
-    async with aclosing(notices.listen()) as listener, asyncio.timeout(10):
+    async with aclosing(notices.listen()) as listener, asyncio.timeout(60):
         assert await anext(listener) == Gap(listening=True)
         yield listener
 

@@ -35,7 +35,7 @@ async def feeding(database, redis_url: str, times: FeedTimes, **options: int) ->
         open_database(database.mcp_url, pool_size=4, application="mcp") as opened,
         open_redis(redis_url, command_timeout_s=2) as redis,
         EventFeed(opened, Notices(redis, Metrics()), Metrics(), times=times, **options).running() as feed,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         yield feed
 

@@ -74,7 +74,7 @@ async def bench(database) -> AsyncIterator[Bench]:
             database.worker_url.replace(f":{port}/", f":{proxy.port}/"),
             pool_size=1,
             application="test",
-            answer_s=0.5,
+            answer_s=1.5,
         ) as opened,
     ):
         yield Bench(opened, proxy, owner_id)

@@ -354,7 +354,7 @@ async def test_while_a_keyed_write_is_under_way_a_second_is_told_so(database):
     async with a_world(database.app_url) as world:
         world.box.hangs.clear()
         first = asyncio.create_task(world.call("box_thing_put", name="x", idempotency_key="k"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await world.box.entered.wait()
         with pytest.raises(RequestInProgress) as told:
             await world.call("box_thing_put", name="x", idempotency_key="k")

@@ -74,13 +74,13 @@ async def test_who_gives_no_answer_in_time_or_none_at_all_has_not_answered(talk)
 
 @pytest.mark.parametrize("talk", [trickle, cut])
 async def test_an_answers_status_counts_whatever_becomes_of_its_body(talk):
-    async with serve_bytes(talk) as url, open_poster(LOOPBACK, deadline_s=SOON_S) as poster:
+    async with serve_bytes(talk) as url, open_poster(LOOPBACK, deadline_s=1.5) as poster:
         assert (await poster.post(url, BODY, {})).status == 200
 
 
 async def test_of_a_long_answer_only_the_beginning_is_read():
     async with serve_bytes(flood) as url, open_poster(LOOPBACK, deadline_s=60) as poster:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert (await poster.post(url, BODY, {})).status == 200
 
 

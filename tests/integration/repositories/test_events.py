@@ -126,7 +126,8 @@ async def test_events_are_found_by_each_thing_that_may_be_named_and_in_a_range_o
 
 
 async def test_a_range_of_time_is_looked_for_in_its_months_only(database):
-    wanted = EventsWanted(since=utc_now(), until=utc_now() + timedelta(minutes=1))
+    now = utc_now()
+    wanted = EventsWanted(since=now, until=now + timedelta(milliseconds=1))
     with psycopg.connect(database.superuser_url) as connection:
         plan = connection.execute(
             "EXPLAIN SELECT FROM events WHERE id >= %s AND id < %s ORDER BY id DESC LIMIT 10",

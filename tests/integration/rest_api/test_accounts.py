@@ -15,7 +15,7 @@ from support.tenants import add_tenant
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 PASSWORD = "correct horse battery staple"
-EFFECT_WITHIN_S = 5.0 + 5.0
+EFFECT_WITHIN_S = 5.0 + 25.0
 """Five seconds, and what a machine that is shared may add."""
 USERS, KEYS, ROLES, TENANTS, ME = (
     f"/api/v1/{name}" for name in ("users", "api-keys", "roles", "tenants", "me")

@@ -57,7 +57,7 @@ async def test_an_agent_registers_itself_and_is_what_its_heartbeats_say(database
         busy = (await rest("POST", f"{one}/heartbeat", json=busy)).json()
         draining = (await rest("POST", f"{one}/heartbeat", json={"state": "draining"})).json()
         await rest("POST", f"{one}/heartbeat", json={})
-        beaten(database, ME, "29 s")
+        beaten(database, ME, "20 s")
         late = (await rest("GET", one)).json()
         beaten(database, ME, "31 s")
         lost = (await rest("GET", one)).json()

@@ -54,7 +54,7 @@ class Bench:
         collector = DeadLetterCollector(queue or self.queue, SPEC, DeadLetterFiler(self.database))
         running = asyncio.create_task(collector.run(stop))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 yield
         finally:
             stop.set()

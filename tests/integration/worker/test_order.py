@@ -26,7 +26,7 @@ from worker.relay import OutboxRelay
 
 TENANT = DEFAULT_TENANT_ID
 [CONTEXTS] = [spec for spec in QUEUES if spec.name is QueueName.CONTEXTS]
-SPEC = replace(CONTEXTS, visibility_timeout=timedelta(seconds=1))
+SPEC = replace(CONTEXTS, visibility_timeout=timedelta(seconds=2))
 WITHIN_S = 60.0
 
 
@@ -229,7 +229,7 @@ async def test_what_a_killed_worker_held_comes_first_again(bench):
     context_id = new_id()
     await bench.put([context_id], range(6))
     await bench.relay()
-    held = await bench.queue.receive(wait_s=5)
+    held = await bench.queue.receive(wait_s=20)
     effects = Effects()
     await effects.handle(TENANT, [MESSAGE.validate_json(held[0].body)], {})
     async with bench.consuming(effects, consumers=2, batch=1):
@@ -248,6 +248,6 @@ async def test_a_dead_letter_that_is_sent_again_is_no_repetition(bench):
         async with bench.database.transaction(TENANT) as tx:
             await tx.outbox.post([again])
         await bench.relay()
-        [received] = await bench.queue.receive(wait_s=5)
+        [received] = await bench.queue.receive(wait_s=20)
         assert MESSAGE.validate_json(received.body) == message
         await bench.queue.delete_batch([received.receipt])

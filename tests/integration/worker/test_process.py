@@ -185,7 +185,7 @@ async def test_a_worker_that_is_told_to_stop_leaves_nothing_locked(bench):
     await bench.take_in(300)
     async with a_worker(bench.settings) as worker:
         await bench.until_processed(1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             code = await worker.end(signal.SIGTERM)
     assert code == 0
     assert (await bench.queue.depth()).in_flight == 0

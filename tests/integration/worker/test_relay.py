@@ -45,7 +45,7 @@ class Bench:
     async def receive(self, count: int) -> list[Received]:
         """Take messages off the queue until there are `count`, or no more come."""
         received: list[Received] = []
-        while len(received) < count and (batch := await self.queues[QueueName.EVENTS].receive(wait_s=5)):
+        while len(received) < count and (batch := await self.queues[QueueName.EVENTS].receive(wait_s=20)):
             received += batch
             await self.queues[QueueName.EVENTS].delete_batch([r.receipt for r in batch])
         return received

@@ -12,7 +12,7 @@ async def occupy(bulkhead: Bulkhead, release: asyncio.Event) -> None:
 
 
 async def until(bulkhead: Bulkhead, *, running: int, waiting: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (bulkhead.snapshot().running, bulkhead.snapshot().waiting) != (running, waiting):
             await asyncio.sleep(0)
 

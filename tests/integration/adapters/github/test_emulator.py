@@ -338,7 +338,7 @@ async def test_the_emulators_own_webhook_verifies_and_becomes_an_event(call: Too
         config = {"url": f"{hook}/", "secret": "a shared secret", "content_type": "json"}
         await call.github.send("POST", "/repos/acme/shop/hooks", {"events": ["issues"], "config": config})
         await call("issue_write", action="create", title="Checkout is slow", body="Very.")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             delivery = await arrived.get()
             while delivery.headers["x-github-event"] != "issues":
                 delivery = await arrived.get()

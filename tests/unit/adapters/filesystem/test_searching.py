@@ -138,7 +138,7 @@ async def test_a_catastrophic_pattern_takes_linear_time(call, work, regex):
     (work / "a").write_text("a" * 200_000 + "!\n")
     began = time.monotonic()
     await call("fs_search", path="work", regex=regex)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "it would take for ever"
 
 
 async def test_a_search_says_what_it_lacks(call, work):
