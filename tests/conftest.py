@@ -3,7 +3,9 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from time import sleep
 from uuid import uuid4
 
 import hypothesis
@@ -16,11 +18,13 @@ from devops_mcp.embedded.postgres import SUPERUSER
 from devops_mcp.embedded.roles import MCP, OWNER, REST, WORK
 from devops_mcp.events.connection import open_sqs
 from devops_mcp.events.provisioning import ensure_queues
+from devops_mcp.models.base import utc_now
 from support.stack import TEMPLATE, Stack, StackProcess
 
 _PROCESS = pytest.StashKey[StackProcess]()
 _UNIT_TESTS = Path(__file__).parent / "unit"
 _STACK_STATE = "stack_state"
+_NEAR_MIDNIGHT_S = 60
 
 # Examples are the same in every run, and none is too slow, so that a run fails for what was changed and for nothing else. Others are
 # made up with `--hypothesis-profile=random`.
@@ -129,6 +133,15 @@ async def queues(stack: Stack) -> AsyncIterator[Queues]:
         yield own
         for url in (await client.list_queues(QueueNamePrefix=own.prefix)).get("QueueUrls", ()):
             await client.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def one_day() -> None:
+    """For a test that counts by days: it waits for midnight (UTC) where that is near, and ends on the day on which it began."""
+    now = utc_now()
+    left = (datetime.combine(now.date(), time(), UTC) + timedelta(days=1) - now).total_seconds()
+    if left < _NEAR_MIDNIGHT_S:
+        sleep(left)
 
 
 @pytest.fixture(scope="session")

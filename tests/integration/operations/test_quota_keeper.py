@@ -21,6 +21,8 @@ from devops_mcp.operations.quotas import QuotaService
 from devops_mcp.repositories.database import Database, open_database
 from support.services import new_key
 
+pytestmark = pytest.mark.usefixtures("one_day")
+
 AGENT = new_id()
 WITHIN_S = 30.0
 

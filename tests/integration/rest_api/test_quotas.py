@@ -15,6 +15,8 @@ from support.rest import Rest, a_caller
 from support.services import new_key, running_mcp, settings_for
 from support.tenants import add_tenant
 
+pytestmark = pytest.mark.usefixtures("one_day")
+
 QUOTAS = "/api/v1/quotas"
 OF_TENANT = f"/api/v1/tenants/{DEFAULT_TENANT_ID}/quotas"
 CALL = "/api/v1/tools/context_list/call"

@@ -4,6 +4,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Unavailable
@@ -16,6 +18,8 @@ from support.agents import STATELESS, TRANSPORTS, agent
 from support.rest import a_caller
 from support.services import new_key, running_mcp, settings_for
 from support.tenants import add_tenant
+
+pytestmark = pytest.mark.usefixtures("one_day")
 
 ME, AGENT = new_id(), new_id()
 USAGE = "/api/v1/usage/tools"
