@@ -118,7 +118,7 @@ async def test_methods_and_paths_that_are_not_there_are_refused_in_the_documents
     database, settings, method, path, status, allowed
 ):
     key = await new_key(database.owner_url)
-    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
         answer = await http.request(method, path, headers={"X-API-Key": key})
     assert answer.status_code == status
     if allowed is not None:

@@ -32,7 +32,7 @@ async def register(addresses: Mapping[str, Any]) -> Registered:
     port = choose_ports({"callback": 0})["callback"]
     user = {"username": USERNAME, "name": USERNAME, "roles": ["developer"], "password": PASSWORD}
     client = {"client_name": "conformance", "redirect_uris": [f"http://127.0.0.1:{port}/callback"]}
-    async with httpx2.AsyncClient(base_url=addresses["rest"]) as http:
+    async with httpx2.AsyncClient(base_url=addresses["rest"], timeout=60) as http:
         key = {"X-API-Key": addresses["api_key"]}
         (await http.post("/api/v1/users", json=user, headers=key)).raise_for_status()
         registered = await http.post("/oauth/register", json=client)

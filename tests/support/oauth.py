@@ -121,8 +121,8 @@ async def an_authorization_server(database, settings: Settings, *roles: str) -> 
     await add_alice(database.owner_url, *roles)
     async with (
         running_rest(settings) as url,
-        httpx2.AsyncClient() as programs,
-        httpx2.AsyncClient() as browser,
+        httpx2.AsyncClient(timeout=60) as programs,
+        httpx2.AsyncClient(timeout=60) as browser,
     ):
         client = Client(programs, url)
         assert (await client.register()).status_code == 201

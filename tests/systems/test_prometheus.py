@@ -326,7 +326,7 @@ async def test_our_small_prometheus_refuses_snapshots_as_the_real_one_does(close
 async def answer(url: str, method: str, path: str, arguments: dict[str, Any], maps: tuple[str, ...]) -> Any:
     """Status, type and shape of an answer."""
     given = {"data": arguments} if method == "POST" else {"params": arguments}
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         reply = await http.request(method, f"{url}/api/v1/{path}", **given)
     kind = reply.headers["content-type"].partition(";")[0]
     shape = shape_of(reply.json(), maps) if kind == "application/json" else reply.text

@@ -210,7 +210,7 @@ async def test_a_poll_on_a_queue_that_is_deleted_ends(server: SqsServer):
 )
 async def test_a_request_that_is_no_ones_is_refused(server: SqsServer, change: dict[str, Any], kind: str):
     """J01: malformed requests get an error, and the server goes on."""
-    async with httpx2.AsyncClient(base_url=server.url) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=60) as client:
         answer = await client.post("/", **{"headers": HEADERS, "content": b"{}", **change})
 
         assert answer.status_code == 400

@@ -30,7 +30,7 @@ def settings(database, redis_url):
 
 @asynccontextmanager
 async def served(settings) -> AsyncIterator[tuple[str, httpx2.AsyncClient]]:
-    async with running_mcp(settings) as base, httpx2.AsyncClient(base_url=base) as http:
+    async with running_mcp(settings) as base, httpx2.AsyncClient(base_url=base, timeout=60) as http:
         yield base, http
 
 

@@ -250,7 +250,7 @@ async def test_headers_that_say_something_else_than_the_body_are_refused(databas
         "Mcp-Method": "tools/call",
         "Mcp-Name": "fs_read",
     }
-    async with running_mcp(settings) as url, httpx2.AsyncClient() as http:
+    async with running_mcp(settings) as url, httpx2.AsyncClient(timeout=60) as http:
         for name, value in {"Mcp-Name": "fs_list", "Mcp-Method": "tools/list"}.items():
             said = PLAIN["a read"].said(STATELESS)
             answer = await http.post(f"{url}/mcp/x/fs", content=said, headers=right | {name: value})

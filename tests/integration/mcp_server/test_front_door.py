@@ -135,7 +135,7 @@ async def test_a_header_asks_for_tools_where_the_address_cannot(database, settin
     key = await new_key(database.owner_url)
     headers = {"Authorization": f"Bearer {key}", "X-MCP-Toolsets": "fs", "X-MCP-Readonly": "true"}
     request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}}
-    async with running_mcp(settings) as url, httpx2.AsyncClient(headers=headers) as http:
+    async with running_mcp(settings) as url, httpx2.AsyncClient(headers=headers, timeout=60) as http:
         answer = await http.post(f"{url}/mcp", json=request, headers=TRANSPORT)
     names = {tool["name"] for tool in answer.json()["result"]["tools"]}
     assert names == {name for name in TOOLS if name in FRONT or name.startswith("fs_")} & READS

@@ -166,7 +166,9 @@ async def everybody_of(database, redis_url) -> AsyncIterator[list[Somebody]]:
         ):
             key = await new_key(database.owner_url, *GRANTS, tenant_id=tenant_id, name=name)
             headers = {"X-API-Key": key}
-            http = await stack.enter_async_context(httpx2.AsyncClient(base_url=rest_url, headers=headers))
+            http = await stack.enter_async_context(
+                httpx2.AsyncClient(base_url=rest_url, headers=headers, timeout=60)
+            )
             client = await stack.enter_async_context(agent("http", mcp_url, key, STATELESS))
             people.append(Somebody(name, tenant_id, http, client))
         yield people

@@ -44,7 +44,7 @@ def address(url: str, query: str = "") -> str:
 
 
 async def ticket(url: str, key: str) -> str:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         sold = await http.post(f"{url}/ws/tickets", headers={"Authorization": f"Bearer {key}"})
     assert sold.status_code == 201
     assert sold.headers["cache-control"] == "no-store"
@@ -86,7 +86,7 @@ async def test_only_a_ticket_may_stand_in_an_address(database, settings):
     async with running_mcp(settings) as url:
         for query in (f"?ticket={key}", "?ticket=", f"?api_key={key}", f"?access_token={key}"):
             assert await status_of(address(url, query)) == 401
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             assert (await http.post(f"{url}/ws/tickets")).status_code == 401
             assert (await http.get(f"{url}/ws/tickets")).status_code == 405
 
@@ -96,7 +96,7 @@ async def test_without_redis_no_ticket_is_sold_or_taken_and_headers_still_do(dat
     key = await new_key(database.owner_url)
     headers = {"Authorization": f"Bearer {key}"}
     async with running_mcp(settings_for(database.mcp_url, "redis://127.0.0.1:1/0")) as url:
-        async with httpx2.AsyncClient(headers=headers) as http:
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
             assert (await http.post(f"{url}/ws/tickets")).status_code == 503
         assert await status_of(address(url, "?ticket=x")) == 503
         async with connect(address(url), additional_headers=headers) as ws:

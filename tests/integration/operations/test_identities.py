@@ -252,7 +252,7 @@ async def test_who_manages_users_links_an_identity_and_takes_it_away(database, r
         settings = settings_for(
             database.app_url, redis_url, identity_providers=[configured], environment="development"
         )
-        async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+        async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
 
             async def by(credential: str, method: str, path: str, json=None) -> httpx2.Response:
                 headers = {"Authorization": f"Bearer {credential}"}

@@ -31,7 +31,7 @@ def settings(database, redis_url):
 async def a_front(database, settings):
     """rest-api, and a function that makes a caller of a credential."""
     key = await new_key(database.owner_url)
-    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
 
         def caller(credential=key) -> Rest:
             if isinstance(credential, tuple):
@@ -251,7 +251,7 @@ async def test_basic_credentials_are_taken_only_where_switched_on_and_guessing_e
         ]
     assert answers == [401] * 10 + [429] * 2
     off = settings_for(database.app_url, redis_url)
-    async with running_rest(off) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with running_rest(off) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
         assert (await http.get(ME, auth=("alice", PASSWORD))).status_code == 401
         for wrong in ("Basic", "Basic !", "Basic YWJj", "basic /////w=="):
             assert (await http.get(ME, headers={"Authorization": wrong})).status_code == 401

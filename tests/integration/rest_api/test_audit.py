@@ -50,7 +50,7 @@ async def test_a_change_is_recorded_with_before_and_after_and_from_where(databas
 
 
 async def test_what_a_key_of_a_user_does_is_found_by_the_user(database, settings):
-    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
         root = {"X-API-Key": await new_key(database.owner_url)}
         new = {"username": "alice", "name": "Alice", "roles": ["developer"], "password": PASSWORD}
         user = (await http.post("/api/v1/users", json=new, headers=root)).json()["id"]
@@ -65,7 +65,7 @@ async def test_what_a_key_of_a_user_does_is_found_by_the_user(database, settings
 
 async def test_whatever_is_refused_is_recorded(database, settings):
     """L05: a route, a change, a tool, a login."""
-    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
         root = await new_key(database.owner_url)
         weak = {"X-API-Key": await new_key(database.owner_url, "contexts:read", name="weak")}
         refused = [

@@ -233,7 +233,10 @@ async def test_what_a_client_says_of_itself_is_heeded_or_refused(place):
 
 async def test_a_form_counts_only_in_the_browser_and_for_the_sign_in_that_it_was_made_for(database, settings):
     """S01: neither a page elsewhere nor another browser makes a user allow anything."""
-    async with an_authorization_server(database, settings) as place, httpx2.AsyncClient() as stranger:
+    async with (
+        an_authorization_server(database, settings) as place,
+        httpx2.AsyncClient(timeout=60) as stranger,
+    ):
         page = await place.consent_page()
         sent = {"form": dict(page.forms[-1].fields)["form"], "decision": "allow", "scope": "contexts:read"}
         there = f"{place.url}/oauth/authorize"

@@ -87,12 +87,12 @@ async def test_anothers_context_is_answered_like_one_that_does_not_exist(databas
     mine = await new_key(database.owner_url, *narrow)
     theirs = await new_key(database.owner_url, *narrow, **another)
     async with running_rest(settings) as url:
-        async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": mine}) as http:
+        async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": mine}, timeout=60) as http:
             created = (await http.post("/api/v1/contexts", json={"title": "secret plan"})).json()
             await http.post(
                 f"/api/v1/contexts/{created['id']}/items", json={"items": [{"text": "the vault is green"}]}
             )
-        async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": theirs}) as http:
+        async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": theirs}, timeout=60) as http:
             answers = []
             for context_id in (created["id"], str(uuid4())):
                 for method, suffix in (("GET", ""), ("DELETE", ""), ("GET", "/items")):

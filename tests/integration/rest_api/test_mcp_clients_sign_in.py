@@ -102,7 +102,7 @@ async def a_desktop(database, settings, document: str | None = None):
     async with (
         running_rest(rest) as rest_url,
         running_mcp(settings) as mcp_url,
-        httpx2.AsyncClient() as browser,
+        httpx2.AsyncClient(timeout=60) as browser,
     ):
         yield Desktop(mcp_url, Person(browser, rest_url), document), f"{mcp_url}{PATH}"
 

@@ -37,7 +37,7 @@ class Away:
 
     async def answer(self, address: str) -> str:
         """Where the provider leads back to."""
-        async with httpx2.AsyncClient() as provider:
+        async with httpx2.AsyncClient(timeout=60) as provider:
             return (await provider.get(address)).headers["location"]
 
     async def come_back(self, **says: Any) -> Page:
@@ -149,7 +149,7 @@ async def test_an_answer_counts_once_and_in_the_browser_that_it_is_for(database,
     """S01: neither another browser nor a second use, nor another state or issuer, and no code without its verifier."""
     async with a_way_elsewhere(database, redis_url, create_users=True) as (away, place, provider):
         back = await away.answer(await away.leave())
-        async with httpx2.AsyncClient() as browser:
+        async with httpx2.AsyncClient(timeout=60) as browser:
             stranger = await Person(browser, place.url).open(back)
             assert BEGIN_ANEW in stranger.text
         assert BEGIN_ANEW in (await away.alice.open(back)).text, "the stranger used it up"
@@ -216,13 +216,13 @@ async def test_a_browser_is_signed_in_no_longer_than_its_identity_is_linked(data
     """A10: also when the same identity is linked anew; who signed in with the password stays."""
     async with a_way_elsewhere(database, redis_url) as (away, place, provider):
         owner = {"X-API-Key": await new_key(database.owner_url)}
-        async with httpx2.AsyncClient(base_url=place.url, headers=owner) as admin:
+        async with httpx2.AsyncClient(base_url=place.url, headers=owner, timeout=60) as admin:
             users = (await admin.get("/api/v1/users")).json()["items"]
             links = f"/api/v1/users/{users[0]['id']}/identities"
             identity = {"issuer": provider.issuer, "subject": "ann"}
             link = (await admin.post(links, json=identity)).json()["id"]
             assert "You are signed in as alice" in (await away.come_back()).text
-            async with httpx2.AsyncClient() as another:
+            async with httpx2.AsyncClient(timeout=60) as another:
                 by_password = Person(another, place.url)
                 asked = await by_password.open(place.client.asking())
                 await by_password.sign_in(asked, "alice", PASSWORD)

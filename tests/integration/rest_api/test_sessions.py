@@ -57,7 +57,7 @@ class Front:
 @asynccontextmanager
 async def a_front(database, settings):
     key = await new_key(database.owner_url)
-    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
         front = Front(http, key)
         await front.add("alice", "developer")
         yield front
@@ -127,7 +127,7 @@ async def test_a_token_opens_the_service_that_it_was_made_for_within_its_scopes(
     async with (
         a_front(database, settings) as front,
         running_mcp(settings_for(database.mcp_url, redis_url)) as mcp_url,
-        httpx2.AsyncClient(base_url=mcp_url) as mcp,
+        httpx2.AsyncClient(base_url=mcp_url, timeout=60) as mcp,
     ):
         for_rest = (await front.login("alice", scopes=["search:read"]))["access_token"]
         scopes = ["tools:read:context_*"]

@@ -82,7 +82,7 @@ async def a_front(database, settings):
     worker_settings = settings_for(database.worker_url, settings.redis_url.get_secret_value())
     async with (
         running_rest(settings) as url,
-        httpx2.AsyncClient(base_url=url) as http,
+        httpx2.AsyncClient(base_url=url, timeout=60) as http,
         open_platform(worker_settings, Metrics(), application="worker") as worker,
     ):
         yield Front(database.owner_url, http, worker)

@@ -216,7 +216,10 @@ async def test_a_slow_application_is_not_taken_for_a_slow_client() -> None:
 
 
 async def test_a_client_that_pings_and_never_reads_is_cut() -> None:
-    async with opened(Limits(websocket_unsent_bytes=100_000)) as (server, peer):
+    async with opened(Limits(websocket_unsent_bytes=100_000, websocket_message_timeout_s=PATIENCE_S)) as (
+        server,
+        peer,
+    ):
         peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
         pings = frame(FIN | PING, os.urandom(125)) * 2_000
         async with asyncio.timeout(PATIENCE_S):

@@ -45,7 +45,10 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
             await stack.enter_async_context(a_worker(worker))
             headers = {"X-API-Key": key}
             yield Bench(
-                await stack.enter_async_context(httpx2.AsyncClient(base_url=url, headers=headers)), s3
+                await stack.enter_async_context(
+                    httpx2.AsyncClient(base_url=url, headers=headers, timeout=60)
+                ),
+                s3,
             )
 
 

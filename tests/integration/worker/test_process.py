@@ -213,7 +213,7 @@ async def test_connections_that_break_lose_nothing(bench, database, administrati
 async def test_without_redis_events_are_processed_and_health_says_degraded(bench):
     """R01"""
     settings = {**bench.settings, "REDIS_URL": "redis://127.0.0.1:1/0"}
-    async with a_worker(settings) as worker, httpx2.AsyncClient() as client:
+    async with a_worker(settings) as worker, httpx2.AsyncClient(timeout=60) as client:
         await bench.take_in(5)
         await bench.until_processed(5)
         ready = await client.get(f"http://127.0.0.1:{worker.port}/health/ready")
