@@ -180,6 +180,7 @@ class HardenedHttp(HttpToolsProtocol):
         if self._should_upgrade():
             self._gate.forget(self)
             self.handle_websocket_upgrade()
+            del self.parser  # which holds us: thousands of both would wait for a collection of everything
         else:
             # Answered as if it had not asked; what follows an upgrade is not ours to frame.
             self._deaf = True

@@ -36,6 +36,7 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
         self._gate = gate
         self._delivered = False
         self._unwritten = 0
+        self.conn.parser.close()  # else it and its connection hold each other until a collection of everything
         self.conn = _BoundedServer(config.ws_max_size, gate.limits.websocket_fragments)
 
     def connection_lost(self, exc: Exception | None) -> None:

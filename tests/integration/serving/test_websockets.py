@@ -1,6 +1,7 @@
 """WebSockets as an attacker speaks them, frame by frame."""
 
 import asyncio
+import gc
 import os
 import struct
 from collections.abc import AsyncIterator
@@ -11,8 +12,11 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.server import ServerProtocol
 
+from devops_mcp.serving.http_protocol import HardenedHttp
 from devops_mcp.serving.limits import MIB, Limits
+from devops_mcp.serving.websocket_protocol import _BoundedServer
 from support.raw_http import PATIENCE_S, Peer, Site, site
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
@@ -65,6 +69,20 @@ async def close_code(peer: Peer) -> int:
         if opcode == FIN | CLOSE:
             return int.from_bytes(payload[:2])
     return 0
+
+
+async def test_a_handshake_leaves_nothing_that_only_a_collection_would_find():
+    """Thousands that come at once would else keep a third more than they need."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with opened() as (_, peer):
+            await peer.send(frame(FIN | TEXT, b"hello"))
+            await peer.until(b"5")
+            kinds = [type(found) for found in gc.get_objects()]
+    finally:
+        gc.enable()
+    assert (kinds.count(HardenedHttp), kinds.count(_BoundedServer), kinds.count(ServerProtocol)) == (0, 1, 0)
 
 
 FAULTS = {
