@@ -44,7 +44,8 @@ COMPARED = 100
 """Questions: of how many the times are taken, and of how many of these the answers are compared with the exact ones."""
 SHOWN = 10
 _BEGIN = sql.SQL("BEGIN; SELECT set_config('app.tenant', {}, true)").format(str(DEFAULT_TENANT_ID))
-_HNSW = "CREATE INDEX {name} ON passages USING hnsw ((embedding::{type}(384)) {type}_cosine_ops) WHERE space = '{space}'"
+_HNSW = """CREATE INDEX {name} ON passages USING hnsw ((embedding::{type}(384)) {type}_cosine_ops)
+           WITH (ef_construction = 128) WHERE space = '{space}'"""
 # Written apart from the operation's own exact search, so that both cannot be wrong alike.
 _NEAREST = """SELECT id FROM passages WHERE tenant_id = %s AND (%s::jsonb IS NULL OR metadata @> %s)
               ORDER BY embedding::halfvec(384) <=> %s::halfvec(384) LIMIT %s"""

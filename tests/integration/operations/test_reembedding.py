@@ -243,9 +243,10 @@ async def test_a_space_has_an_index_before_its_first_vector(bench, database):
         rows = await tx.embeddings.choices()
     with psycopg.connect(database.superuser_url) as connection:
         definitions = connection.execute(
-            "SELECT indexdef FROM pg_indexes WHERE indexname LIKE 'passages_space_%'"
+            "SELECT indexdef FROM pg_indexes WHERE tablename = 'passages' AND indexdef LIKE '%hnsw%'"
         ).fetchall()
-    [indexed] = [d for (d,) in definitions if "hnsw" in d]
+    assert all("ef_construction='128'" in d for (d,) in definitions)
+    [indexed] = [d for (d,) in definitions if "passages_space_" in d]
     assert "halfvec(16)" in indexed
     assert f"'{NEW_SPACE}'" in indexed
     assert [(row.owner_id, row.finished_at is not None) for row in rows] == [(TENANT, True)]
