@@ -23,7 +23,7 @@ from devops_mcp.operations.audit import AuditTrail
 from devops_mcp.operations.catalogue import SUITE, CatalogueEntry
 from devops_mcp.operations.context_journal import ContextJournal
 from devops_mcp.operations.deeds import refused
-from devops_mcp.operations.masking import masked
+from devops_mcp.operations.masking import bounded
 from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.upstream_access import Acting
@@ -98,7 +98,7 @@ class CallLedger:
             outcome=_OUTCOMES.get(code, "failed"),
             error_code=code,
             duration_ms=seconds * 1000,
-            arguments={**masked(arguments), **_upstream(acting), **_led_by(requester)},
+            arguments={**bounded(arguments), **_upstream(acting), **_led_by(requester)},
             trace_id=current_trace_id(),
             at=self._now(),
         )

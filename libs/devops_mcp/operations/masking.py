@@ -14,7 +14,6 @@ MAX_TEXT = 500
 MAX_ITEMS = 50
 MAX_DEPTH = 8
 MAX_BYTES = 65_536
-"""Of the whole. Beyond it only the outermost values are kept: thousands of records are written together."""
 _SECRET_WORDS = (
     "password",
     "passwd",
@@ -31,7 +30,12 @@ HIDDEN = "***"
 
 def masked(arguments: Mapping[str, JsonValue]) -> JsonObject:
     """A copy without the values of names that sound secret, which the database takes."""
-    kept = _masked(arguments, MAX_DEPTH)
+    return _masked(arguments, MAX_DEPTH)
+
+
+def bounded(arguments: Mapping[str, JsonValue]) -> JsonObject:
+    """As `masked`; beyond `MAX_BYTES` only the outermost values: thousands of records are written together."""
+    kept = masked(arguments)
     if len(dumps(kept)) <= MAX_BYTES:
         return kept
     return _masked(dict(islice(arguments.items(), MAX_ITEMS)), 0)

@@ -219,10 +219,12 @@ class QuotaKeeper:
                 else:
                     count.hear(one, Begun(one.life, used, one.mine))
 
-    async def run(self) -> None:
-        """Look and exchange every second until cancelled."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look and exchange every second until `stop`."""
         while True:
-            await asyncio.sleep(EVERY_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), EVERY_S)
+                return
             for step in (self.take_up, self.exchange):
                 try:
                     await step()
@@ -338,10 +340,13 @@ async def open_quota_keeper(database: Database, redis: Redis) -> AsyncIterator[Q
     with suppress(PlatformError, TimeoutError):
         async with asyncio.timeout(_START_S):
             await keeper.refresh()
-    looking = asyncio.create_task(keeper.run(), name="quotas")
+    stop = asyncio.Event()
+    looking = asyncio.create_task(keeper.run(stop), name="quotas")
     try:
         yield keeper
     finally:
+        stop.set()
+        await asyncio.wait({looking}, timeout=_END_S)
         looking.cancel()
         with suppress(asyncio.CancelledError):
             await looking

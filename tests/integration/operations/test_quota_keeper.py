@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from devops_mcp.cache.quota_counts import QuotaCounts
 from devops_mcp.cache.redis import open_redis
@@ -225,14 +226,15 @@ class Faulty(Database):
 
 async def test_quotas_are_still_looked_for_after_a_fault(database, redis_url, monkeypatch):
     monkeypatch.setattr(quota_keeper, "EVERY_S", 0.01)
-    async with keepers(database, redis_url, 1, 5) as (keeper,):
+    async with keepers(database, redis_url, 1, 5) as (keeper,), open_redis(redis_url) as redis:
         faulty = Faulty(keeper._database._pool, keeper._database._url)
-        async with open_redis(redis_url) as redis, open_quota_keeper(faulty, redis) as looking:
-            faulty.is_faulty = True
-            async with asyncio.timeout(WITHIN_S):
+        with capture_logs() as logs:
+            async with open_quota_keeper(faulty, redis) as looking, asyncio.timeout(WITHIN_S):
+                faulty.is_faulty = True
                 while faulty.faults < 2:
                     await asyncio.sleep(0.01)
                 faulty.is_faulty = False
                 await said([keeper], QuotaDraft(tool_calls_per_day=0))
                 while await admitted(looking, 1):
                     await asyncio.sleep(0.01)
+    assert "quotas not kept up" in [entry["event"] for entry in logs]
