@@ -21,6 +21,7 @@ MAX_MESSAGE_BYTES = 16 * 1_048_576
 OPEN_WITHIN_S = 10.0
 ANSWERED_WITHIN_S = 10.0
 CLOSED_WITHIN_S = 1.0
+"""So long a server that does not say goodbye holds up the end, or the next connection."""
 HELD_S = 10.0
 """A connection that lasted so long was a good one."""
 

@@ -12,6 +12,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from websockets.asyncio.server import serve
 from websockets.http11 import Response
 
+import mcp_server.transports.websocket
 from devops_mcp.embedded.ports import choose_ports
 from support.agents import ERAS
 from support.services import new_key, running_mcp, settings_for
@@ -304,13 +305,15 @@ async def test_a_call_that_is_still_under_way_after_a_break_is_asked_for_until_i
     assert server.asked == 4
 
 
+def at_a_port(settings):
+    """The settings with one port, so that a server can take another's place."""
+    port = choose_ports({"mcp": 0})["mcp"]
+    return settings.model_copy(update={"mcp": settings.mcp.model_copy(update={"port": port})})
+
+
 async def test_a_restart_of_the_real_server_goes_unnoticed(database, settings):
     key = await new_key(database.owner_url)
-    listening = settings.model_copy(
-        update={
-            "mcp": settings.mcp.model_copy(update={"port": choose_ports({"mcp": 0})["mcp"]}),
-        }
-    )
+    listening = at_a_port(settings)
     stop = asyncio.Event()
     ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
     async with AsyncExitStack() as left:
@@ -322,6 +325,45 @@ async def test_a_restart_of_the_real_server_goes_unnoticed(database, settings):
         await first.aclose()
         await left.enter_async_context(running_mcp(listening))
         assert (await ask(process, ping))["result"] == {}
+
+
+async def test_what_a_server_asked_before_it_restarted_confirms_nothing_after(
+    database, redis_url, tmp_path, monkeypatch
+):
+    """Whoever accepts late has accepted nothing: the file is not overwritten before the new question is answered."""
+    monkeypatch.setattr(mcp_server.transports.websocket, "DRAIN_S", 0.1)
+    notes = tmp_path / "notes.txt"
+    notes.write_text("kept")
+    roots = {"work": {"path": str(tmp_path), "read_only": False}}
+    files = {"name": "files", "system": "fs", "options": {"roots": roots}}
+    listening, stop = at_a_port(settings_for(database.mcp_url, redis_url, [files])), asyncio.Event()
+    key = await new_key(database.owner_url)
+    initialize = {**INITIALIZE, "params": {**INITIALIZE["params"], "capabilities": {"elicitation": {}}}}
+    arguments = {"path": "work/notes.txt", "content": "lost", "overwrite": True}
+    marked = {"io.devops-mcp/idempotencyKey": "k"}
+    write = {"name": "fs_write", "arguments": arguments, "_meta": marked}
+    async with AsyncExitStack() as left:
+        first = await left.enter_async_context(AsyncExitStack())
+        url = await first.enter_async_context(running_mcp(listening, stop))
+        process = await left.enter_async_context(
+            bridge("--url", f"{websocket(url)}/x/fs", DEVOPS_MCP_API_KEY=key)
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        await ask(process, initialize)
+        asked = await ask(process, {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": write})
+        assert asked["method"] == "elicitation/create"
+        stop.set()
+        await first.aclose()
+        withdrawn = json.loads(await process.stdout.readline())
+        await left.enter_async_context(running_mcp(listening))
+        again = json.loads(await process.stdout.readline())
+        for question, action in ((asked, "accept"), (again, "decline")):
+            answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": action, "content": {}}}
+            process.stdin.write(json.dumps(answer).encode() + b"\n")
+        told = json.loads(await process.stdout.readline())
+    assert withdrawn["params"]["requestId"] == asked["id"]
+    assert (told["id"], told["result"]["isError"], notes.read_text()) == (2, True, "kept")
 
 
 async def test_messages_pass_unchanged_and_one_a_line():
