@@ -4,8 +4,10 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from time import sleep
+from typing import Any
 from uuid import uuid4
 
 import hypothesis
@@ -13,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from redis import Redis
+from xdist.scheduler import LoadGroupScheduling
 
 from devops_mcp.embedded.postgres import SUPERUSER
 from devops_mcp.embedded.roles import MCP, OWNER, REST, WORK
@@ -148,6 +151,24 @@ def one_day() -> None:
 def worker_number() -> int:
     """0 for the first process that runs tests, 1 for the second …"""
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+class _ByModule(LoadGroupScheduling):
+    """`--dist loadgroup` for modules that are marked: xdist 3.8 writes the group into an id that pytest 9.2 does not read any more."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if _is_marked(self.config.rootpath / module) else nodeid
+
+
+@cache
+def _is_marked(module: Path) -> bool:
+    return "pytest.mark.xdist_group(" in module.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
+    return _ByModule(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def _is_controller(config: pytest.Config) -> bool:
