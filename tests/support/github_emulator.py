@@ -5,11 +5,11 @@ It lacks ETags, Actions runs, deployments, alerts and the diff media type: for t
 """
 
 import json
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from devops_mcp.embedded.ports import free_port
 from support.node import MODULES, NODE
 
 OWNER = "acme"
@@ -47,8 +47,7 @@ async def github_emulator() -> AsyncIterator[str]:
 @contextmanager
 def run_github_emulator() -> Iterator[str]:
     """The same for fixtures that are not asynchronous. It ends with its standard input, hence with this process, however that dies."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     script = MODULES.parent / "github_emulator.mjs"
     with subprocess.Popen(
         [str(NODE), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={}

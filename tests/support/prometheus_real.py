@@ -16,7 +16,8 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from support.systems import debian_program, free_port
+from devops_mcp.embedded.ports import free_port
+from support.systems import debian_program
 
 READY_WITHIN_S = 90.0
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

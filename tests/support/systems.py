@@ -1,7 +1,6 @@
 """Programs of other systems that tests marked `systems` run against."""
 
 import shutil
-import socket
 
 import pytest
 
@@ -15,9 +14,3 @@ def debian_program(program: str, package: str) -> str:
             " ('make test-systems' as root does it)"
         )
     return found
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
