@@ -58,7 +58,7 @@ class _Link:
         statements = b"; ".join(self._statements(piece))
         if statements.startswith(b"BEGIN"):
             self.transaction = b""
-        self.transaction += statements
+        self.transaction = (self.transaction + statements)[-_CHUNK:]
         return statements or piece
 
     def _statements(self, piece: bytes) -> Iterator[bytes]:
@@ -194,8 +194,10 @@ class FaultProxy:
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
             await self._flowing.wait()
-            if ask and self._traps:
-                said = link.heard(piece)
+            if ask:
+                said = link.heard(
+                    piece
+                )  # without a trap too: what is prepared now is only named when the trap is set
                 link.trap = link.trap or next((t for t in self._traps if t.catches(link, said)), None)
             await link.pause(answers=not ask)
             if not ask and self.cut_answers and len(piece) > 1:
