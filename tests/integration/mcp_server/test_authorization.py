@@ -67,7 +67,8 @@ async def test_who_has_no_token_is_told_where_to_get_one(settings):
             document = (await http.get(said["resource_metadata"].removeprefix(MCP_URL))).json()
             assert document["resource"] == f"{MCP_URL}{path}"
             assert document["authorization_servers"] == [REST_URL]
-            assert set(said["scope"].split()) - {"tools:write:context_*"} <= set(document["scopes_supported"])
+            of_own_tools = {"tools:write:context_*", "tools:write:agent_*"}
+            assert set(said["scope"].split()) - of_own_tools <= set(document["scopes_supported"])
 
 
 async def test_a_token_that_is_not_good_is_told_so_and_nothing_of_the_path_gets_into_the_answer(settings):

@@ -69,10 +69,11 @@ async def test_a_prefix_is_a_tenants_once_and_may_be_anothers_too(database):
     "statement",
     [
         "DELETE FROM api_keys",
-        "UPDATE api_keys SET grants = '{*}'",
+        "UPDATE api_keys SET prefix = 'another'",
+        "UPDATE api_keys SET kind = 'user'",
     ],
 )
-async def test_a_service_cannot_delete_keys_or_change_what_they_may(database, statement):
+async def test_a_service_cannot_delete_keys_or_make_them_anothers(database, statement):
     """T04"""
     async with await AsyncConnection.connect(database.app_url) as connection:
         with pytest.raises(errors.InsufficientPrivilege):
