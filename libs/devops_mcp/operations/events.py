@@ -32,8 +32,10 @@ from devops_mcp.repositories.events import Acceptance, StoredEvent
 from devops_mcp.repositories.transaction import Transaction
 
 CONSUMER = "events"
-AT_ONCE, ABREAST = 250, 2
-"""Events that are processed in one transaction at most, where they came in several batches; and such transactions of a tenant."""
+AT_ONCE = 250
+"""Events that are processed in one transaction at most, where they came in several batches."""
+ABREAST = 2
+"""Such transactions of a tenant at the same time, besides those that are held up."""
 LARGE_PAYLOAD = 262_144
 """Bytes above which what a vendor sent is kept apart."""
 _MAX_TEXT = 32_000

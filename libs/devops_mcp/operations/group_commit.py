@@ -46,8 +46,8 @@ class GroupCommit(Generic[ItemT, ResultT]):
     `store` commits a group in one transaction and returns a result for each item, in order. Where a group fails through one of its items,
     each is stored alone, so that only that one's submitter hears of it. The sizes in a group add up to `room` at most.
 
-    Of a tenant's groups `abreast` are stored at once, besides those that are held up: with two, one is made ready while the database works
-    on the other.
+    Of a tenant's groups `abreast` are stored at once, besides those that are held up, and `AT_ONCE` with these: with two abreast, one is
+    made ready while the database works on the other. Who was held up takes the next group only where too few others are at work.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class GroupCommit(Generic[ItemT, ResultT]):
         worker = asyncio.current_task()
         assert worker is not None
         try:
-            while line.waiting:
+            while line.waiting and len(line.workers) - line.held_up <= self._abreast:
                 with self._watched(tenant_id, line):
                     await self._settle(tenant_id, _group(line.waiting, self._room))
         finally:  # before anything else runs: who submits next must not count on one that has looked for the last time

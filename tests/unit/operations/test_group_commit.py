@@ -7,7 +7,7 @@ from uuid import UUID
 from devops_mcp.models.errors import InvalidInput, Unavailable
 from devops_mcp.models.ids import new_id
 from devops_mcp.operations import group_commit
-from devops_mcp.operations.group_commit import BYTES, ITEMS, GroupCommit
+from devops_mcp.operations.group_commit import AT_ONCE, BYTES, ITEMS, GroupCommit
 
 TENANT = new_id()
 
@@ -144,3 +144,24 @@ async def test_a_commit_that_is_held_up_holds_up_nobody_else(monkeypatch):
     assert not held_up.done()
     store.unlocked.set()
     assert await held_up == 0
+
+
+async def test_after_a_slow_moment_no_more_go_on_abreast_than_should(monkeypatch):
+    monkeypatch.setattr(group_commit, "HELD_UP_S", 0)
+    store = Store()
+    commits = GroupCommit(store, room=1)
+    slow = [asyncio.create_task(commits.submit(TENANT, 0, 1)) for _ in range(AT_ONCE)]
+    async with asyncio.timeout(30):
+        while len(store.groups) < AT_ONCE:
+            await asyncio.sleep(0)
+    monkeypatch.setattr(group_commit, "HELD_UP_S", 600)
+    store.open.clear()
+    waiting = [asyncio.create_task(commits.submit(TENANT, n, 1)) for n in range(1, 9)]
+    await asyncio.sleep(0)
+    store.unlocked.set()
+    await asyncio.gather(*slow)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(store.groups) == AT_ONCE + 1
+    store.open.set()
+    assert await asyncio.gather(*waiting) == [2 * n for n in range(1, 9)]
