@@ -21,6 +21,8 @@ from devops_mcp.repositories.rows import UNWRITABLE
 
 BATCH = 1_000
 HELD = 10_000
+HELD_OF_ONE = 8_000
+"""Of one tenant, so that one whose records cannot be written leaves the others room."""
 FLUSH_S = 0.2
 CLOSING_S = 10.0
 WRITTEN_S = 1.0
@@ -53,23 +55,29 @@ class AuditTrail:
         self._waiting: dict[UUID, deque[Kept]] = {}
         self._held = 0
         self._writing = asyncio.Lock()
-        self._unsure: set[UUID] = set()
+        self._sizes: dict[UUID, int] = {}
+        """Of the next batches, where the database did not take one together."""
+        self._unsure: dict[UUID, int] = {}
+        """How many of a tenant's first records may be written already: whether they were was not heard."""
         self._flush: asyncio.Task[None] | None = None
 
     async def record(self, record: AuditRecord) -> None:
         """Keep the record of something that was refused. Raises as `make_room` does."""
-        await self.make_room()
+        await self.make_room(record.tenant_id)
         self.keep(record)
 
-    async def make_room(self) -> None:
+    async def make_room(self, tenant_id: UUID) -> None:
         """To be asked before something is done that is to be recorded.
 
         Raises `Unavailable` when the database has been away for so long that no more can be held.
         """
-        if self._held >= HELD:
+        if self._is_full(tenant_id):
             await self._flushed()
-        if self._held >= HELD:
+        if self._is_full(tenant_id):
             raise Unavailable("too many audit records wait for the database", retry_after_s=2)
+
+    def _is_full(self, tenant_id: UUID) -> bool:
+        return self._held >= HELD or len(self._waiting.get(tenant_id, ())) >= HELD_OF_ONE
 
     def keep(
         self,
@@ -107,10 +115,17 @@ class AuditTrail:
             await self._try_flush()
 
     async def close(self) -> None:
-        """Write the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how many are lost."""
+        """Write the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how many are lost.
+
+        What takes too long is tried again, in smaller parts.
+        """
         try:
             async with asyncio.timeout(CLOSING_S):
-                await self.flush()
+                while True:
+                    try:
+                        return await self.flush()
+                    except DeadlineExceeded:
+                        await asyncio.sleep(FLUSH_S)
         finally:
             if self._held:
                 log.error("audit records lost", count=self._held)
@@ -132,9 +147,11 @@ class AuditTrail:
         """What keeps a tenant's records. Raises `Unavailable`, when the others would only wait for the same."""
         try:
             await self._write(tenant_id)
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded) as error:
             self._waiting[tenant_id] = self._waiting.pop(tenant_id)  # the others are first next time
-            raise
+            if isinstance(error, Unavailable):
+                raise
+            return error
         except PlatformError as error:
             return error
         except Exception:  # the writer must not end
@@ -143,30 +160,39 @@ class AuditTrail:
         return None
 
     async def _write(self, tenant_id: UUID) -> None:
-        """Write what waits of a tenant. What the database does not take together it gets in ever smaller parts."""
-        queue, size = self._waiting[tenant_id], BATCH
+        """Write what waits of a tenant. What the database does not take together it gets in ever smaller parts.
+
+        What takes it too long it gets so with the next flush, as the others would have to wait for it.
+        """
+        queue = self._waiting[tenant_id]
         while queue:
+            size = self._sizes.get(tenant_id, BATCH)
             batch = list(islice(queue, size))
             try:
                 await self._store(tenant_id, batch)
             except (DeadlineExceeded, *UNWRITABLE) as error:
+                self._sizes[tenant_id] = max(len(batch) // 2, 1)
+                if isinstance(error, DeadlineExceeded):
+                    raise
                 if len(batch) == 1:
-                    if isinstance(error, DeadlineExceeded):
-                        raise
                     self._set_aside(batch[0], error)
-                    self._forget(queue, 1)
-                size = max(len(batch) // 2, 1)
+                    self._forget(tenant_id, 1)
             else:
                 for kept in batch:
                     kept.written = True
-                self._forget(queue, len(batch))
-                size = min(size * 2, BATCH)
+                self._forget(tenant_id, len(batch))
+                self._sizes[tenant_id] = min(size * 2, BATCH)
         del self._waiting[tenant_id]
+        self._sizes.pop(tenant_id, None)
 
-    def _forget(self, queue: deque[Kept], count: int) -> None:
+    def _forget(self, tenant_id: UUID, count: int) -> None:
+        """The first records, which are written or set aside."""
         for _ in range(count):
-            queue.popleft()
+            self._waiting[tenant_id].popleft()
         self._held -= count
+        self._unsure[tenant_id] -= count
+        if self._unsure[tenant_id] <= 0:
+            del self._unsure[tenant_id]
 
     def _set_aside(self, kept: Kept, error: Exception) -> None:
         """Let the log have what the audit log cannot, except for the arguments."""
@@ -186,16 +212,15 @@ class AuditTrail:
     async def _store(self, tenant_id: UUID, batch: Sequence[Kept]) -> None:
         """Write a batch. Unless it is sure that none of it is written yet, what is there is not counted once more."""
         published = [(kept.event, kept.trace) for kept in batch if kept.event is not None]
-        sure = tenant_id not in self._unsure
-        self._unsure.add(tenant_id)
+        unsure = self._unsure.get(tenant_id, 0)
+        self._unsure[tenant_id] = max(unsure, len(batch))
         async with self._database.transaction(tenant_id) as tx:
-            known = set() if sure else await tx.audit.known([kept.record.id for kept in batch])
+            known = await tx.audit.known([kept.record.id for kept in batch]) if unsure else set()
             if used := _added_up([kept for kept in batch if kept.record.id not in known]):
                 await tx.tool_usage.add(used)
             await tx.audit.append([kept.record for kept in batch])
             if published:
                 await tx.events.publish(*zip(*published, strict=True))
-        self._unsure.remove(tenant_id)
 
 
 def _added_up(batch: Sequence[Kept]) -> list[ToolsUsed]:

@@ -59,7 +59,7 @@ class CallLedger:
 
         `Unavailable` when no record could be kept of the call.
         """
-        await self._audit.make_room()
+        await self._audit.make_room(requester.principal.tenant_id)
         if _belongs(requester, entry) and requester.context_id is not None:
             await self._journal.check(requester.principal, requester.context_id)
         try:

@@ -12,12 +12,14 @@ from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import DeadlineExceeded, PlatformError, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.usage import CallUsed
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations import audit
 from devops_mcp.operations.audit import AuditTrail, open_audit_trail
 from devops_mcp.operations.masking import bounded, masked
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.rows import dumps
+from devops_mcp.repositories.transaction import Transaction
 from support.tenants import add_tenant
 
 OURS, THEIRS = DEFAULT_TENANT_ID, new_id()
@@ -44,6 +46,8 @@ class Failing(Database):
 
     failures: dict[UUID, Exception]
     failed = 0
+    unheard: Exception | None = None
+    """Fails the next transaction once it is committed."""
 
     @asynccontextmanager
     async def transaction(self, tenant_id):
@@ -52,6 +56,9 @@ class Failing(Database):
             raise self.failures[tenant_id]
         async with super().transaction(tenant_id) as tx:
             yield tx
+        unheard, self.unheard = self.unheard, None
+        if unheard is not None:
+            raise unheard
 
 
 @asynccontextmanager
@@ -130,11 +137,52 @@ async def test_the_writer_goes_on_after_any_failure(database, failure):
 async def test_one_tenants_trouble_holds_up_nobody_elses_records(database):
     async with a_failing(database, ours=DeadlineExceeded("locked")) as opened:
         trail = AuditTrail(opened, Metrics())
-        trail.keep(a_record("ours"))
+        ours = [f"{number}" for number in range(8)]
+        for target in ours:
+            trail.keep(a_record(target))
         assert await trail.written(trail.keep(a_record("theirs", THEIRS)))
+        assert opened.failed == 1, "what takes too long is not tried again while others wait"
         opened.failures.clear()
         await trail.flush()
-        assert (await targets(opened), await targets(opened, THEIRS)) == (["ours"], ["theirs"])
+        assert (await targets(opened), await targets(opened, THEIRS)) == (ours, ["theirs"])
+
+
+async def test_what_takes_too_long_is_tried_again_before_a_stop(database):
+    async with a_failing(database, ours=DeadlineExceeded("locked")) as opened:
+        trail = AuditTrail(opened, Metrics())
+        trail.keep(a_record("ours"))
+        closing = asyncio.create_task(trail.close())
+        async with asyncio.timeout(WITHIN_S):
+            while not opened.failed:
+                await asyncio.sleep(0.02)
+            opened.failures.clear()
+            await closing
+        assert await targets(opened) == ["ours"]
+
+
+async def test_a_call_is_counted_once_whatever_was_heard_of_its_commit(database):
+    """P02: also where it is written again in parts."""
+    async with a_failing(database) as opened:
+        trail = AuditTrail(opened, Metrics())
+        for _ in range(4):
+            trail.keep(a_record("fs_write"), used=CallUsed("filesystem", 1))
+        opened.unheard = Unavailable("no answer")
+        with pytest.raises(Unavailable):
+            await trail.flush()
+        opened.failures[OURS] = DeadlineExceeded("locked")
+        with pytest.raises(DeadlineExceeded):
+            await trail.flush()
+        opened.failures.clear()
+        await trail.flush()
+        async with opened.transaction(OURS) as tx:
+            assert await calls_counted(tx) == 4
+
+
+async def calls_counted(tx: Transaction) -> int:
+    [(calls,)] = await (
+        await tx.connection.execute("SELECT coalesce(sum(calls), 0)::int FROM tool_usage")
+    ).fetchall()
+    return calls
 
 
 async def test_records_stay_small_enough_to_be_written_together():
@@ -150,12 +198,22 @@ async def test_what_is_done_is_recorded_even_when_no_more_may_begin(database, mo
     monkeypatch.setattr(audit, "HELD", 1)
     async with a_failing(database, ours=Unavailable("gone")) as opened:
         trail = AuditTrail(opened, Metrics())
-        await trail.make_room()
+        await trail.make_room(OURS)
         under_way = ["one", "other"]
         for target in under_way:
             trail.keep(a_record(target))
         with pytest.raises(PlatformError, match="too many audit records"):
-            await trail.make_room()
+            await trail.make_room(OURS)
         opened.failures.clear()
-        await trail.make_room()
+        await trail.make_room(OURS)
         assert await targets(opened) == under_way
+
+
+async def test_a_tenant_that_cannot_be_recorded_leaves_the_others_room(database, monkeypatch):
+    monkeypatch.setattr(audit, "HELD_OF_ONE", 1)
+    async with a_failing(database, ours=DeadlineExceeded("locked")) as opened:
+        trail = AuditTrail(opened, Metrics())
+        trail.keep(a_record("ours"))
+        with pytest.raises(Unavailable, match="too many audit records"):
+            await trail.make_room(OURS)
+        await trail.make_room(THEIRS)
