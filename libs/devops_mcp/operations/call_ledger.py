@@ -109,14 +109,14 @@ class CallLedger:
         else:
             event = _event(record, entry, requester)
             kept = self._audit.keep(record, event, current_traceparent(), used)
+        if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
+            self._journal.keep(principal, requester.context_id, tool, arguments, said)
         if (
             entry.system != SUITE
             and entry.tool.effect is not Effect.READ
             and not await self._audit.written(kept)
         ):
             log.warning("change answered before it was recorded", tool=tool, record_id=str(record.id))
-        if _belongs(requester, entry) and requester.context_id is not None and code != INPUT_REQUIRED:
-            self._journal.keep(principal, requester.context_id, tool, arguments, said)
 
     async def refuse(self, requester: Requester, entry: CatalogueEntry, code: str = Forbidden.code) -> None:
         """Record that somebody called a tool that is not for them, and that they were told is not there; or for what else was refused."""
