@@ -5,7 +5,8 @@ DECLARE
     index_name text;
 BEGIN
     FOR index_name IN SELECT c.relname FROM pg_class AS c JOIN pg_am AS a ON a.oid = c.relam JOIN pg_index AS i ON i.indexrelid = c.oid
-                      WHERE a.amname = 'hnsw' AND i.indrelid = 'public.passages'::regclass LOOP
+                      WHERE a.amname = 'hnsw' AND i.indrelid = 'public.passages'::regclass
+                      ORDER BY c.oid LOOP
         EXECUTE format('ALTER INDEX public.%I SET (ef_construction = 128)', index_name);
     END LOOP;
 END $$;
