@@ -1,6 +1,9 @@
-"""Calls that their caller marked with a key: each is made once, and answered alike for as long as its answer is kept."""
+"""Calls that their caller marked with a key.
 
-import asyncio
+One that was answered is made once, and answered alike for as long as its answer is kept. One that was refused, or put off before anything
+was done, leaves its key free; one that broke off may be made again, once it would have shown what it did.
+"""
+
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -10,12 +13,23 @@ from anyio import CancelScope
 
 from devops_mcp.models.base import Clock
 from devops_mcp.models.conversation import InputRequired
-from devops_mcp.models.errors import Conflict, OutcomeUnknown, PlatformError, RequestInProgress
+from devops_mcp.models.errors import (
+    Conflict,
+    OutcomeUnknown,
+    PlatformError,
+    RateLimited,
+    RequestInProgress,
+    UpstreamRateLimited,
+)
 from devops_mcp.operations.tool_outcomes import ToolOutcome
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.idempotency import CallKey
+from devops_mcp.resilience.breaker import CircuitOpen
+from devops_mcp.resilience.bulkhead import BulkheadFull
 
 _AGAIN_S = 2.0
+_PUT_OFF = (InputRequired, BulkheadFull, CircuitOpen, RateLimited, UpstreamRateLimited)
+"""What says that a call was not made yet, and may be made later as it is."""
 
 
 class KeyedCalls:
@@ -55,21 +69,22 @@ class KeyedCalls:
     ) -> ToolOutcome:
         try:
             outcome = await make()
-        except InputRequired:
-            await self._forget(tenant_id, key)
+        except BaseException as error:
+            await (
+                self._forget(tenant_id, key) if _is_undone(error) else self._break_off(tenant_id, key, lasts)
+            )
             raise
-        except PlatformError as error:
-            if error.retryable:
-                await self._break_off(tenant_id, key, lasts)
-            else:  # refused, so not done
-                await self._forget(tenant_id, key)
-            raise
-        except asyncio.CancelledError:
+        try:
+            await self._finish(tenant_id, key, outcome)
+        except BaseException:
             await self._break_off(tenant_id, key, lasts)
             raise
-        async with self._database.transaction(tenant_id) as tx:
-            await tx.idempotent_calls.finish(key, outcome.data)
         return outcome
+
+    async def _finish(self, tenant_id: UUID, key: CallKey, outcome: ToolOutcome) -> None:
+        with CancelScope(shield=True):
+            async with self._database.transaction(tenant_id) as tx:
+                await tx.idempotent_calls.finish(key, outcome.data)
 
     async def _forget(self, tenant_id: UUID, key: CallKey) -> None:
         async with self._database.transaction(tenant_id) as tx:
@@ -80,6 +95,11 @@ class KeyedCalls:
         with CancelScope(shield=True), suppress(PlatformError):
             async with self._database.transaction(tenant_id) as tx:
                 await tx.idempotent_calls.break_off(key, self._now() + lasts)
+
+
+def _is_undone(error: BaseException) -> bool:
+    """Whether the error says that nothing was done, since the call was refused or put off."""
+    return isinstance(error, _PUT_OFF) or (isinstance(error, PlatformError) and not error.retryable)
 
 
 def _unanswered(key: CallKey, left: timedelta, lasts: timedelta) -> RequestInProgress | OutcomeUnknown:

@@ -35,7 +35,7 @@ from devops_mcp.operations.catalogue import SUITE, Catalogue, CatalogueEntry
 from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.integrations import Integration
 from devops_mcp.operations.keyed_calls import KeyedCalls
-from devops_mcp.operations.pacing import PacedConversation
+from devops_mcp.operations.pacing import ANSWER_WITHIN_S, PacedConversation
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.shaping import shape
 from devops_mcp.operations.tool_outcomes import Relayed, ToolOutcome
@@ -291,7 +291,7 @@ class ToolService:
         principal, entry = call.requester.principal, call.entry
         key = CallKey(principal.id, entry.tool.name, marked)
         digest = hashlib.sha256(params.model_dump_json(exclude={"plan"}).encode()).digest()
-        lasts = timedelta(seconds=self.deadline_s(entry))
+        lasts = timedelta(seconds=self.deadline_s(entry) + ANSWER_WITHIN_S * entry.tool.converses)
         return await self._keyed.once(
             principal.tenant_id, key, digest, lambda: self._run(call, params), lasts=lasts
         )

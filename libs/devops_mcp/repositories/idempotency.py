@@ -22,7 +22,7 @@ class CallKey:
 
 @dataclass(frozen=True, slots=True)
 class MarkedCall:
-    """`digest` is of the arguments; `answer` is None while the call is under way."""
+    """`digest` is of the arguments; `answer` is None while the call is under way, and after it broke off."""
 
     digest: bytes
     lease_until: datetime

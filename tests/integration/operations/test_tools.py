@@ -29,6 +29,7 @@ from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import OWN_SYSTEM, Model
+from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import (
     Conflict,
     DeadlineExceeded,
@@ -37,8 +38,10 @@ from devops_mcp.models.errors import (
     InvalidInput,
     NotFound,
     OutcomeUnknown,
+    PlatformError,
     RateLimited,
     RequestInProgress,
+    UpstreamRateLimited,
     UpstreamRejected,
     UpstreamUnavailable,
 )
@@ -72,6 +75,8 @@ from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
 from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.operations.windows import WindowService
 from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.resilience.breaker import CircuitOpen
+from devops_mcp.resilience.bulkhead import BulkheadFull
 
 
 class Box:
@@ -81,6 +86,7 @@ class Box:
         self.reads = 0
         self.writes = 0
         self.failure: Exception | None = None
+        self.says = ""
         self.entered = asyncio.Event()
         self.hangs = asyncio.Event()
         self.hangs.set()
@@ -125,7 +131,14 @@ async def box_thing_put(box: Box, params: PutThing) -> WriteResult:
     """Put a thing."""
     await box.act()
     box.writes += 1
-    return WriteResult(done=f"put {params.name}", data={"number": box.writes})
+    return WriteResult(
+        done=f"put {params.name}", data={"number": box.writes, **({"says": box.says} if box.says else {})}
+    )
+
+
+async def box_thing_ask(box: Box, params: PutThing, conversation: Conversation) -> WriteResult:
+    """Put a thing, if a person says so."""
+    return await box_thing_put(box, params)
 
 
 class World:
@@ -185,6 +198,7 @@ async def a_world(
                 cache_for=timedelta(minutes=1),
             ),
             Tool("box_thing_put", "Put", PutThing, WriteResult, box_thing_put, Effect.WRITE),
+            Tool("box_thing_ask", "Ask", PutThing, WriteResult, box_thing_ask, Effect.WRITE),
         ),
     )
     configured = [IntegrationSettings(name="box-1", system="box", read_only=read_only)]
@@ -364,24 +378,55 @@ async def test_while_a_keyed_write_is_under_way_a_second_is_told_so(database):
         assert world.box.writes == 1
 
 
-async def test_a_keyed_write_that_was_refused_may_be_tried_again(database):
+async def test_a_keyed_write_that_was_not_made_may_be_tried_again(database):
+    """H14: it was refused, or put off before it was sent."""
+    not_made = (UpstreamRejected, BulkheadFull, CircuitOpen, RateLimited, UpstreamRateLimited)
     async with a_world(database.app_url) as world:
-        world.box.failure = UpstreamRejected("no")
-        with pytest.raises(UpstreamRejected):
-            await world.call("box_thing_put", name="x", idempotency_key="k")
-        world.box.failure = None
-        await world.call("box_thing_put", name="x", idempotency_key="k")
-        assert world.box.writes == 1
+        for number, kind in enumerate(not_made, 1):
+            world.box.failure = kind("not now")
+            with pytest.raises(kind):
+                await world.call("box_thing_put", name="x", idempotency_key=kind.code)
+            world.box.failure = None
+            await world.call("box_thing_put", name="x", idempotency_key=kind.code)
+            assert world.box.writes == number
 
 
 async def test_a_keyed_write_whose_outcome_is_unknown_is_not_repeated_at_once(database):
+    """H14: whatever it was that went wrong."""
+    async with a_world(database.app_url) as world:
+        for failure, told in (
+            (UpstreamUnavailable("gone"), UpstreamUnavailable),
+            (KeyError("odd"), Internal),
+        ):
+            world.box.failure = failure
+            with pytest.raises(told):
+                await world.call("box_thing_put", name="x", idempotency_key=told.code)
+            world.box.failure = None
+            with pytest.raises(OutcomeUnknown):
+                await world.call("box_thing_put", name="x", idempotency_key=told.code)
+
+
+async def test_a_keyed_write_whose_answer_could_not_be_kept_is_not_repeated_at_once(database):
+    """H14: PostgreSQL keeps no NUL."""
+    async with a_world(database.app_url) as world:
+        world.box.says = "nothing\0"
+        with pytest.raises(PlatformError):
+            await world.call("box_thing_put", name="x", idempotency_key="k")
+        with pytest.raises(OutcomeUnknown):
+            await world.call("box_thing_put", name="x", idempotency_key="k")
+        assert world.box.writes == 1
+
+
+async def test_a_keyed_write_that_asks_a_person_is_left_the_time_of_the_answer(database):
+    """H14"""
     async with a_world(database.app_url) as world:
         world.box.failure = UpstreamUnavailable("gone")
         with pytest.raises(UpstreamUnavailable):
-            await world.call("box_thing_put", name="x", idempotency_key="k")
-        world.box.failure = None
-        with pytest.raises(OutcomeUnknown):
-            await world.call("box_thing_put", name="x", idempotency_key="k")
+            await world.call("box_thing_ask", name="x", idempotency_key="k")
+        with pytest.raises(OutcomeUnknown) as told:
+            await world.call("box_thing_ask", name="x", idempotency_key="k")
+        assert told.value.retry_after_s is not None
+        assert told.value.retry_after_s > 300
 
 
 async def test_a_keyed_write_that_broke_off_says_at_once_when_it_would_be_made_anew(database):
