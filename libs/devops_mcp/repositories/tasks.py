@@ -26,7 +26,7 @@ class Tasks:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def add(self, task: NewTask, message_id: UUID | None = None) -> Task:
+    async def add(self, task: NewTask, message_id: UUID) -> Task:
         """A task that waits for this message."""
         values = task.model_dump(mode="json")
         found = await self._one(
@@ -203,12 +203,12 @@ class Tasks:
     async def revive(self, task_id: UUID, message_id: UUID, kept_for: timedelta) -> Task | None:
         """Let it wait again for the message whose death ended it; None when it ended otherwise, or has not.
 
-        It keeps its number of attempts, so that who made one of them still writes nothing.
+        The number of its attempts goes on at once, so that who made one of them still writes nothing.
         """
         return await self._one(
             sql.SQL("""
-            UPDATE tasks SET status = 'working', result = NULL, attempts_before = attempt, updated_at = now(),
-                             expires_at = greatest(expires_at, now() + %(kept_for)s)
+            UPDATE tasks SET status = 'working', result = NULL, attempt = attempt + 1, attempts_before = attempt + 1,
+                             updated_at = now(), expires_at = greatest(expires_at, now() + %(kept_for)s)
             WHERE id = %(id)s AND status = 'failed' AND message_id = %(message)s
             RETURNING {columns}
             """).format(columns=_COLUMNS),

@@ -50,7 +50,7 @@ class Bench:
             id=new_id(), owner_id=self.owner_id, tool="issue_create", arguments={}, expires_at=expires
         )
         async with self.database.transaction(DEFAULT_TENANT_ID) as tx:
-            return (await tx.tasks.add(new)).id
+            return (await tx.tasks.add(new, new_id())).id
 
     async def run(self, tool: object, task_id: UUID) -> bool:
         runner = TaskRunner(self.database, cast("ToolService", tool))
