@@ -20,11 +20,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from urllib.parse import urlsplit
 
 from devops_mcp.cli.bridge import Bridge
 from devops_mcp.cli.link import REFUSED, UNREACHABLE, USAGE, Address, Unable
-from devops_mcp.cli.login import Login, signing_in
+from devops_mcp.cli.login import REFRESHED_WITHIN_S, Login, signing_in
 from devops_mcp.cli.renewal import Find, Renewal
 from devops_mcp.cli.streams import Lines, Output, apart
 from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
@@ -33,6 +34,8 @@ URL_VARIABLE = "DEVOPS_MCP_URL"
 KEY_VARIABLE = "DEVOPS_MCP_API_KEY"
 WRITTEN_WITHIN_S = 2.0
 """So long a client that is slow to read holds up the end."""
+KEPT_WITHIN_S = 4 * REFRESHED_WITHIN_S
+"""So long a refresh holds up the end: two tries, each to connect and to be answered."""
 
 
 def address_of(url: str | None, state: Path, environment: Mapping[str, str]) -> Address:
@@ -94,11 +97,31 @@ def _websocket_of(login: Login) -> str:
     return (login.audience or "").replace("http", "ws", 1)
 
 
+class _Finding:
+    """Finds the address, one at a time."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._turn = Lock()
+
+    def __call__(self) -> Address:
+        with self._turn:
+            return self._find()
+
+    def end(self) -> None:
+        """Wait for who finds it now, and let nobody begin: a refresh whose answer is not kept would end the login."""
+        self._turn.acquire(timeout=KEPT_WITHIN_S)
+
+
 def main(url: str | None, state: Path, reconnect_within_s: float) -> int:
     """Serve until the end; the exit code."""
+    finding = _Finding(partial(address_of, url, state, os.environ))
     try:
         output = _output_alone()
-        asyncio.run(_serve(partial(address_of, url, state, os.environ), output, reconnect_within_s))
+        try:
+            asyncio.run(_serve(finding, output, reconnect_within_s))
+        finally:
+            finding.end()
     except Unable as error:
         sys.stderr.write(f"devops-mcp stdio: {error}\n")
         return error.code

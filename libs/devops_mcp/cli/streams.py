@@ -1,6 +1,6 @@
 """What `devops-mcp stdio` waits for in threads of its own: standard input and output, one message a line, and other files.
 
-The program ends without waiting for any of them.
+The program's end waits for none of the threads here; for a login that is being refreshed `stdio` does.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -65,6 +66,32 @@ async def test_a_connection_is_not_made_again_as_somebody_else(tmp_path, other):
             code, _, err = await ended(process)
     assert (code, connections) == (4, 1)
     assert "somebody else is signed in now" in err
+
+
+async def test_a_login_that_is_being_refreshed_at_the_end_is_kept(tmp_path):
+    """Its refresh token is good once: the next program would be taken for a thief."""
+    file, asked, go = tmp_path / "login.json", asyncio.Event(), asyncio.Event()
+    answer = json.dumps({"access_token": "a.b.c", "refresh_token": "the next", "expires_in": 600}).encode()
+
+    async def refresh(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await go.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refresh, "127.0.0.1", 0) as server:
+        sign_in(file, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", *ALICE)
+        file.write_text(json.dumps({**json.loads(file.read_text()), "expires_at": 0}))
+        async with bridge("--state", str(tmp_path), DEVOPS_MCP_LOGIN_FILE=str(file)) as process:
+            await asked.wait()
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(TimeoutError):  # it waits for the answer
+                await asyncio.wait_for(process.wait(), 0.5)
+            go.set()
+            assert await ended(process) == (0, b"", "")
+    assert json.loads(file.read_text())["refresh_token"] == "the next"
 
 
 class Renewing:
