@@ -3,17 +3,22 @@
 import asyncio
 import os
 
+from psycopg import OperationalError
+
 
 class Arrivals:
     """Registered with the loop once, where psycopg registers and withdraws for each answer: seven calls of the system.
 
     It listens on a descriptor of its own: a connection that psycopg closes by itself leaves its number to another, whose arrivals would be
-    heard here.
+    heard here. Raises `OperationalError` where the process may not open another.
     """
 
     def __init__(self, socket: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._descriptor = os.dup(socket)
+        try:
+            self._descriptor = os.dup(socket)
+        except OSError as error:
+            raise OperationalError(f"cannot listen to the connection: {error}") from error
         self._listening = False
         self._waiter: asyncio.Future[bool] | None = None
 

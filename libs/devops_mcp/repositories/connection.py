@@ -121,7 +121,7 @@ class Connection(AsyncConnection[TupleRow]):
         """
         batch = self._pipeline = self._batch
         self.pgconn.enter_pipeline_mode()
-        unsent = commands
+        unsent, named = commands, self._prepared._prepared_idx
         try:
             batch.add(commands)
             yield from statement
@@ -129,6 +129,9 @@ class Connection(AsyncConnection[TupleRow]):
             yield from batch.exchanged()
         except BaseException:
             batch.forget()
+            if self._prepared._prepared_idx != named:
+                # psycopg takes the statement for prepared since it was queued; now the next has the server forget all.
+                self._prepared.clear()
             if unsent:
                 self._preceding = unsent
             raise
@@ -172,11 +175,13 @@ class Connection(AsyncConnection[TupleRow]):
 
     async def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_S, timeout: float | None = None) -> RV:
         """As psycopg's own, which every exchange with the server goes through. Raises `NoAnswer` after `answer_s`."""
-        if timeout is not None:
-            return await super().wait(gen, interval, timeout)
         try:
+            if timeout is not None:
+                return await super().wait(gen, interval, timeout)
             return await self._answered(gen, monotonic() + self.answer_s)
         except errors._WaitTimeout:
+            if timeout is not None:
+                raise
             self.pgconn.finish()
             raise NoAnswer(f"no answer within {self.answer_s:g} s") from None
         finally:

@@ -1,6 +1,8 @@
 """The pool, over a network that swallows and a server that loses patience."""
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -10,11 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from psycopg import AsyncCursor, DataError, InterfaceError
+from psycopg import AsyncCursor, DataError, InterfaceError, OperationalError
+from psycopg.errors import DivisionByZero
 from psycopg.rows import tuple_row
 
 from devops_mcp.models.errors import InvalidInput, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.transaction import Transaction
 from faults.proxy import FaultProxy, Hold, a_fault_proxy
@@ -146,6 +150,44 @@ async def test_connections_leave_no_descriptor_open_however_they_end(database):
         # The server may hang up just as it is asked.
         await asyncio.gather(*(clock(opened) for _ in range(3)), return_exceptions=True)
     assert open_descriptors() == before
+
+
+async def test_a_connection_that_listens_leaves_no_descriptor_open_when_the_server_ends_it(database):
+    """I11"""
+    before = open_descriptors()
+    async with await Connection.connect(database.app_url, autocommit=True) as connection:
+        await connection.execute("LISTEN anything")
+        async with open_database(database.superuser_url, pool_size=1, application="kill") as killing:
+            pid = str(connection.info.backend_pid)
+            await asking(killing, "SELECT pg_terminate_backend(%(pid)s::int)", {"pid": pid})
+        with pytest.raises(OperationalError):
+            await anext(connection.notifies(timeout=LONG_S))
+    assert open_descriptors() == before
+
+
+async def test_a_process_without_another_descriptor_says_that_the_database_is_unavailable(
+    database, monkeypatch
+):
+    def exhausted(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "dup", exhausted)
+            with pytest.raises(Unavailable):
+                await clock(opened)
+        await clock(opened)
+
+
+async def test_a_statement_that_failed_as_it_was_to_be_prepared_can_be_asked_again(database):
+    async with await Connection.connect(database.app_url, autocommit=True) as connection:
+        for _ in range(5):
+            await connection.execute("SELECT 'often'")
+        connection.let_precede((b"SELECT 1 / 0", None))
+        with pytest.raises(DivisionByZero):
+            await connection.execute("SELECT 'often'")
+        for _ in range(7):
+            assert await (await connection.execute("SELECT 'often'")).fetchall() == [("often",)]
 
 
 _SLEEPS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
