@@ -20,7 +20,13 @@ from devops_mcp.auth.access_tokens import refused
 from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens, claim_of
 from devops_mcp.auth.redirects import with_parameters
 from devops_mcp.models.base import JsonObject
-from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
+from devops_mcp.models.errors import (
+    PlatformError,
+    Unauthenticated,
+    Unavailable,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
 from devops_mcp.outbound.documents import DocumentReader
 
 _RANDOM_BYTES = 32
@@ -140,24 +146,45 @@ class OutsideSignIn:
     async def _completed(
         self, identity: OutsideIdentity, access_token: str | None, described: JsonObject
     ) -> OutsideIdentity:
-        """With what the provider says elsewhere, where the ID token leaves out what we look at. Raises `Unauthenticated`."""
-        if access_token is None or _USERINFO not in described or not self._lacks(identity):
+        """With what the provider says elsewhere, where the ID token leaves out what we look at.
+
+        Raises `Unauthenticated` where that is said of somebody else, and where roles are missing and it is nothing that can be read;
+        `Unavailable` where roles are missing and the provider does not say it now.
+        """
+        no_roles = self._lacks_roles(identity)
+        if access_token is None or _USERINFO not in described:
             return identity
-        endpoint = self._endpoint(described, identity.provider, _USERINFO)
+        if not (no_roles or self._lacks_address(identity)):
+            return identity
         try:
-            answer = await self._documents.read(endpoint, {"authorization": f"Bearer {access_token}"})
-            more = orjson.loads(answer.body)
-        except (PlatformError, orjson.JSONDecodeError):
-            more = None
-        if not isinstance(more, dict) or more.get("sub") != identity.subject:
+            more = await self._told(self._endpoint(described, identity.provider, _USERINFO), access_token)
+        except (Unavailable, UpstreamUnavailable):
+            if no_roles:
+                raise Unavailable(f"{identity.issuer} does not say who you are", retry_after_s=5) from None
+            return identity
+        if more is None and not no_roles:
+            return identity
+        if more is None or more.get("sub") != identity.subject:
             raise refused()
         return replace(identity, claims=_with(identity.claims, more))
 
-    def _lacks(self, identity: OutsideIdentity) -> bool:
-        """Whether the ID token leaves out the roles or the address that the operator has asked for."""
-        provider, scopes = self._providers[identity.provider], self._registrations[identity.provider].scopes
-        no_roles = bool(provider.roles) and claim_of(identity.claims, provider.roles_claim) is None
-        return no_roles or ("email" in scopes and "email" not in identity.claims)
+    async def _told(self, endpoint: str, access_token: str) -> JsonObject | None:
+        """What the endpoint says of whoever has the token; None where it cannot be read. Raises `UpstreamUnavailable`."""
+        try:
+            answer = await self._documents.read(endpoint, {"authorization": f"Bearer {access_token}"})
+            said = orjson.loads(answer.body)
+        except (UpstreamInvalid, orjson.JSONDecodeError):
+            return None
+        return said if isinstance(said, dict) else None
+
+    def _lacks_roles(self, identity: OutsideIdentity) -> bool:
+        """Whether the ID token leaves out the roles that the operator has asked for."""
+        provider = self._providers[identity.provider]
+        return bool(provider.roles) and claim_of(identity.claims, provider.roles_claim) is None
+
+    def _lacks_address(self, identity: OutsideIdentity) -> bool:
+        """Whether it leaves out the address that the operator has asked for."""
+        return "email" in self._registrations[identity.provider].scopes and "email" not in identity.claims
 
     async def _exchanged(self, journey: Journey, code: str, described: JsonObject) -> _Tokens:
         registration = self._registrations[journey.provider]
@@ -208,7 +235,16 @@ def _with(claims: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
         more = {name: value for name, value in more.items() if name != _VERIFIED}
     else:
         claims = {name: value for name, value in claims.items() if name != _VERIFIED}
-    return {**more, **claims}
+    return _merged(more, claims)
+
+
+def _merged(these: dict[str, Any], those: dict[str, Any]) -> dict[str, Any]:
+    """The members of both, of objects within them too; where both say something else, what `those` say."""
+    merged = {**these, **those}
+    for name in these.keys() & those.keys():
+        if isinstance(these[name], dict) and isinstance(those[name], dict):
+            merged[name] = _merged(these[name], those[name])
+    return merged
 
 
 def _random() -> str:

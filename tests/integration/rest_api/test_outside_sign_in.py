@@ -69,6 +69,7 @@ async def a_way_elsewhere(database, redis_url, **options: Any):
 
 
 TOO_LARGE = JSONResponse({"sub": "ann", "padding": "x" * 300_000})
+SIGNED = Response("eyJ.eyJ.c2ln", media_type="application/jwt")
 
 
 def users_of(database) -> list[tuple[str, str | None, list[str]]]:
@@ -202,14 +203,37 @@ async def test_what_the_id_token_leaves_out_is_asked_for_where_the_provider_tell
         assert "You are signed in as" in (await away.come_anew(**not_asked)).text
         assert (told_once, provider.told) == (1, 1)
         assert users_of(database) == [("ann.lee", "ann@example.com", [])]
-        for wrong in ({**told, "sub": "bob"}, {}, [told], Response(status_code=401), TOO_LARGE):
+        for wrong in ({**told, "sub": "bob"}, {}, [told], TOO_LARGE, SIGNED):
             provider.userinfo = wrong
             assert "cannot be believed" in (await away.come_anew()).text, wrong
-        provider.userinfo = RedirectResponse(f"{place.url}/api/v1/me")
-        assert "cannot be believed" in (await away.come_anew()).text
+        for silent in (Response(status_code=502), RedirectResponse(f"{place.url}/api/v1/me")):
+            provider.userinfo = silent
+            assert (await away.come_anew()).answer.status_code == 503, silent
         provider.userinfo = {"sub": "eve", "groups": ["devs"], "email_verified": True}
         await away.come_anew(sub="eve", email="ann@example.net")
-    assert users_of(database)[1:] == [("ann", None, ["developer"])]
+        only_address = {"sub": "fay", "preferred_username": "fay", "groups": []}
+        provider.userinfo = {"sub": "eve", "email": "fay@example.com"}
+        assert "cannot be believed" in (await away.come_anew(**only_address)).text
+        for unread in (SIGNED, [told], Response(status_code=502)):
+            provider.userinfo = unread
+            assert "You are signed in as fay" in (await away.come_anew(**only_address)).text, unread
+    assert users_of(database)[1:] == [("ann", None, ["developer"]), ("fay", None, [])]
+
+
+async def test_roles_within_another_claim_are_found_though_the_id_token_has_a_part_of_it(database, redis_url):
+    """A03: the ID token's own word counts where both say one."""
+    claim = {"roles_claim": "resource_access.app.roles"}
+    async with a_way_elsewhere(database, redis_url, create_users=True, **claim) as (away, _, provider):
+        provider.person = {
+            "sub": "ann",
+            "resource_access": {"app": {"of": "ann"}, "account": {"roles": ["x"]}},
+        }
+        provider.userinfo = {"sub": "ann", "resource_access": {"app": {"roles": ["devs"]}}}
+        assert "You are signed in as" in (await away.come_back()).text
+        provider.userinfo |= {"sub": "bob"}
+        roles = {"app": {"roles": []}}
+        assert "You are signed in as" in (await away.come_anew(sub="bob", resource_access=roles)).text
+    assert [roles for *_, roles in users_of(database)] == [["developer"], []]
 
 
 async def test_a_browser_is_signed_in_no_longer_than_its_identity_is_linked(database, redis_url):
