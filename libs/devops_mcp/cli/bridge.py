@@ -7,7 +7,6 @@ questions nobody waits for any more.
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Any
 
 from devops_mcp.cli.link import ANSWERED_WITHIN_S, UNREACHABLE, BrokenOff, Link, Unable, cancelled, open_link
@@ -40,9 +39,12 @@ class Bridge:
             while link is not None:
                 link = await self._follow(link)
         except Unable as error:
-            for refusal in self._spoken.give_up(str(error)):
-                await self._output.write(refusal)
+            await self._give_up(str(error))
             raise
+
+    async def _give_up(self, reason: str) -> None:
+        for refusal in self._spoken.give_up(reason):
+            await self._output.write(refusal)
 
     async def _follow(self, link: Link) -> Link | None:
         """Carry messages until the connection ends; then the one that takes its place, None where nothing is left to carry."""
@@ -116,7 +118,7 @@ class Bridge:
         if link.held or not self._trouble_since:
             self._trouble_since = time.monotonic()
         pause_s = pauses()
-        while self._spoken.waiting or not self._lines.is_empty:
+        while self._spoken.waiting or not self._lines.have_ended():
             try:
                 await self._renewal.renew()
                 return await self._opened_again(link.session)
@@ -158,13 +160,15 @@ class Bridge:
             await link.send(line)
 
     async def _settle(self, link: Link) -> None:
-        """Wait for the answers that are owed, while they can come."""
-        with suppress(TimeoutError):
+        """Wait for the answers that are owed, while they can come; who has none then is told so."""
+        try:
             async with asyncio.timeout(ANSWERED_WITHIN_S):
                 while self._spoken.waiting and not link.reading.done():
                     self._answered.clear()
                     answered = asyncio.create_task(self._answered.wait())
                     await asyncio.wait({answered, link.reading}, return_when=asyncio.FIRST_COMPLETED)
                     answered.cancel()
+        except TimeoutError:
+            await self._give_up(f"no answer within {ANSWERED_WITHIN_S:g} s after the end of the input")
         if self._spoken.waiting and link.reading.done():
             await link.reading

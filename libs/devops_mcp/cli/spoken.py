@@ -8,11 +8,11 @@ import orjson
 from devops_mcp.models.errors import MalformedInput
 from devops_mcp.serving.strict_json import loads
 
-LOST = -32000
-"""The code of our own answer to a call that nobody answers any more."""
+LOST = -32003
+"""The code of our own answer to a call that nobody answers any more; mcp-server has it for the same."""
 _KEY_IN_META = "io.devops-mcp/idempotencyKey"
 _RETRY_AFTER = "io.devops-mcp/retryAfter"
-_MAY_BE_DONE = " before this was answered, and it may have been done; look before you call again"
+_MAY_BE_DONE = "; this was not answered before, and may have been done: look before you call again"
 
 
 class Spoken:

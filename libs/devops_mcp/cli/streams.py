@@ -52,7 +52,7 @@ class Lines:
 
     async def take(self) -> bytes | None:
         """The next line, None at the end. It is not lost when nobody waits for it any more."""
-        while not self.is_empty:
+        while not self.have_ended():
             if self._next:
                 return self._next.popleft()
             self._next.extend(await self._read.get())
@@ -61,10 +61,9 @@ class Lines:
     def put_back(self, line: bytes) -> None:
         self._next.appendleft(line)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether all was taken, and nothing comes."""
-        while not self._read.empty():
+    def have_ended(self) -> bool:
+        """Whether all was taken, and nothing comes. Where nothing is at hand, moves on to what was read next."""
+        while not self._next and not self._read.empty():
             self._next.extend(self._read.get_nowait())
         return self.over and not self._next
 

@@ -207,7 +207,7 @@ async def test_a_client_hears_nothing_of_a_connection_that_is_made_again():
             assert await ended(process) == (0, b"", "")
     by_id = {answer["id"]: answer for answer in answers}
     assert set(by_id) == {1, 2, 3, 4, 5, "list", "marked", "unmarked"}
-    assert by_id["unmarked"]["error"]["code"] == -32000
+    assert by_id["unmarked"]["error"]["code"] == -32003
     assert [answer for answer in answers if "error" in answer] == [by_id["unmarked"]]
     again = [(message["method"], message.get("params", {}).get("uri")) for message in server.heard[1]]
     assert again == [

@@ -91,8 +91,8 @@ async def test_who_waits_in_vain_is_told_why():
         await vanish(server)
         code, out, err = await ended(process)
     told = json.loads(out)
-    assert (code, told["id"], told["error"]["code"]) == (3, 2, -32000)
-    assert "may have been done" in told["error"]["message"]
+    assert (code, told["id"], told["error"]["code"]) == (3, 2, -32003)
+    assert "; this was not answered before, and may have been done" in told["error"]["message"]
     assert "cannot be reached" in err
 
 

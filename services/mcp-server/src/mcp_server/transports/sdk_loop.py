@@ -16,8 +16,8 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.message import SessionMessage
 
 Say: TypeAlias = Callable[[SessionMessage], Awaitable[None]]
-_NUMBERS = 2**53
-"""What JavaScript counts exactly."""
+_NUMBERS = 2**31
+"""Clients there are whose ids have 32 bits."""
 
 
 class SdkLoop:
