@@ -28,6 +28,8 @@ MAX_TEXT = 8_000
 """Characters of a call, and of what came of it, that its context keeps."""
 KNOWN_S = 30.0
 CLOSING_S = 10.0
+ROOM_S = 1.0
+"""So long a call waits for others' to be appended when no more can be held."""
 _BATCH = 50
 log = structlog.get_logger()
 
@@ -61,6 +63,7 @@ class ContextJournal:
         self._waiting: dict[_Writer, _Line] = {}
         self._held = 0
         self._writing = asyncio.Lock()
+        self._flush: asyncio.Task[None] | None = None
 
     async def check(self, principal: Principal, context_id: UUID) -> None:
         """To be asked before a call. Raises `NotFound` or `Forbidden` unless the principal may append to the context.
@@ -68,7 +71,9 @@ class ContextJournal:
         `Unavailable` when no more can be held.
         """
         if self._held >= HELD:
-            await self.flush()
+            await self._flushed()
+        if self._held >= HELD:
+            raise Unavailable("too many calls wait for their contexts", retry_after_s=2)
         writer = _Writer(principal.tenant_id, principal.id, context_id)
         if self._known.get(writer) is None:
             await self._contexts.require_writable(principal, context_id)
@@ -150,10 +155,20 @@ class ContextJournal:
         """Flush every `FLUSH_S` seconds until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            try:
-                await self.flush()
-            except PlatformError as error:
-                log.warning("calls wait for their context", items=self._held, reason=error.message)
+            await self._try_flush()
+
+    async def _flushed(self) -> None:
+        """Wait for a flush, up to `ROOM_S`."""
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.create_task(self._try_flush(), name="append calls to contexts")
+        # Not cut off when the time is over: nobody would know what is appended.
+        await asyncio.wait({self._flush}, timeout=ROOM_S)
+
+    async def _try_flush(self) -> None:
+        try:
+            await self.flush()
+        except PlatformError as error:
+            log.warning("calls wait for their context", items=self._held, reason=error.message)
 
     async def close(self) -> None:
         """Append the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how much is lost."""

@@ -1,14 +1,19 @@
 """The journal of calls, over a network that fails."""
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 
-from devops_mcp.models.errors import Unavailable
+from devops_mcp.models.contexts import ContextItem
+from devops_mcp.models.errors import DeadlineExceeded, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.operations import context_journal
 from devops_mcp.operations.context_journal import MAX_TEXT, ContextJournal
 from devops_mcp.operations.contexts import ContextService
+from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import open_database
 from faults.proxy import Hold, a_fault_proxy
 
@@ -41,6 +46,36 @@ async def test_calls_whose_commit_was_not_confirmed_are_in_their_context_once(da
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             texts = [item.text for item in await tx.contexts.items(created.id, 0, 100)]
     assert texts == ["events_search {}", "the first", "events_search {}", "the second"]
+
+
+class OneLocked(ContextService):
+    """One context takes too long to append to."""
+
+    locked: UUID | None = None
+
+    async def append_prepared(
+        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
+    ) -> list[ContextItem]:
+        if context_id == self.locked:
+            raise DeadlineExceeded("locked")
+        return await super().append_prepared(principal, context_id, items)
+
+
+async def test_a_context_that_cannot_be_written_to_refuses_calls_only_once_there_is_no_room(
+    database, monkeypatch
+):
+    monkeypatch.setattr(context_journal, "HELD", 4)
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        contexts = OneLocked(opened, embeds=False)
+        journal = ContextJournal(contexts)
+        locked, other = [await contexts.create(AGENT, title) for title in ("locked", "other")]
+        contexts.locked = locked.id
+        for context in (locked, other):
+            journal.keep(AGENT, context.id, "fs_read", {}, "nothing")
+        await journal.check(AGENT, other.id)
+        journal.keep(AGENT, locked.id, "fs_read", {}, "nothing")
+        with pytest.raises(Unavailable, match="too many calls"):
+            await journal.check(AGENT, other.id)
 
 
 async def test_whatever_a_call_was_given_its_context_and_the_others_have_their_calls(database):
