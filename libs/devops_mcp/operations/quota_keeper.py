@@ -303,6 +303,9 @@ class QuotaKeeper:
 
     async def _ask(self, bounds: Sequence[_Bound], amount: int) -> _Bound | None:
         """Take so much of each; the one that has no room, and then nothing is taken."""
+        for bound in bounds:
+            if bound.count.by_database:  # Redis may know less
+                await self._join(bound.count)
         for _ in range(2):
             said = [bound.count.said for bound in bounds]
             taken = await self._redis.take(said, [bound.limit for bound in bounds], amount)

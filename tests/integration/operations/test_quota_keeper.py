@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from math import inf
 
 import psycopg
 import pytest
@@ -127,6 +128,19 @@ async def test_what_was_used_while_there_was_no_quota_counts_when_there_is_one_a
         await said([one, other], QuotaDraft(tool_calls_per_day=10))
         assert await admitted(other, 3) == 3
         assert await admitted(one, 10) == 3
+
+
+async def test_what_the_database_said_while_redis_was_away_counts_when_it_is_back(database, redis_url):
+    """R01"""
+    async with keepers(database, redis_url, 1, 4) as (keeper,):
+        assert await admitted(keeper, 1) == 1
+        await said([keeper], QuotaDraft())
+        used_before(database, FOUR_CALLS)
+        await said([keeper], QuotaDraft(tool_calls_per_day=4))
+        keeper._redis._away_until = inf
+        assert await admitted(keeper, 1) == 0
+        keeper._redis._away_until = 0.0
+        assert await admitted(keeper, 4) == 0
 
 
 class Unheard(QuotaCounts):
