@@ -7,7 +7,10 @@ from uuid import UUID
 from devops_mcp.adapters.base import Effect, Listing, ListParams, Tool, WriteParams, WriteResult
 from devops_mcp.models.agents import Agent, AgentIntroduction, AgentState, AgentsWanted, Heartbeat
 from devops_mcp.models.base import Model
+from devops_mcp.models.errors import NotFound
 from devops_mcp.models.pages import Order
+from devops_mcp.operations.agents import WRITE
+from devops_mcp.operations.contexts import require
 from devops_mcp.operations.suite_tools import Desk, as_uuid
 
 
@@ -39,6 +42,7 @@ async def agent_register(desk: Desk, params: AgentRegisterParams) -> WriteResult
     """Present yourself as an agent, with what you can do; again to change that. Then send agent_heartbeat every 10 s."""
     draft = AgentIntroduction(**params.model_dump(include=set(AgentIntroduction.model_fields)))
     if params.dry_run:
+        require(desk.principal, WRITE)
         return WriteResult(dry_run=True, done=f"would present you as the agent {draft.name!r}")
     agent = await desk.suite.agents.present(desk.principal, draft)
     return WriteResult(
@@ -51,8 +55,12 @@ async def agent_heartbeat(desk: Desk, params: AgentHeartbeatParams) -> WriteResu
     """Say that you live, how you are and what you can do now; agents that are silent for 30 s count as lost."""
     heartbeat = Heartbeat(**params.model_dump(include=set(Heartbeat.model_fields)))
     if params.dry_run:
+        require(desk.principal, WRITE)
         return WriteResult(dry_run=True, done=f"would say that you are {heartbeat.state}")
-    agent = await desk.suite.agents.heartbeat(desk.principal, desk.principal.id, heartbeat)
+    try:
+        agent = await desk.suite.agents.heartbeat(desk.principal, desk.principal.id, heartbeat)
+    except NotFound as error:
+        raise NotFound(f"{error.message}; present yourself with agent_register first") from None
     until = agent.lives_until.isoformat() if agent.lives_until else None
     return WriteResult(
         done=f"you are {agent.state}",

@@ -1,5 +1,6 @@
 """Agents of a tenant: who presents itself as one, what it can do, and whether it lives."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from devops_mcp.models.agents import Agent, AgentDraft, AgentIntroduction, AgentsWanted, Heartbeat, NewAgent
@@ -57,9 +58,12 @@ class AgentService:
         try:
             return await self.register(principal, NewAgent(**said))
         except Conflict:
-            known = await self._for_change(principal, principal.id)
-            draft = AgentDraft(**said, embedding_model=known.embedding_model)
-            return await self.replace(principal, principal.id, draft)
+            await self._for_change(principal, principal.id)
+            return await self._put(
+                principal,
+                principal.id,
+                lambda before: AgentDraft(**said, embedding_model=before.embedding_model),
+            )
 
     async def page(
         self, principal: Principal, *, limit: int, order: Order, wanted: AgentsWanted
@@ -96,9 +100,16 @@ class AgentService:
         before = await self._for_change(principal, agent_id)
         if draft.embedding_model != before.embedding_model:
             await self._embeddings.permit_choice(principal, draft.embedding_model, agent_id)
+        return await self._put(principal, agent_id, lambda _: draft)
+
+    async def _put(
+        self, principal: Principal, agent_id: UUID, draft_of: Callable[[Agent], AgentDraft]
+    ) -> Agent:
+        """The agent as `draft_of` makes it from how it is, which nobody changes meanwhile."""
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.agents.lock(agent_id)
             before = existing(await tx.agents.find(agent_id), agent_id)
+            draft = draft_of(before)
             await tx.agents.replace(agent_id, draft)
             if draft.embedding_model != before.embedding_model:
                 await self._embeddings.choose_within(tx, principal, draft.embedding_model, agent_id)

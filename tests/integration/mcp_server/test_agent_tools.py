@@ -46,7 +46,7 @@ async def test_an_agent_presents_itself_lives_and_is_found(database, redis_url):
             page = await told(another, "agent_list", limit=1)
             last = await told(another, "agent_list", limit=1, cursor=page["next_cursor"])
     assert found.structured_content["items"][0]["name"] == "agent_register"
-    assert "there is no agent" in silent
+    assert "present yourself with agent_register first" in silent
     assert none["items"] == []
     assert again["data"] == {
         "agent_id": first["data"]["agent_id"],
@@ -71,7 +71,11 @@ async def test_who_may_call_the_tool_and_not_be_an_agent_is_refused(database, re
         running_mcp(settings_for(database.mcp_url, redis_url)) as url,
         agent("ws", url, key, STATELESS) as client,
     ):
-        register = await refused(client, "agent_register", name="x")
+        writes = [
+            await refused(client, tool, **arguments, dry_run=dry_run)
+            for tool, arguments in (("agent_register", {"name": "x"}), ("agent_heartbeat", {}))
+            for dry_run in (False, True)
+        ]
         listed = await refused(client, "agent_list")
-    assert "lacks the permission 'agents:write'" in register
+    assert all("lacks the permission 'agents:write'" in text for text in writes)
     assert "lacks the permission 'agents:read'" in listed
