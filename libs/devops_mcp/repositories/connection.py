@@ -8,10 +8,10 @@ from functools import cached_property, partial
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar, cast
 
-from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, OperationalError, errors
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, OperationalError, errors, rows
 from psycopg.abc import Params, PQGen, Query
 from psycopg.generators import send
-from psycopg.pq import ConnStatus
+from psycopg.pq import ConnStatus, Format
 from psycopg.rows import Row, TupleRow
 from psycopg.waiting import Ready, Wait
 
@@ -61,7 +61,10 @@ class Connection(AsyncConnection[TupleRow]):
         self._named = 0
 
     def cursor(self, *args: Any, row_factory: Any = None, **options: Any) -> AsyncCursor[Any]:  # type: ignore[override]
-        """As psycopg's. One that was closed serves again: it knows how to read such rows, and to write what the same statement takes."""
+        """As psycopg's. Without options, one that was closed serves again whoever names the same `row_factory`.
+
+        It has looked up already how the types that it met are read and written.
+        """
         kept = None if args or options else self._kept.pop(row_factory, None)
         if kept is None:
             return cast("AsyncCursor[Any]", super().cursor(*args, row_factory=row_factory, **options))
@@ -70,7 +73,9 @@ class Connection(AsyncConnection[TupleRow]):
         return kept
 
     def keep(self, cursor: "Cursor[Any]") -> None:
-        """Take a closed cursor back."""
+        """Take a closed cursor back, if it is one that can be asked for."""
+        if cursor.format != Format.TEXT or _made_for_one(cursor.row_factory):
+            return
         if len(self._kept) >= _KEPT_CURSORS:
             del self._kept[next(iter(self._kept))]
         self._kept[cursor.row_factory] = cursor
@@ -208,6 +213,11 @@ class Connection(AsyncConnection[TupleRow]):
             # psycopg tells the server, too, and raises it again.
             left = interruption
         return await super().wait(_Resumed(gen, left), _INTERVAL_S, self.answer_s)
+
+
+def _made_for_one(row_factory: Any) -> bool:
+    """As psycopg's `class_row(X)` is, another each time."""
+    return row_factory.__module__ == rows.__name__ and row_factory.__closure__ is not None
 
 
 class _Resumed(Generator[Any, Any, RV]):

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from psycopg import AsyncCursor, DataError, InterfaceError, OperationalError
 from psycopg.errors import DivisionByZero
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, kwargs_row, tuple_row
 
 from devops_mcp.models.errors import InvalidInput, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
@@ -188,6 +188,22 @@ async def test_a_statement_that_failed_as_it_was_to_be_prepared_can_be_asked_aga
             await connection.execute("SELECT 'often'")
         for _ in range(7):
             assert await (await connection.execute("SELECT 'often'")).fetchall() == [("often",)]
+
+
+async def test_a_cursor_serves_again_only_whoever_asks_for_such_a_one(database):
+    async with await Connection.connect(database.app_url, autocommit=True) as connection:
+
+        async def used(row_factory: Any, **options: bool) -> AsyncCursor[Any]:
+            async with connection.cursor(row_factory=row_factory, **options) as cursor:
+                await cursor.execute("SELECT 1 AS real")
+                return cursor
+
+        first = await used(dict_row)
+        for _ in range(20):
+            await used(kwargs_row(complex))
+        assert await used(dict_row) is first
+        binary = await used(tuple_row, binary=True)
+        assert await used(tuple_row) is not binary
 
 
 _SLEEPS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
