@@ -9,7 +9,7 @@ from pydantic import Field
 from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key, with_new_secret
 from devops_mcp.models.accounts import ApiKeysWanted, Grants, RoleNames
 from devops_mcp.models.base import Clock, JsonObject, Model, Moment, utc_now
-from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
+from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Unauthenticated, Violation
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.principals import ApiKey, Principal, PrincipalKind
@@ -191,9 +191,13 @@ class ApiKeyService:
         return principal.may(OWN) and key.user_id is not None and key.user_id == principal.user_id
 
     async def _require_held(self, principal: Principal, action: str, key: ApiKey) -> None:
+        """By the rights that the principal has now: those remembered of a moment ago must not outlast it in a key."""
         async with self._database.transaction(principal.tenant_id) as tx:
             grants = await resolved(tx, key.roles, key.grants)
-        await require_held(self._database, principal, grants, action, _target(key.id))
+            now = await tx.principals.find(principal.id, self._now())
+        if now is None:
+            raise Unauthenticated(f"{principal.name} may act no longer")
+        await require_held(self._database, now.within(principal.limits), grants, action, _target(key.id))
 
     def _new(self, principal: Principal, key_id: UUID, text: str, draft: NewApiKey) -> ApiKey:
         parts = parse_key(text)

@@ -28,10 +28,11 @@ from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.caller import set_address
 from devops_mcp.operations import login
 from devops_mcp.operations.accounts import open_accounts
-from devops_mcp.operations.api_keys import NewApiKey
+from devops_mcp.operations.api_keys import ApiKeyDraft, NewApiKey
 from devops_mcp.operations.roles import NewRole, RoleDraft
 from devops_mcp.operations.users import NewUser, UserDraft
 from devops_mcp.repositories.database import open_database
+from support.services import new_key
 from support.tenants import add_tenant
 
 PASSWORD = SecretStr("correct horse battery staple")
@@ -45,6 +46,7 @@ def who(*grants: str, tenant_id=DEFAULT_TENANT_ID) -> Principal:
 KEYRING = Keyring((SecretStr("a master key for the tests, and nothing else"),))
 ROOT = who("*")
 ADMIN = who(*BUILT_IN["admin"])
+CLERK = who("api_keys:write", "contexts:read")
 
 
 @pytest.fixture
@@ -54,7 +56,9 @@ async def opened(database):
 
 
 @pytest.fixture
-async def accounts(opened, redis_url):
+async def accounts(database, opened, redis_url):
+    for chief in (ROOT, ADMIN, CLERK):
+        await new_key(database.owner_url, *chief.grants, id=chief.id, name=chief.name)
     async with open_redis(redis_url, command_timeout_s=5) as redis:
         with open_accounts(opened, redis, KEYRING, "https://rest.example.com") as accounts:
             yield accounts
@@ -239,9 +243,7 @@ async def test_nobody_hands_on_what_they_do_not_hold(opened, accounts):
         accounts.api_keys.create(ADMIN, NewApiKey(name="mine", roles=("owner",))),
         accounts.api_keys.create(ADMIN, NewApiKey(name="mine", grants=("tools:*", "platform:read"))),
         accounts.api_keys.rotate(ADMIN, keys.id, timedelta()),
-        accounts.api_keys.create(
-            who("api_keys:write", "contexts:read"), NewApiKey(name="mine", grants=("contexts:*",))
-        ),
+        accounts.api_keys.create(CLERK, NewApiKey(name="mine", grants=("contexts:*",))),
     ]
     for attempt in attempts:
         with pytest.raises(Forbidden):
@@ -303,6 +305,24 @@ async def test_a_rotated_key_keeps_its_id_and_the_old_secret_only_for_its_grace(
         await Authenticator(opened.find_api_keys).principal_of(at_once.key)
     with pytest.raises(Conflict):
         await accounts.api_keys.rotate(ROOT, key.id, timedelta())
+
+
+async def test_a_key_that_is_remembered_with_more_rights_than_it_has_now_cannot_write_them_down(
+    opened, accounts
+):
+    """L05"""
+    key = await accounts.api_keys.create(ROOT, NewApiKey(name="ci", roles=("admin",)))
+    remembered = await Authenticator(opened.find_api_keys).principal_of(key.key)
+    await accounts.api_keys.replace(ROOT, key.id, ApiKeyDraft(name="ci", grants=("search:read",)))
+    again = ApiKeyDraft(name="ci", roles=("admin",))
+    another = NewApiKey(name="another", roles=("admin",))
+    with pytest.raises(Forbidden):
+        await accounts.api_keys.replace(remembered, key.id, again)
+    with pytest.raises(Forbidden):
+        await accounts.api_keys.create(remembered, another)
+    await accounts.api_keys.revoke(ROOT, key.id)
+    with pytest.raises(Unauthenticated):
+        await accounts.api_keys.create(remembered, another)
 
 
 async def test_who_does_not_manage_keys_sees_and_ends_only_their_own(accounts):
