@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.asyncio.server import Server, serve
 
+from devops_mcp.cli.bridge import Bridge
+from devops_mcp.cli.link import Address
+from devops_mcp.cli.renewal import Renewal
+from devops_mcp.cli.streams import Lines, Output
 from support.stdio import COMMAND, ask, bridge, ended, environment
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -94,6 +99,23 @@ async def test_who_waits_in_vain_is_told_why():
     assert (code, told["id"], told["error"]["code"]) == (3, 2, -32003)
     assert "; this was not answered before, and may have been done" in told["error"]["message"]
     assert "cannot be reached" in err
+
+
+async def test_what_is_not_answered_in_time_after_the_end_of_the_input_is_given_up(monkeypatch):
+    monkeypatch.setattr("devops_mcp.cli.bridge.ANSWERED_WITHIN_S", 0.1)
+    (asks, asked), (told, tells) = os.pipe(), os.pipe()
+    os.write(asked, json.dumps(UNANSWERED).encode())
+    os.close(asked)
+    async with serve(answering, "127.0.0.1", 0, compression=None) as server:
+        address = Address(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", "k")
+        renewal = Renewal(address, lambda: address)
+        async with asyncio.timeout(30):
+            await Bridge(renewal, Lines(asks), Output(tells), patience_s=0).run()
+    os.close(tells)
+    with os.fdopen(told) as output:
+        answer = json.load(output)
+    os.close(asks)
+    assert (answer["id"], answer["error"]["code"]) == (2, -32003)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
