@@ -1,5 +1,7 @@
 """Files attached to a context over REST."""
 
+import gzip
+
 import pytest
 
 from devops_mcp.models.ids import new_id
@@ -49,6 +51,20 @@ async def test_a_name_that_is_no_file_name_is_refused(database, settings, name, 
     async with a_caller(database, settings) as rest:
         answer = await attach(rest, await a_context(rest), name)
     assert answer.status_code == status
+
+
+async def test_a_packed_body_is_refused_and_not_kept_as_if_it_were_plain(database, settings):
+    packed = {"content": gzip.compress(FILE), "headers": {"Content-Encoding": "gzip"}}
+    async with a_caller(database, settings) as rest:
+        context_id = await a_context(rest)
+        place = {"context_id": context_id, "name": "page.html"}
+        answers = [
+            await rest.http.post("/api/v1/attachments", params=place, **packed),
+            await rest.http.post("/api/v1/imports", **packed),
+        ]
+        kept = (await rest("GET", f"/api/v1/contexts/{context_id}/items")).json()["items"]
+    assert [answer.status_code for answer in answers] == [415, 415]
+    assert kept == []
 
 
 async def test_anothers_file_is_answered_like_one_that_does_not_exist(database, settings):

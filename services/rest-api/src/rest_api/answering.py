@@ -28,7 +28,7 @@ from rest_api import encodings, etags, once, sparse
 from rest_api.cursors import Cursors, scope_of
 from rest_api.endpoint import BINARY, JSON, LINES, AnyEndpoint, Call, File, NoBody, Raw, unversioned
 from rest_api.once import Mark, Once, Said, Streamed
-from rest_api.parameters import body_of, given_of, params_of
+from rest_api.parameters import body_of, given_of, params_of, require_unpacked
 from rest_api.versions import patched, require_match
 
 NO_STORE = {"cache-control": "no-store"}
@@ -90,6 +90,7 @@ class Answering:
 
     async def _body(self, request: Request) -> BaseModel:
         if self._endpoint.body is Raw:
+            require_unpacked(request)
             return Raw(request=request)
         if not self._reads_body:
             return NoBody()

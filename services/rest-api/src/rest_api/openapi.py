@@ -240,7 +240,7 @@ def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
             schema = {"anyOf": [schema, {"$ref": f"{schema['$ref']}Part"}]}
         success["content"] = {LINES if endpoint.lines else "application/json": {"schema": schema}}
     problem = {MEDIA_TYPE: {"schema": references[Problem, "serialization"]}}
-    unread = () if endpoint.body in (NoBody, Raw) else (415,)
+    unread = () if endpoint.body is NoBody else (415,)
     marked = (409,) if endpoint.takes_key else ()
     versioned = () if endpoint.lock is None else (404, 409, 412)
     errors = {

@@ -42,11 +42,16 @@ async def body_of(model: type[ModelT], request: Request) -> ModelT:
 
 def require_media_type(request: Request, wanted: str) -> None:
     """Raise `UnsupportedFormat` for a body that says it is something else, or packed."""
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedFormat("send the body as it is, without Content-Encoding")
+    require_unpacked(request)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != wanted:
         raise UnsupportedFormat(f"send the body as {wanted}, with this Content-Type")
+
+
+def require_unpacked(request: Request) -> None:
+    """Raise `UnsupportedFormat` for a body that says it is packed."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedFormat("send the body as it is, without Content-Encoding")
 
 
 def require_object(content: object) -> dict[str, object]:
