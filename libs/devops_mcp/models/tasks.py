@@ -87,7 +87,9 @@ class NewTask(Model):
 
 
 class Task(NewTask):
-    """`attempt` counts the workers that have begun it, `attempts_before` those before it was last sent again from the dead letters.
+    """`attempt` goes up with each worker that begins it, and each time that it is sent again from the dead letters.
+
+    `attempts_before` is where it stood then, the last time.
 
     `questions` wait for answers while its status is `input_required`.
     """

@@ -1,7 +1,7 @@
 """Stored events of a range handed once more to one consumer: asked for over REST, carried out by the worker, a chunk a message.
 
 What a chunk does, how far the replay is then and the message for the next chunk are one transaction: whoever is killed at whatever
-moment, each event is handed on once. In what order receivers get deliveries is as with live ones: they go out in the order of the events.
+moment, each event is handed on once. This goes by the order of their receipt; deliveries may overtake one another, as live ones may.
 """
 
 from collections.abc import Sequence

@@ -236,11 +236,11 @@ def _confirmed(task: Task, principal: Principal) -> bool:
 
 
 def _broken_off(task: Task, error: PlatformError) -> OutcomeUnknown | None:
-    """What to say where an earlier attempt of ours marked the call with its key, and never came back."""
+    """What to say where an earlier attempt of ours marked the call with its key, and did not come to an answer."""
     if task.attempt == 1 or not isinstance(error, RequestInProgress | OutcomeUnknown):
         return None
     return OutcomeUnknown(
-        "the worker was lost during the call: it is not known whether it was made, and it is not made again"
+        "the call was broken off before its answer was kept: it is not known whether it was made, and it is not made again"
     )
 
 

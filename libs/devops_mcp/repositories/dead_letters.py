@@ -15,7 +15,7 @@ class DeadLetters:
         self._connection = connection
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
-        """File letters; one that is filed already, because it was delivered twice, keeps its id and takes the newer account."""
+        """File letters. A message has one in a queue: where it died before, that one keeps its id and takes the newer account."""
         async with self._connection.cursor() as cursor:
             await cursor.executemany(
                 """

@@ -91,7 +91,10 @@ class Call(Generic[ParamsT, BodyT]):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
-    """A method on a path. The handler's docstring is its description; `errors` are the statuses it answers beside 401, 403 and 503."""
+    """A method on a path. The handler's docstring is its description.
+
+    `errors` are the statuses that it answers beside those of every endpoint (400, 401, 403, 413, 414, 422, 429, 503).
+    """
 
     method: str
     path: str
