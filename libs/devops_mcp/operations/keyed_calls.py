@@ -15,10 +15,12 @@ from devops_mcp.models.base import Clock
 from devops_mcp.models.conversation import InputRequired
 from devops_mcp.models.errors import (
     Conflict,
+    Internal,
     OutcomeUnknown,
     PlatformError,
     RateLimited,
     RequestInProgress,
+    UpstreamInvalid,
     UpstreamRateLimited,
 )
 from devops_mcp.operations.tool_outcomes import ToolOutcome
@@ -30,6 +32,8 @@ from devops_mcp.resilience.bulkhead import BulkheadFull
 _AGAIN_S = 2.0
 _PUT_OFF = (InputRequired, BulkheadFull, CircuitOpen, RateLimited, UpstreamRateLimited)
 """What says that a call was not made yet, and may be made later as it is."""
+_UNREAD = (Internal, UpstreamInvalid)
+"""What says nothing of whether the call was made: its answer could not be understood."""
 
 
 class KeyedCalls:
@@ -99,6 +103,8 @@ class KeyedCalls:
 
 def _is_undone(error: BaseException) -> bool:
     """Whether the error says that nothing was done, since the call was refused or put off."""
+    if isinstance(error, _UNREAD):
+        return False
     return isinstance(error, _PUT_OFF) or (isinstance(error, PlatformError) and not error.retryable)
 
 

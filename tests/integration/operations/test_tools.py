@@ -41,6 +41,7 @@ from devops_mcp.models.errors import (
     PlatformError,
     RateLimited,
     RequestInProgress,
+    UpstreamInvalid,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamUnavailable,
@@ -396,6 +397,7 @@ async def test_a_keyed_write_whose_outcome_is_unknown_is_not_repeated_at_once(da
     async with a_world(database.app_url) as world:
         for failure, told in (
             (UpstreamUnavailable("gone"), UpstreamUnavailable),
+            (UpstreamInvalid("no JSON"), UpstreamInvalid),
             (KeyError("odd"), Internal),
         ):
             world.box.failure = failure
