@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import orjson
 import uvicorn
@@ -32,6 +33,13 @@ as_service = AsyncConnectionPool(
 """Connections with the rights of our service, whose tenant is set once."""
 
 _USUAL = {"kind": "note", "tokens": 12, "metadata": {}, "pinned": False}
+_RECORD = {
+    "actor_id": "01a20040-c76b-772f-9a63-e2eccadf0f0a",
+    "actor": "nobody",
+    "action": "contexts.append",
+    "outcome": "ok",
+    "duration_ms": 0.0,
+}
 _ALONE = {
     "owner": None,
     "count": 1,
@@ -86,6 +94,9 @@ async def append_items(request: Request) -> Response:
         "items": orjson.dumps([item]).decode(),
         "parts": orjson.dumps([part]).decode(),
         "uri": f"devops://contexts/{context}",
+        "record": orjson.dumps(
+            {"id": uuid7(), "at": datetime.now(UTC), "target": f"context:{context}", **_RECORD}
+        ).decode(),
         **_ALONE,
     }
     async with as_service.connection() as connection:

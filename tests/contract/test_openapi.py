@@ -1,6 +1,7 @@
 """The OpenAPI document and what rest-api does, held against each other both ways."""
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -13,7 +14,11 @@ from starlette.routing import Route
 
 from devops_mcp.observability.metrics import Metrics
 from rest_api.app import open_app
+from rest_api.docs import page as documentation_page
+from rest_api.endpoint import NoBody, Raw
+from rest_api.examples import EXAMPLES
 from rest_api.openapi import document
+from rest_api.refusals import codes_by_status
 from rest_api.routes import ENDPOINTS
 from support.services import new_key, running_rest, settings_for
 
@@ -38,7 +43,7 @@ include-tag = "sessions"
 expected-statuses = ["2xx", 304, 400, 401, 403, 404, 422, 429]
 """
 HOOKS = Path(__file__).parents[1] / "support"
-EXAMPLES = 3
+MADE_UP = 3
 """Made up for each operation, besides those that cover each keyword of its schemas."""
 
 
@@ -62,7 +67,7 @@ async def test_whatever_the_schemas_allow_or_forbid_is_answered_as_the_document_
             "--checks",
             "all",
             "--max-examples",
-            str(EXAMPLES),
+            str(MADE_UP),
         ]
         quiet = ["--no-color", "--warnings", "off", "--no-shrink", "--output-truncate", "false"]
         process = await asyncio.create_subprocess_exec(
@@ -102,6 +107,31 @@ async def test_the_document_is_what_openapi_3_1_allows():
     for operation in operations:
         assert operation["summary"]
         assert {"401", "403", "422"} <= operation["responses"].keys()
+
+
+def bodies_of(operation) -> list[dict]:
+    """What is said of the request's body, for each of its media types."""
+    return list(operation.get("requestBody", {"content": {}})["content"].values())
+
+
+def test_every_body_has_an_example_that_is_right():
+    bodies = {one.body.__name__: one for one in ENDPOINTS if one.body not in (NoBody, Raw)}
+    assert bodies.keys() == EXAMPLES.keys()
+    for name, endpoint in bodies.items():
+        endpoint.body.model_validate_json(json.dumps(EXAMPLES[name]), strict=True)
+    for endpoint in ENDPOINTS:
+        for said in bodies_of(DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]):
+            assert endpoint.body is Raw or said["example"], endpoint.path
+
+
+def test_the_document_says_what_its_tags_and_errors_are_and_can_be_read_offline():
+    operations = [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
+    assert {tag["name"] for tag in DOCUMENT["tags"]} == {tag for one in operations for tag in one["tags"]}
+    for endpoint in ENDPOINTS:
+        assert all(codes_by_status(endpoint).values()), endpoint.path
+    page = documentation_page(DOCUMENT)
+    assert page.count("<pre>") == sum("example" in said for one in operations for said in bodies_of(one))
+    assert re.findall(r'(?:src|href)="([^#/][^"]*)"', page) == []
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ DEFINER_FUNCTIONS = {
     "erase_some",
     "ensure_space_index",
     "append_audit",
+    "chain_waiting_audit",
     "chain_audit_row",
     "passages_by_words",
     "few_passages",
@@ -209,6 +210,8 @@ def _example(type_: str, udt: str) -> object:
             return True
         case "timestamp with time zone":
             return "2026-11-01T00:00:00Z"
+        case "bit varying":
+            return "1"
         case "USER-DEFINED" if udt == "vector":
             return "[1]"
         case "ARRAY":

@@ -128,6 +128,8 @@ class GitHubFake:
         self.check_runs: list[dict[str, Any]] = _example("/commits/{ref}/check-runs")["check_runs"]
         self.statuses: list[dict[str, Any]] = _example("/commits/{ref}/status")["statuses"]
         self.events: list[dict[str, Any]] = _example("/events")
+        self.issues: list[dict[str, Any]] = _example("/issues")
+        """The example is a pull request, as GitHub lists them among issues."""
         self.next_answer: Answer | None = None
         """Given instead of the next request's own answer."""
         self.remaining = 4_000
@@ -144,6 +146,7 @@ class GitHubFake:
             ("GET", "/search/code", self._documented("/search/code")),
             ("GET", "/search/commits", self._documented("/search/commits")),
             ("GET", f"{R}/events", self._list_events),
+            ("GET", f"{R}/issues", self._list_issues),
             ("GET", f"{R}/actions/workflows", self._documented(f"{R}/actions/workflows")),
             ("GET", f"{R}/actions/runs", self._list_runs),
             ("GET", R + "/actions/workflows/{workflow_id}/runs", self._list_runs),
@@ -239,6 +242,9 @@ class GitHubFake:
     async def _list_events(self, request: Request) -> Answer:
         answer = _page(request, self.events)
         return Answer(200, answer.body, answer.headers | {"x-poll-interval": "90"})
+
+    async def _list_issues(self, request: Request) -> Answer:
+        return _page(request, self.issues)
 
     async def _run(self, request: Request) -> Answer:
         run = self.runs.get(int(request.path_params["run_id"]))

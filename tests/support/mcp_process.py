@@ -16,7 +16,7 @@ class McpProcess(WorkerProcess):
 
 
 @asynccontextmanager
-async def an_mcp_server(settings: Mapping[str, str]) -> AsyncIterator[McpProcess]:
-    """An mcp-server that is ready, with these settings; killed at the end if it still runs."""
-    async with started(McpProcess, "mcp_server", "MCP", settings) as server:
+async def an_mcp_server(settings: Mapping[str, str], port: int = 0) -> AsyncIterator[McpProcess]:
+    """An mcp-server that is ready, with these settings, at a free port unless one is named; killed at the end if it still runs."""
+    async with started(McpProcess, "mcp_server", "MCP", settings, port) as server:
         yield server

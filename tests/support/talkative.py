@@ -9,6 +9,7 @@ from uuid import UUID
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.shared.exceptions import MCPError
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -22,14 +23,17 @@ from devops_mcp.models.base import utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.principals import FoundKey, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.toolsets import Toolsets
 from devops_mcp.serving.server import listening
 from devops_mcp.serving.surface import Surface
+from mcp_server.caller import Entrance
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
 from mcp_server.transports.sse import SseEndpoint
 
 KEY = "dm_" + "a" * 12 + "_" + "b" * 43
 MIB = 1_048_576
+NOT_THERE = "test://not/there"
 
 
 class Talkative:
@@ -38,10 +42,16 @@ class Talkative:
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
         self.called = asyncio.Event()
+        self.watched: list[str] = []
+        """What somebody asked to be told of, also where that was refused."""
 
     def server(self) -> Server[dict[str, Any]]:
         return Server(
-            "talkative", version="1", on_call_tool=self._call, on_subscribe_resource=self._subscribe
+            "talkative",
+            version="1",
+            on_call_tool=self._call,
+            on_subscribe_resource=self._subscribe,
+            on_unsubscribe_resource=self._unsubscribe,
         )
 
     async def _call(
@@ -70,8 +80,16 @@ class Talkative:
     async def _subscribe(
         self, ctx: ServerRequestContext[Any, Any], params: types.SubscribeRequestParams
     ) -> types.EmptyResult:
-        """Tells on the session's own stream that it was heard."""
+        """Tells on the session's own stream that it was heard; raises for what is not there."""
+        self.watched.append(str(params.uri))
+        if params.uri == NOT_THERE:
+            raise MCPError(types.INVALID_PARAMS, "it is not there")
         await ctx.session.send_resource_updated(str(params.uri))
+        return types.EmptyResult()
+
+    async def _unsubscribe(
+        self, ctx: ServerRequestContext[Any, Any], params: types.UnsubscribeRequestParams
+    ) -> types.EmptyResult:
         return types.EmptyResult()
 
 
@@ -84,9 +102,9 @@ async def replica(redis_url: str, talkative: Talkative, **times: float) -> Async
     async with open_redis(redis_url, command_timeout_s=1) as redis:
         server = talkative.server()
         sessions = sessions_over(server, redis, keyring, **times)
-        authenticator = Authenticator(_find)
-        http = HttpEndpoint(server, authenticator, sessions, max_body_bytes=MIB)
-        sse = SseEndpoint(authenticator, sessions)
+        entrance = Entrance(Authenticator(_find), Toolsets(()))
+        http = HttpEndpoint(server, entrance, sessions, max_body_bytes=MIB)
+        sse = SseEndpoint(entrance, sessions)
         routes = [
             Route("/mcp", http, methods=["GET", "POST", "DELETE"]),
             Route("/sse", sse.stream, methods=["GET"]),

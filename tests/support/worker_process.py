@@ -59,8 +59,10 @@ async def a_worker(settings: Mapping[str, str]) -> AsyncIterator[WorkerProcess]:
 
 
 @asynccontextmanager
-async def started(kind: type[P], module: str, section: str, settings: Mapping[str, str]) -> AsyncIterator[P]:
-    port = choose_ports({module: 0})[module]
+async def started(
+    kind: type[P], module: str, section: str, settings: Mapping[str, str], port: int = 0
+) -> AsyncIterator[P]:
+    port = choose_ports({module: port})[module]
     environment = {f"DEVOPS_MCP_{name}": value for name, value in settings.items()}
     environment |= {f"DEVOPS_MCP_{section}__HOST": LOOPBACK, f"DEVOPS_MCP_{section}__PORT": str(port)}
     with TemporaryDirectory() as folder:

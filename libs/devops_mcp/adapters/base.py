@@ -19,6 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from devops_mcp.adapters.polls import Origin as Origin
 from devops_mcp.adapters.polls import Poller
+from devops_mcp.adapters.secret_forms import SecretForm
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.content import Block, Document
@@ -187,6 +188,8 @@ class Tool(Generic[ClientT, ParamsT, ResultT]):
     """False: everybody may call it, since what it leads to has rights of its own."""
     relays: bool = False
     """The tool hands the call on to another one, which is what is timed, audited and shown."""
+    sign_of_life: bool = False
+    """A call only says that its caller lives, and comes every few seconds: unless it fails it is measured only, and it uses up no quota."""
     converses: bool = field(init=False, default=False)
     description: str = field(init=False, default="")
     """The docstring of `run`."""
@@ -259,7 +262,7 @@ class WebhookSource:
     (several during a rotation), and compares in constant time. `delivery_key` is the vendor's id of the delivery; None where it has none.
     `signed_key` says whether that id is covered by the signature: where not, a replay under a new id is found by the body's digest.
     `parse` raises `InvalidInput` for a body that is not the event it claims to be, `UnsupportedFormat` for one it cannot read; it may give
-    no event for what nobody needs to hear of (a ping).
+    no event for what nobody needs to hear of (a ping). `secrets` are of that form.
 
     What comes after is for systems that ask for more, and is given what the adapter's `connect` gave:
 
@@ -276,6 +279,7 @@ class WebhookSource:
     parse: Callable[[Delivery, Origin], tuple[Event, ...]]
     signed_key: bool = False
     max_body_bytes: int = 1_048_576
+    secrets: SecretForm = field(default_factory=SecretForm)
     keys: Callable[[Any, Delivery], Awaitable[tuple[SecretStr, ...]]] | None = None
     respond: Callable[[Any, Delivery], Awaitable[Answer | None]] | None = None
     handshake: Callable[[Any, Mapping[str, str]], Mapping[str, str]] | None = None

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import SecretStr
 
@@ -33,6 +34,18 @@ class Credential:
     find: Callable[[], Awaitable[Principal]] = field(repr=False)
 
 
+class Guesses(Protocol):
+    """Holds an address to so many credentials that are not valid."""
+
+    def require_room(self) -> None:
+        """Raises `RateLimited` where the caller's address has shown too many of late."""
+        ...
+
+    async def count(self) -> None:
+        """The caller's address has shown one more."""
+        ...
+
+
 class Authenticator:
     """Finds the principal behind an API key, an access token (`bearer`), or a username and password (`basic`).
 
@@ -45,12 +58,14 @@ class Authenticator:
         *,
         basic: Callable[[str, SecretStr], Awaitable[Principal]] | None = None,
         bearer: Callable[[str], Awaitable[Principal]] | None = None,
+        guesses: Guesses | None = None,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find_keys = find_keys
         self._basic = basic
         self._bearer = bearer
+        self._guesses = guesses
         self._memory_key = secrets.token_bytes(32)
         self._now = now
         self._monotonic = monotonic
@@ -58,7 +73,7 @@ class Authenticator:
         self._looked_up: dict[bytes, asyncio.Task[Principal]] = {}
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """The caller; `headers` has lower-case names. Raises `Unauthenticated`, or `Unavailable` when keys cannot be looked up."""
+        """The caller; `headers` has lower-case names. Raises as `credential` does, or `Unavailable` when keys cannot be looked up."""
         return await self.whose(self.credential(headers))
 
     async def principal_of(self, key: str) -> Principal:
@@ -66,9 +81,15 @@ class Authenticator:
         return await self.whose(self._of_key(key))
 
     def credential(self, headers: Mapping[str, str]) -> Credential:
-        """What a caller shows, read once for all that it asks over one connection; raises `Unauthenticated`."""
+        """What a caller shows, read once for all that it asks over one connection.
+
+        Raises `Unauthenticated`, or `RateLimited` for one that is new to us from an address that guesses.
+        """
         found = _credential(headers, basic=self._basic is not None)
-        return self._of_key(found) if isinstance(found, str) else self._of_password(*found)
+        shown = self._of_key(found) if isinstance(found, str) else self._of_password(*found)
+        if self._guesses is not None and shown.digest not in self._remembered:
+            self._guesses.require_room()
+        return shown
 
     async def whose(self, credential: Credential) -> Principal:
         """Whom it belongs to now; raises as `authenticate` does. However many ask for it at once, it is looked up once."""
@@ -95,6 +116,11 @@ class Authenticator:
             principal = await credential.find()
             self._remember(credential.digest, principal)
             return principal
+        except Unauthenticated:
+            self._remembered.pop(credential.digest, None)
+            if self._guesses is not None:
+                await self._guesses.count()
+            raise
         finally:
             del self._looked_up[credential.digest]
 
@@ -119,9 +145,12 @@ class Authenticator:
 
 def _credential(headers: Mapping[str, str], *, basic: bool) -> str | tuple[str, str]:
     """An API key, or a username and its password where these are taken."""
-    if key := headers.get("x-api-key"):
+    key, authorization = headers.get("x-api-key"), headers.get("authorization", "")
+    scheme, _, credential = authorization.partition(" ")
+    if key:
+        if authorization and (scheme.lower(), credential.strip()) != ("bearer", key):
+            raise Unauthenticated("X-API-Key and Authorization hold different credentials; send one of them")
         return key
-    scheme, _, credential = headers.get("authorization", "").partition(" ")
     if basic and scheme.lower() == "basic":
         return _username_and_password(credential.strip())
     if scheme.lower() != "bearer" or not credential:

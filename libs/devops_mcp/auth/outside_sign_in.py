@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import quote_plus
 
 import orjson
+import structlog
 from pydantic import SecretStr
 
 from devops_mcp.auth.access_tokens import refused
@@ -25,9 +26,12 @@ from devops_mcp.models.errors import (
     Unauthenticated,
     Unavailable,
     UpstreamInvalid,
+    UpstreamRejected,
     UpstreamUnavailable,
 )
 from devops_mcp.outbound.documents import DocumentReader
+
+log = structlog.get_logger()
 
 _RANDOM_BYTES = 32
 _USERINFO = "userinfo_endpoint"
@@ -160,8 +164,8 @@ class OutsideSignIn:
             more = await self._told(self._endpoint(described, identity.provider, _USERINFO), access_token)
         except (Unavailable, UpstreamUnavailable):
             if no_roles:
-                raise Unavailable(f"{identity.issuer} does not say who you are", retry_after_s=5) from None
-            return identity
+                raise not_heard(identity) from None
+            return replace(identity, unheard=True)
         if more is None and not no_roles:
             return identity
         if more is None or more.get("sub") != identity.subject:
@@ -169,11 +173,15 @@ class OutsideSignIn:
         return replace(identity, claims=_with(identity.claims, more))
 
     async def _told(self, endpoint: str, access_token: str) -> JsonObject | None:
-        """What the endpoint says of whoever has the token; None where it cannot be read. Raises `UpstreamUnavailable`."""
+        """What the endpoint says of whoever has the token; None where it refuses to, or in no form that we read.
+
+        Raises `UpstreamUnavailable`.
+        """
         try:
             answer = await self._documents.read(endpoint, {"authorization": f"Bearer {access_token}"})
             said = orjson.loads(answer.body)
-        except (UpstreamInvalid, orjson.JSONDecodeError):
+        except (UpstreamRejected, UpstreamInvalid, orjson.JSONDecodeError) as error:
+            log.warning("identity provider tells nothing more", endpoint=endpoint, error=str(error))
             return None
         return said if isinstance(said, dict) else None
 
@@ -211,6 +219,11 @@ class OutsideSignIn:
         if not isinstance(address, str) or not address.startswith(issuer.partition("://")[0] + "://"):
             raise Unavailable(f"the identity provider {issuer} does not say where its {which} is")
         return address
+
+
+def not_heard(identity: OutsideIdentity) -> Unavailable:
+    """The error where it takes what the provider does not say just now."""
+    return Unavailable(f"{identity.issuer} does not say who you are", retry_after_s=5)
 
 
 def _authentication(

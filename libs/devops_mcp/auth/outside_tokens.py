@@ -49,12 +49,16 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OutsideIdentity:
-    """Who a good token speaks of. `provider` is its place among those configured."""
+    """Who a good token speaks of. `provider` is its place among those configured.
+
+    `unheard`: the provider was asked for more than the token says, and did not answer.
+    """
 
     provider: int
     issuer: str
     subject: str
     claims: dict[str, Any]
+    unheard: bool = False
 
 
 class ProviderKeys:

@@ -1,8 +1,8 @@
 """How often a caller may call: one limit for all replicas, asked of Redis once for many calls.
 
 The limit is GCRA: so many a second, and so many at once after a pause. A process takes permits from Redis in small lots and spends them
-itself; together the replicas never allow more than the limit, and a lot that is not spent within a second is lost. Without Redis each
-process keeps the limit by itself.
+itself; together the replicas never allow more than the limit. What of a lot is not spent within a second is lost, so lots are as large as
+what is spent. Without Redis each process keeps the limit by itself.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Rate:
 
     @property
     def lot(self) -> int:
-        """How many permits are taken at once: a tenth of a second's worth, and never much of the burst."""
+        """How many permits are taken at once at most: a tenth of a second's worth, and never much of the burst."""
         return max(1, min(int(self.per_s / 10), self.burst // 10))
 
 
@@ -69,6 +69,7 @@ class Standing:
 
 @dataclass(slots=True)
 class _Lot:
+    given: int
     permits: int
     until: float
     left: int
@@ -83,6 +84,7 @@ class RateLimiter:
         self._monotonic = monotonic
         self._lots: OrderedDict[str, _Lot] = OrderedDict()
         self._asking: dict[str, asyncio.Task[float]] = {}
+        self._waiting: dict[str, int] = {}
         self._due: OrderedDict[str, float] = OrderedDict()
         self._alone_until = 0.0
 
@@ -92,6 +94,7 @@ class RateLimiter:
         However many find none at the same time, Redis is asked once for all of them.
         """
         while (standing := self._spent(caller)) is None:
+            self._waiting[caller] = self._waiting.get(caller, 0) + 1
             asking = self._asking.get(caller)
             if asking is None:
                 asking = self._asking[caller] = asyncio.create_task(self._fetch(caller))
@@ -111,10 +114,10 @@ class RateLimiter:
         try:
             given, wait_s, left = await self._ask(caller)
         finally:
-            del self._asking[caller]
+            del self._asking[caller], self._waiting[caller]
         if given < 1:
             return max(round(wait_s, 2), 0.01)
-        self._lots[caller] = _Lot(given, self._monotonic() + _SPEND_WITHIN_S, left)
+        self._lots[caller] = _Lot(given, given, self._monotonic() + _SPEND_WITHIN_S, left)
         self._lots.move_to_end(caller)
         if len(self._lots) > _KNOWN:
             self._lots.popitem(last=False)
@@ -130,7 +133,7 @@ class RateLimiter:
     async def _ask(self, caller: str) -> tuple[int, float, int]:
         if self._monotonic() < self._alone_until:
             return self._alone(caller)
-        arguments = [1 / self._rate.per_s, self._rate.burst, self._rate.lot]
+        arguments = [1 / self._rate.per_s, self._rate.burst, self._wanted(caller)]
         try:
             given, wait_s, left = await self._take(keys=[_PREFIX + caller], args=arguments)
         except (RedisError, OSError) as error:
@@ -138,6 +141,12 @@ class RateLimiter:
             log.warning("rate limit kept without Redis", error=type(error).__name__)
             return self._alone(caller)
         return int(given), float(wait_s), int(left)
+
+    def _wanted(self, caller: str) -> int:
+        """As many as wait, or twice what was spent of the lot before: of a full one a quiet caller would lose nearly all."""
+        lot = self._lots.get(caller)
+        spent = 0 if lot is None else lot.given - lot.permits
+        return max(1, min(self._rate.lot, max(self._waiting[caller], 2 * spent)))
 
     def _alone(self, caller: str) -> tuple[int, float, int]:
         """The same limit, of this process only."""

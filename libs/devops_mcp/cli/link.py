@@ -145,7 +145,7 @@ async def open_link(address: Address, session: str, deliver: Deliver) -> Link:
         )
     except InvalidStatus as error:
         status = error.response.status_code
-        code = REFUSED if status in (401, 403) else UNREACHABLE
+        code = REFUSED if status in (401, 403, 422) else UNREACHABLE
         reason = _reason(bytes(error.response.body or b""))
         raise Unable(code, f"{address.url} answered {status}: {reason}") from None
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:

@@ -191,6 +191,8 @@ class SignIn:
 
     def _endpoints(self, url: str) -> dict[str, str]:
         """Of the server at `url`, which must say that it is this one (RFC 8414 §3.3), and keep us there."""
+        if not url.startswith(("https://", "http://")):
+            raise InvalidInput(f"{url} is not the address of rest-api, such as https://devops.example.com")
         try:
             answer = self._http.get(f"{url}{METADATA}")
             said: dict[str, Any] = answer.json() if answer.status_code == 200 else {}

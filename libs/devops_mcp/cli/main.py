@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from getpass import getpass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -23,10 +24,11 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.passages import PassageKind, Question
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import PrincipalKind
+from devops_mcp.models.violations import refused
 
 OWNER_URL = f"{PREFIX}MIGRATION_DATABASE_URL"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 users = typer.Typer(no_args_is_help=True, help="Users.")
@@ -39,6 +41,25 @@ signing_keys = typer.Typer(no_args_is_help=True, help="The keys that sign access
 app.add_typer(queues, name="queues")
 app.add_typer(signing_keys, name="signing-keys")
 app.add_typer(secrets, name="secrets")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"devops-mcp {version('devops-mcp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def devops_mcp(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """DevOps MCP from a terminal: sign in and search, speak the protocol on standard input and output, set an installation up.
+
+    A command that fails says why in one line, with exit code 1; 2 for arguments that it does not take.
+    """
 
 
 @db.command("migrate")
@@ -281,8 +302,7 @@ def _told_at_once() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
-        raise InvalidInput(faults) from None
+        raise refused(error) from None
 
 
 def _owner_url() -> str:

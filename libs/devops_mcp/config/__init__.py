@@ -1,5 +1,6 @@
 """Settings: from the environment and one YAML file, checked at the start."""
 
+from devops_mcp.config.loading import load_settings, load_settings_of_a_command, unknown_variables
 from devops_mcp.config.settings import (
     Environment,
     IdentityProviderSettings,
@@ -8,8 +9,6 @@ from devops_mcp.config.settings import (
     PollSettings,
     ServerSettings,
     Settings,
-    load_settings,
-    load_settings_of_a_command,
 )
 
 __all__ = [
@@ -22,4 +21,5 @@ __all__ = [
     "Settings",
     "load_settings",
     "load_settings_of_a_command",
+    "unknown_variables",
 ]

@@ -4,31 +4,42 @@ Each setting is `DEVOPS_MCP_<NAME>` in the environment (nested with two undersco
 that `DEVOPS_MCP_CONFIG_FILE` names; the environment wins.
 """
 
-import os
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from devops_mcp.models.accounts import RoleName
 from devops_mcp.models.base import OWN_SYSTEM
-from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.integrations import NAME_PATTERN, CredentialPolicy
 
 PREFIX = "DEVOPS_MCP_"
-CONFIG_FILE = f"{PREFIX}CONFIG_FILE"
 MIN_MASTER_KEY = 32
 """Characters."""
 _KEY_SOURCES = ("master_keys_file", "master_keys_secret", "master_keys_kms")
 _KNOWN_TO_ALL = "development"
 """Keys that contain this word stand in a public file."""
+
+
+def _postgres(address: SecretStr) -> SecretStr:
+    if not address.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be an address such as postgresql://user:password@host/database")
+    return address
+
+
+def _redis(address: SecretStr) -> SecretStr:
+    if not address.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be an address such as redis://:password@host:6379/0")
+    return address
+
+
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 
 
 class Environment(StrEnum):
@@ -61,7 +72,7 @@ class ServerSettings(_Section):
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s?#@]+$")
     """Where callers reach the service, as `https://mcp.example.com`: tokens are issued by it and for it. None: on this machine."""
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^\s/?#@*]+$")], ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     receive_timeout_s: float = Field(default=5.0, gt=0)
     drain_timeout_s: float = Field(default=20.0, gt=0)
@@ -231,12 +242,12 @@ class Settings(BaseSettings):
     )
 
     environment: Environment = Environment.PRODUCTION
-    database_url: SecretStr
+    database_url: PostgresUrl
     """The role of the services: member of `devops_mcp_app` (rest-api, mcp-server) or of `devops_mcp_worker`; never the owner."""
     migration_database_url: SecretStr | None = None
     """The owner of the schema; only `devops-mcp db migrate` uses it."""
     database_pool_size: int = Field(default=10, ge=1, le=200)
-    redis_url: SecretStr
+    redis_url: RedisUrl
     master_keys: tuple[SecretStr, ...]
     """Random texts of 32 characters or more that all replicas share: what is sealed or signed is so with keys made of the first, and every
     one is accepted. Exchange one by putting the new one first, and removing the old one a day later: a worker that knows both seals the
@@ -296,13 +307,15 @@ class Settings(BaseSettings):
     result_lifetime: timedelta = timedelta(hours=24)
     tool_deadline_s: float = Field(default=30.0, gt=0, le=600)
     requests_per_s: float = Field(default=200.0, ge=0, le=1_000_000)
-    """How many requests to rest-api one caller may make, over all replicas; 0: as many as it likes."""
+    """How many requests one caller may make over REST and, beside calls of tools, over MCP, on all replicas; 0: as many as it likes."""
     requests_burst: int = Field(default=2_000, ge=1, le=1_000_000)
     """How many of them at once, after a pause."""
     tool_calls_per_s: float = Field(default=50.0, ge=0, le=100_000)
     """How many calls of tools one caller may make, over all replicas; 0: as many as it likes."""
     tool_calls_burst: int = Field(default=500, ge=1, le=1_000_000)
     """How many of them at once, after a pause."""
+    tenant_rate_factor: int = Field(default=20, ge=0, le=100_000)
+    """How many times what one caller may, all callers of a tenant may together, of requests and of calls; 0: as many as they like."""
 
     @model_validator(mode="before")
     @classmethod
@@ -357,48 +370,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The environment outranks the file, whose values arrive as arguments.
         return (env_settings, init_settings)
-
-
-def load_settings(defaults: Mapping[str, Any] | None = None) -> Settings:
-    """Read the settings from the file and the process's environment; `defaults` hold for what neither says.
-
-    Raises `ConfigurationError` that names each missing or wrong setting and never shows a value.
-    """
-    path = os.environ.get(CONFIG_FILE)
-    try:
-        return Settings(**{**(defaults or {}), **(_read_file(Path(path)) if path else {})})
-    except ValidationError as error:
-        raise ConfigurationError(
-            "; ".join(_describe(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
-        ) from None
-
-
-def load_settings_of_a_command() -> Settings:
-    """The settings, for a program that needs neither the services' database nor Redis nor a key."""
-    unused = "this command needs no master key at all"
-    return load_settings(
-        {"database_url": "postgresql:///", "redis_url": "redis://", "master_keys": (unused,)}
-    )
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{CONFIG_FILE} names {path}, which cannot be read: {error.strerror}"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(
-            f"{path} is not YAML: {getattr(error, 'problem', 'cannot be parsed')}"
-        ) from None
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} must hold a mapping of settings")
-    return content
-
-
-def _describe(loc: tuple[int | str, ...], kind: str, message: str) -> str:
-    name = PREFIX + "__".join(str(part).upper() for part in loc)
-    if kind == "missing":
-        return f"{name} is missing; set it, or start everything with 'make run'"
-    return f"{name if loc else 'settings'}: {message}"

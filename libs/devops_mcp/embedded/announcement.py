@@ -58,6 +58,7 @@ class Announcement:
     def text(self, seconds: float) -> str:
         """The same for people, with what to do next."""
         key = self.servers.secrets.development_key
+        webhooks = "github" if self.webhook_secrets else "<system>/<integration>"
         github = f"a stand-in of ours at {self.github_stand_in}; set GITHUB_TOKEN for the real one"
         github_line = f"\n  GitHub             {github}" if self.github_stand_in else ""
         return f"""
@@ -67,7 +68,7 @@ DevOps MCP is ready ({seconds:.1f} s).
   Streamable HTTP    {self.mcp_http}
   REST               {self.rest}/api/v1
   Docs               {self.rest}/docs
-  Webhooks           {self.rest}/webhooks/github
+  Webhooks           {self.rest}/webhooks/{webhooks}
   Development key    {key}{github_line}
 
 For an MCP client's configuration (either entry):

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TypedDict
 
+from devops_mcp.embedded.copies import become
 from devops_mcp.models.errors import Unavailable
 
 _PR_SET_PDEATHSIG = 1
@@ -29,6 +30,7 @@ class ChildFailed(Unavailable):
 class Program:
     """What to start, how to see that it is ready, and how to stop it.
 
+    `main` is run in place of `argv`, by a copy of this process (`embedded.copies`).
     `is_ready` answers within seconds and never raises. `death_signal` is what the kernel sends the program when we die without stopping it
     (Linux). `on_output` is given the program's output besides the log file, as it comes.
     """
@@ -44,6 +46,7 @@ class Program:
     ready_within_s: float = 20.0
     stop_within_s: float = 10.0
     on_output: Callable[[bytes], None] | None = None
+    main: Callable[[], None] | None = None
 
 
 class Child:
@@ -68,7 +71,7 @@ class Child:
                 cwd="/",
                 env=dict(program.environment),
                 start_new_session=True,
-                preexec_fn=partial(_die_with_parent, program.death_signal, os.getpid()),
+                preexec_fn=partial(_begin, program, os.getpid()),
                 **as_user(program.user),
             )
         reader = asyncio.create_task(_copy_output(process, program)) if program.on_output else None
@@ -193,6 +196,13 @@ def as_user(name: str | None) -> Identity:
         return Identity(user=None, group=None, extra_groups=None)
     entry = pwd.getpwnam(name)
     return Identity(user=entry.pw_uid, group=entry.pw_gid, extra_groups=[])
+
+
+def _begin(program: Program, parent: int) -> None:
+    """In the child: returns for a program that is to be executed."""
+    _die_with_parent(program.death_signal, parent)
+    if program.main is not None:
+        become(program.name, program.main, program.environment)
 
 
 def _die_with_parent(number: signal.Signals, parent: int) -> None:

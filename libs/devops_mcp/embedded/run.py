@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from devops_mcp.config import Settings, load_settings_of_a_command
+from devops_mcp.config import Environment, Settings, load_settings_of_a_command
 from devops_mcp.embedded.announcement import Announcement
 from devops_mcp.embedded.demo_config import CONFIG_VARIABLE, configuration_file, needs_github_stand_in
 from devops_mcp.embedded.model import prepare_model
@@ -61,7 +61,7 @@ async def _until_told_to_stop(state: Path, begun: float) -> None:
 async def _run_suite(state: Path, begun: float) -> None:
     """Start everything, tell where it is, and keep it running; however this ends, everything it started is stopped."""
     (state / "run.json").unlink(missing_ok=True)
-    settings = load_settings_of_a_command()
+    settings = load_settings_of_a_command({"environment": Environment.EMBEDDED})
     try:
         async with Supervisor(say=say) as supervisor:
             announcement = await _start_suite(supervisor, state, settings)
@@ -79,31 +79,16 @@ async def _start_suite(supervisor: Supervisor, state: Path, settings: Settings) 
     async with _ended_with_block(prepare_model(settings, say)) as preparing_model:
         stand_in = await _launch_github_stand_in(supervisor, state, ports)
         servers = await launch_servers(supervisor, state, secrets, ports)
-        names = tuple(supervisor.pids)
-        place = Place(
-            state,
-            servers,
-            ports,
-            configuration_file(state, secrets, stand_in),
-            secrets.master_key,
-            _closed_gate(state),
-        )
-        await supervisor.launch(*service_programs(place))
-        # Half a second of imports, which the servers need to start.
+        place = Place(state, servers, ports, configuration_file(state, secrets, stand_in), secrets.master_key)
+        # Seconds of imports, which the servers need to start.
+        services = service_programs(place)
         from devops_mcp.embedded.preparation import prepare
 
-        await supervisor.wait_ready(*names)
+        await supervisor.wait_ready()
         await prepare(servers, settings)
         await preparing_model
-    place.gate.touch()
-    await supervisor.wait_ready()
+    await supervisor.start(*services)
     return Announcement(state, servers, ports, _webhook_secrets(secrets), stand_in)
-
-
-def _closed_gate(state: Path) -> Path:
-    gate = state / "prepared"
-    gate.unlink(missing_ok=True)
-    return gate
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from devops_mcp.embedded.copies import imported
 from devops_mcp.embedded.ports import LOOPBACK
 from devops_mcp.embedded.probes import answers_ok
 from devops_mcp.embedded.process import Program
@@ -30,8 +31,6 @@ class Place:
     ports: Mapping[str, int]
     config_file: Path
     master_key: str
-    gate: Path
-    """The services begin once this file is there; until then they import."""
 
 
 def service_programs(place: Place) -> list[Program]:
@@ -59,7 +58,8 @@ def _program(section: str, module: str, environment: Mapping[str, str], place: P
     name = module.replace("_", "-")
     return Program(
         name=name,
-        argv=(sys.executable, "-m", "devops_mcp.embedded.gated", module, str(place.gate)),
+        argv=(sys.executable, "-m", module),
+        main=imported(module),
         is_ready=partial(answers_ok, place.ports[section], "/health/ready"),
         log_file=place.state / "logs" / f"{name}.log",
         environment=environment,

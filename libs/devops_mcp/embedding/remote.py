@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 from devops_mcp.config.settings import EmbeddingModelSettings, EmbeddingVendor
 from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider
-from devops_mcp.embedding.bedrock import BedrockProvider, open_bedrock
 from devops_mcp.embedding.google import BASE_URL as GOOGLE
 from devops_mcp.embedding.google import GoogleProvider
 from devops_mcp.embedding.http import EmbeddingService
@@ -28,6 +27,9 @@ async def open_remote(
     """Nothing is sent before the first text. Raises `ConfigurationError` for settings that cannot work."""
     model, vendor_model = described(settings), settings.model or settings.name
     if settings.provider is EmbeddingVendor.BEDROCK:
+        # The client of AWS is slow to import, and most models are elsewhere.
+        from devops_mcp.embedding.bedrock import BedrockProvider, open_bedrock
+
         timeout_s = settings.timeout_s
         opened = open_bedrock(
             endpoint_url=settings.base_url, region=settings.region or region, timeout_s=timeout_s

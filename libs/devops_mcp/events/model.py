@@ -4,7 +4,7 @@ The worker and everything behind it know these types and no vendor. Add one here
 """
 
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter
@@ -181,3 +181,12 @@ Event: TypeAlias = Annotated[
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 """The codec: `EVENT.validate_json(raw)`, `EVENT.dump_json(event)`."""
+
+TYPES: tuple[str, ...] = tuple(
+    sorted(
+        type_
+        for kind in get_args(get_args(Event)[0])
+        for type_ in get_args(kind.model_fields["type"].annotation)
+    )
+)
+"""Every type that an event can have."""

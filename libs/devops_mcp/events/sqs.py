@@ -15,18 +15,17 @@ from devops_mcp.events.batches import BATCH, Entry, split
 from devops_mcp.events.calls import SqsCalls, open_calls
 from devops_mcp.events.connection import MAX_WAIT_S, refused_entry, translated
 from devops_mcp.events.queues import QUEUES, QueueName, QueueSpec
+from devops_mcp.events.received import ATTEMPT, MESSAGE_ID, REASON, TRACEPARENT, Epitaph, Received
 from devops_mcp.models.errors import PlatformError, Unavailable
 
 __all__ = ["BATCH", "Depth", "Epitaph", "Outgoing", "Received", "SqsQueue", "open_queues"]
 
-TRACEPARENT = "traceparent"
 _CALL_S = 10.0
 _ANSWER_S = 5.0
 _LATEST = 4
 _SLOWER, _AT_LEAST_S, _AT_MOST_S = 10, 0.1, 2.0
 _MAX_ATTRIBUTES = 10
 _MAX_REASON = 1_000
-_REASON, _MESSAGE_ID, _ATTEMPT = "dead_letter_reason", "dead_letter_message_id", "dead_letter_attempt"
 _SYSTEM_ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"]
 _NOT_IN_MESSAGES = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -41,49 +40,6 @@ class Outgoing:
     delay_s: int = 0
     group: str | None = None
     deduplication_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Epitaph:
-    """What a consumer wrote on a message that it buried. `message_id` is the queue's, of the message that died."""
-
-    reason: str
-    attempts: int
-    message_id: str
-    died_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message in our hands until its visibility timeout ends. `attempt` counts its deliveries from 1."""
-
-    message_id: str
-    receipt: str = field(repr=False)
-    body: str = field(repr=False)
-    attributes: Mapping[str, str]
-    attempt: int
-    sent_at: datetime
-    group: str | None = None
-    """Of a FIFO queue's message: others of the same group come in the order in which they were sent."""
-
-    @property
-    def traceparent(self) -> str | None:
-        """The trace of whoever sent it (W3C Trace Context)."""
-        return self.attributes.get(TRACEPARENT)
-
-    @property
-    def carrier(self) -> dict[str, str]:
-        """The trace's headers, for a propagator."""
-        return {TRACEPARENT: self.traceparent} if self.traceparent else {}
-
-    @property
-    def epitaph(self) -> Epitaph | None:
-        """Of a dead letter that a consumer buried; None of one that the queue itself moved."""
-        reason, attempts = self.attributes.get(_REASON), self.attributes.get(_ATTEMPT, "")
-        if reason is None or not attempts.isdecimal():
-            return None
-        message_id = self.attributes.get(_MESSAGE_ID, self.message_id)
-        return Epitaph(reason, int(attempts), message_id, self.sent_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,9 +268,9 @@ def _read(message: Mapping[str, Any]) -> Received:
 def _with_epitaph(received: Received, reason: str) -> dict[str, str]:
     """The message's attributes and why it died, at most ten together: the service takes no more."""
     epitaph = {
-        _REASON: _NOT_IN_MESSAGES.sub("\N{REPLACEMENT CHARACTER}", reason)[:_MAX_REASON] or "unknown",
-        _MESSAGE_ID: received.message_id,
-        _ATTEMPT: str(received.attempt),
+        REASON: _NOT_IN_MESSAGES.sub("\N{REPLACEMENT CHARACTER}", reason)[:_MAX_REASON] or "unknown",
+        MESSAGE_ID: received.message_id,
+        ATTEMPT: str(received.attempt),
     }
     others = [name for name in received.attributes if name not in epitaph and name != TRACEPARENT]
     kept = [*received.carrier, *others][: _MAX_ATTRIBUTES - len(epitaph)]

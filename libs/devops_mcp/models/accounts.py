@@ -113,6 +113,17 @@ class Role(Model):
     built_in: bool = False
 
 
+class RolesWanted(Model):
+    """Which roles to list: the built-in ones or the tenant's own, whose name holds `name`."""
+
+    built_in: bool | None = None
+    name: str | None = Field(default=None, min_length=1, max_length=63)
+
+    def holds(self, role: Role) -> bool:
+        """Whether the role is one of these."""
+        return self.built_in in (None, role.built_in) and (self.name or "") in role.name
+
+
 class TenantStatus(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -143,6 +154,14 @@ class Tenant(Model):
     slug: str | None
     status: TenantStatus
     created_at: datetime
+
+
+class TenantsWanted(Model):
+    """Which tenants to list: those in a state, of a slug, whose name holds `name`."""
+
+    status: TenantStatus | None = None
+    slug: Slug | None = None
+    name: str | None = Field(default=None, min_length=1, max_length=200)
 
 
 class Erasure(Model):

@@ -5,9 +5,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, JsonValue, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    TypeAdapter,
+)
 
 _TIME: Final = TypeAdapter(datetime)
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 
 JsonObject: TypeAlias = dict[str, JsonValue]
@@ -29,8 +39,16 @@ def _spelled_out(given: object) -> object:
     return _TIME.validate_python(given)
 
 
-Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_spelled_out)]
-"""A time as outsiders give it: with its offset, and never a bare number, which might count seconds or milliseconds."""
+def _in_utc(given: datetime) -> datetime:
+    """What lies beyond the first or the last moment that can be read again is that moment."""
+    try:
+        return given.astimezone(UTC)
+    except OverflowError:
+        return _FIRST if given.year == _FIRST.year else _LAST
+
+
+Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_spelled_out), AfterValidator(_in_utc)]
+"""A time as outsiders give it, in UTC: with its offset, and never a bare number, which might count seconds or milliseconds."""
 
 
 def utc_now() -> datetime:

@@ -1,7 +1,9 @@
 """Conversation contexts and their items."""
 
+import json
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 from uuid import UUID
 
 import orjson
@@ -59,7 +61,26 @@ class ContextsWanted(Model):
     def _is_an_object(cls, value: str | None) -> str | None:
         if value is not None and (not isinstance(orjson.loads(value), dict) or "\\u0000" in value):
             raise ValueError("must be a JSON object, without NUL")
+        if value is not None and _repeats_a_key(value):
+            raise ValueError("holds a key twice, or is nested too deeply")
         return value
+
+
+def _repeats_a_key(written: str) -> bool:
+    """Whether a JSON object holds a key twice, or more levels than are looked into."""
+    repeated: list[object] = []
+
+    def read(members: list[tuple[str, object]]) -> dict[str, object]:
+        read = dict(members)
+        if len(read) < len(members):
+            repeated.append(read)
+        return read
+
+    try:
+        json.loads(written, object_pairs_hook=read)
+    except RecursionError:
+        return True
+    return bool(repeated)
 
 
 class ContextDraft(Model):
@@ -70,6 +91,19 @@ class ContextDraft(Model):
     metadata: JsonObject = Field(default_factory=dict)
     compact_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
     expires_at: Moment | None = None
+
+
+class ItemsWanted(Model):
+    """Which items of a context to list, and from which end: those of a kind, of a role."""
+
+    kind: ItemKind | None = None
+    role: str | None = Field(default=None, min_length=1, max_length=40)
+    sort: Literal["position", "-position"] = "position"
+
+    @property
+    def all_in_order(self) -> bool:
+        """Whether they are all wanted, from the first on."""
+        return self.sort == "position" and self.kind is None and self.role is None
 
 
 class NewItem(Model):
@@ -114,3 +148,8 @@ class ContextSnapshot(Model):
     name: str
     position: int
     created_at: datetime
+
+
+def context_uri(context_id: UUID) -> str:
+    """The address of a context, the same for search results, changes and MCP resources."""
+    return f"devops://contexts/{context_id}"

@@ -1,7 +1,8 @@
 """How an operation talks to its caller while it runs: it reports, and it asks.
 
 Whether a caller can be asked depends on how it is connected. Some answer at once; others are answered "I need to know this first" and call
-again with the answers, so that an operation that asks must do nothing that cannot be repeated before it has all its answers.
+again with the answers, so that an operation that asks must do nothing that cannot be repeated before it has all its answers. Where an
+answer says that nothing is to be done, it raises `Forbidden`: a result is what its call's idempotency key stands for from then on.
 """
 
 from collections.abc import Mapping

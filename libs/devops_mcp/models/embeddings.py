@@ -40,6 +40,22 @@ class ModelView(Model):
     stands_in_for: tuple[str, ...] = ()
 
 
+class ModelsWanted(Model):
+    """Which models to list: those of a kind, of a provider, whose name holds `name`."""
+
+    kind: ModelKind | None = None
+    provider: str | None = Field(default=None, min_length=1, max_length=40)
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+
+    def holds(self, model: ModelView) -> bool:
+        """Whether the model is one of these."""
+        return (
+            self.kind in (None, model.kind)
+            and self.provider in (None, model.provider)
+            and (self.name or "") in model.name
+        )
+
+
 class Choice(Model):
     """What an owner's passages are embedded with. `owner_id` None is the tenant; `model` None the installation's default.
 

@@ -149,6 +149,10 @@ class DeadlineExceeded(PlatformError):
     retryable = True
 
 
+class Unanswered(DeadlineExceeded):
+    """A person was asked, and did not answer in time."""
+
+
 class Unavailable(PlatformError):
     """One of our own parts (database, Redis, queue, model) cannot answer now."""
 

@@ -1,5 +1,6 @@
 """What was so, and when."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -9,8 +10,9 @@ from devops_mcp.models.base import JsonObject, Model, Moment
 from devops_mcp.models.pages import MAX_PAGE
 
 
-class NewFact(Model):
-    """That from `valid_from` on `value` was so of the key; None: that nothing was any more."""
+@dataclass(frozen=True)
+class NewFact:
+    """That from `valid_from` on `value` was so of the key; None: that nothing was any more. Made of what was validated already."""
 
     subject: str
     predicate: str

@@ -97,6 +97,7 @@ class AuthorizationCode(Model):
     audience: str
     scopes: tuple[str, ...]
     expires_at: datetime
+    identity_id: UUID | None = None
     used_at: datetime | None = None
     session_id: UUID | None = None
 
@@ -124,6 +125,7 @@ class DeviceCode(Model):
     state: DeviceState = DeviceState.PENDING
     user_tenant_id: UUID | None = None
     user_id: UUID | None = None
+    identity_id: UUID | None = None
 
 
 def words_of(scope: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, SkipValidation
 
 from devops_mcp.models.base import JsonObject, Model, Moment
 
@@ -29,7 +29,8 @@ class NewPassage(Model):
     text: str
     uri: str
     occurred_at: datetime
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: SkipValidation[JsonObject] = Field(default_factory=dict)
+    """Our own, or the database's: to look at each value again would take as long as all the rest."""
 
 
 class Passage(NewPassage):

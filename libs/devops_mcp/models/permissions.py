@@ -161,6 +161,29 @@ def require_grants(grants: Iterable[str], where: str = "grants") -> None:
         raise InvalidInput(f"{where}: {problem}", (Violation(where, problem),))
 
 
+def require_useful(grants: Iterable[str], where: str = "grants") -> None:
+    """Raise `InvalidInput` for a text that is no grant, or that allows nothing since no permission is like it: a misspelt one."""
+    given = tuple(grants)
+    require_grants(given, where)
+    idle = next((grant for grant in given if not _allows_something(grant)), None)
+    if idle is not None:
+        problem = f"{idle!r} allows nothing: no permission is like it; GET /api/v1/permissions lists them"
+        raise InvalidInput(f"{where}: {problem}", (Violation(where, problem),))
+
+
+def _allows_something(grant: str) -> bool:
+    """Whether it matches a permission; one down to a name is tried with every name that the grant may end in."""
+    spelled, matches = _spelled_out(grant), _compiled((grant,)).fullmatch
+    ends = {spelled[at:].replace("*", "") for at in range(1, len(spelled) + 1) if spelled[at - 1] in ":*"} | {
+        ""
+    }
+    return any(
+        matches(permission.grant.removesuffix("*") + end)
+        for permission in PERMISSIONS
+        for end in (ends if permission.grant.endswith("*") else ("",))
+    )
+
+
 @lru_cache(maxsize=16_384)
 def _covers(grants: tuple[str, ...], permission: str) -> bool:
     return bool(_compiled(grants).fullmatch(_spelled_out(permission)))

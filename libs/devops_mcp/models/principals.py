@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from uuid import UUID
 
 from devops_mcp.models.base import Model
@@ -20,7 +21,8 @@ class Principal(Model):
     """An authenticated caller. `grants` are permission patterns: `tools:read:github_*`, `contexts:*`, `*`.
 
     Each of `limits` narrows them further: what a token was asked for, what the user behind a key may.
-    `user_id` is the user that it is, or acts for; `session_id` the sign-in that it comes by, if its credential is an access token of ours.
+    `user_id` is the user that it is, or acts for; `session_id` the sign-in that it comes by, if its credential is an access token of ours;
+    `identity_id` the outside identity that it signed in by on our own pages, with which ends what it begins there.
     `toolsets` are the systems whose tools its connections list by themselves, or `all`: a choice, not a right.
     """
 
@@ -33,6 +35,17 @@ class Principal(Model):
     toolsets: tuple[str, ...] = ()
     user_id: UUID | None = None
     session_id: UUID | None = None
+    identity_id: UUID | None = None
+
+    @cached_property
+    def ids(self) -> dict[str, str]:
+        """What log lines name it by."""
+        return {"tenant_id": str(self.tenant_id), "principal_id": str(self.id)}
+
+    @cached_property
+    def caller(self) -> str:
+        """Who counts as one caller where calls are counted: a user and the keys that act for it."""
+        return str(self.user_id or self.id)
 
     def may(self, permission: str, *alternatives: str) -> bool:
         """Whether the grants cover `permission`, such as `tools:write:github_issue_write` or `search:read`, or one of `alternatives`.

@@ -44,10 +44,11 @@ class Session(Model):
 class StoredSession(Session):
     """A session's row, with the hashes of its refresh tokens.
 
-    `salt` is what the present one was made with from the one before.
+    `salt` is what the present one was made with from the one before. `identity_id` is the outside identity that it was begun by.
     """
 
     tenant_id: UUID
+    identity_id: UUID | None = None
     refresh_hash: bytes = Field(repr=False)
     previous_hash: bytes | None = Field(default=None, repr=False)
     salt: bytes | None = Field(default=None, repr=False)

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -73,10 +74,7 @@ def start_logging(
 def _processors(service: str, *, console: bool, colors: bool) -> list[Processor]:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _ServiceName(service),
-        add_trace,
+        _Stamp(service),
         structlog.processors.format_exc_info,
         sanitize,
     ]
@@ -85,13 +83,20 @@ def _processors(service: str, *, console: bool, colors: bool) -> list[Processor]
     return [*shared, _Console(colors)]
 
 
-class _ServiceName:
+_LEVELS = {"warn": "warning", "exception": "error"}
+
+
+class _Stamp:
+    """Says how grave an entry is, when and by what it was made, and in which trace; in one, as each processor is a call a line."""
+
     def __init__(self, service: str) -> None:
         self._service = service
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        event["level"] = _LEVELS.get(method, method)
+        event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         event["service"] = self._service
-        return event
+        return add_trace(logger, method, event)
 
 
 def add_trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

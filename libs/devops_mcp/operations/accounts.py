@@ -20,6 +20,7 @@ from devops_mcp.operations.session_list import SessionService
 from devops_mcp.operations.sessions import TokenSessions
 from devops_mcp.operations.signing_keys import SigningKeyService
 from devops_mcp.operations.tenants import TenantService
+from devops_mcp.operations.toolsets import Toolsets
 from devops_mcp.operations.users import UserService
 from devops_mcp.repositories.database import Database
 
@@ -39,7 +40,9 @@ class Accounts:
 
 
 @contextmanager
-def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: str) -> Iterator[Accounts]:
+def open_accounts(
+    database: Database, redis: Redis, keyring: Keyring, issuer: str, toolsets: Toolsets
+) -> Iterator[Accounts]:
     """All of them, over one set of threads for passwords, which end with the block. `issuer` is the address that access tokens name."""
     passwords = Passwords()
     attempts = Attempts(redis)
@@ -49,7 +52,7 @@ def open_accounts(database: Database, redis: Redis, keyring: Keyring, issuer: st
         yield Accounts(
             users=users,
             roles=RoleService(database),
-            api_keys=ApiKeyService(database),
+            api_keys=ApiKeyService(database, toolsets),
             tenants=TenantService(database, passwords),
             erasures=ErasureService(database),
             login=LoginService(database, passwords, attempts),

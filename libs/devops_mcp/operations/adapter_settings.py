@@ -11,6 +11,7 @@ from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr, ValidationErr
 from devops_mcp.adapters.base import AnyAdapter
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.models.violations import problem_of
 from devops_mcp.operations.masking import HIDDEN
 
 _ADDRESS_NAME = re.compile(r"(?i)(^|_)(url|uri|host|hosts|endpoint|address|server|servers|proxy|domain)($|_)")
@@ -101,7 +102,7 @@ def _faults(
     for fault in error.errors(include_input=False, include_url=False):
         within = ("credentials" if fault["loc"][0] in secret else "options",) if fault["loc"] else ()
         where = ".".join(("body", *within, *map(str, fault["loc"])))
-        faults.append(Violation(_without(where, hidden), _without(fault["msg"], hidden)))
+        faults.append(Violation(_without(where, hidden), _without(problem_of(fault), hidden)))
     return faults
 
 

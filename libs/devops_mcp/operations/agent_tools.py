@@ -99,6 +99,7 @@ AGENT_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
         Effect.WRITE,
         idempotent=True,
         essential=False,
+        sign_of_life=True,
     ),
     Tool("agent_list", "List agents", AgentListParams, Listing[AgentView], agent_list, essential=False),
 )

@@ -20,6 +20,10 @@ WRITE = "agents:write"
 ANY_OWNER = "agents:any_owner"
 
 
+class _ChoosesModel(Exception):
+    """An agent's embedding model would be another."""
+
+
 class AgentService:
     """A principal presents itself, and who has `agents:any_owner` everybody; only an agent itself says that it lives."""
 
@@ -97,21 +101,35 @@ class AgentService:
 
     async def replace(self, principal: Principal, agent_id: UUID, draft: AgentDraft) -> Agent:
         """Present it anew. Raises as `register` does, and `NotFound`."""
-        before = await self._for_change(principal, agent_id)
-        if draft.embedding_model != before.embedding_model:
+        await self._for_change(principal, agent_id)
+        try:
+            return await self._put(principal, agent_id, lambda _: draft)
+        except _ChoosesModel:
             await self._embeddings.permit_choice(principal, draft.embedding_model, agent_id)
-        return await self._put(principal, agent_id, lambda _: draft)
+        return await self._put(principal, agent_id, lambda _: draft, may_choose=True)
 
     async def _put(
-        self, principal: Principal, agent_id: UUID, draft_of: Callable[[Agent], AgentDraft]
+        self,
+        principal: Principal,
+        agent_id: UUID,
+        draft_of: Callable[[Agent], AgentDraft],
+        *,
+        may_choose: bool = False,
     ) -> Agent:
-        """The agent as `draft_of` makes it from how it is, which nobody changes meanwhile."""
+        """The agent as `draft_of` makes it from how it is, which nobody changes meanwhile.
+
+        Raises `_ChoosesModel`, and changes nothing, where that is another embedding model and it was not looked whether the principal
+        may choose.
+        """
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.agents.lock(agent_id)
             before = existing(await tx.agents.find(agent_id), agent_id)
             draft = draft_of(before)
+            chooses = draft.embedding_model != before.embedding_model
+            if chooses and not may_choose:
+                raise _ChoosesModel
             await tx.agents.replace(agent_id, draft)
-            if draft.embedding_model != before.embedding_model:
+            if chooses:
                 await self._embeddings.choose_within(tx, principal, draft.embedding_model, agent_id)
             after = existing(await tx.agents.find(agent_id), agent_id)
             await _record(tx, principal, "agents.update", before, after)

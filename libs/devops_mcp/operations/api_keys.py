@@ -9,13 +9,14 @@ from pydantic import Field
 from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key, with_new_secret
 from devops_mcp.models.accounts import ApiKeysWanted, Grants, RoleNames
 from devops_mcp.models.base import Clock, JsonObject, Model, Moment, utc_now
-from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Unauthenticated, Violation
+from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.principals import ApiKey, Principal, PrincipalKind
 from devops_mcp.operations.contexts import require
-from devops_mcp.operations.deeds import deed, denial, permit
-from devops_mcp.operations.handing_on import require_held, require_known, resolved
+from devops_mcp.operations.deeds import deed, denial
+from devops_mcp.operations.handing_on import as_of_now, permitted_now, require_held, require_known, resolved
+from devops_mcp.operations.toolsets import Toolsets
 from devops_mcp.repositories.database import Database
 
 EVERY = ApiKeysWanted()
@@ -69,8 +70,9 @@ class ApiKeyWithSecret(ApiKeyView):
 class ApiKeyService:
     """Who makes, changes or rotates a key must hold all that it may; whose it is, or who manages keys, may revoke it."""
 
-    def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
+    def __init__(self, database: Database, toolsets: Toolsets, *, now: Clock = utc_now) -> None:
         self._database = database
+        self._toolsets = toolsets
         self._now = now
 
     async def page(
@@ -95,13 +97,15 @@ class ApiKeyService:
         return _view(key)
 
     async def create(self, principal: Principal, draft: NewApiKey) -> ApiKeyWithSecret:
-        """Raises `Forbidden` for more than one's own rights."""
+        """Raises `Forbidden` for more than one's own rights, `InvalidInput` for a toolset that there is not."""
         key_id = new_id()
-        await permit(self._database, principal, OWN if draft.personal else WRITE, _target(key_id))
+        permission = OWN if draft.personal else WRITE
+        principal = await permitted_now(self._database, principal, permission, _target(key_id))
         if draft.personal and principal.user_id is None:
             problem = "only a user has keys of its own"
             raise InvalidInput(f"personal: {problem}", (Violation("personal", problem),))
         self._require_future(draft)
+        self._toolsets.require(draft.toolsets)
         text = generate_key()
         key = self._new(principal, key_id, text, draft)
         await self._require_held(principal, "api_keys.create", key)
@@ -115,11 +119,16 @@ class ApiKeyService:
         return _shown(key, text)
 
     async def replace(self, principal: Principal, key_id: UUID, draft: ApiKeyDraft) -> ApiKeyView:
-        """Say anew how a key is called and what it may; its secret stays. Raises `NotFound`, and `Conflict` for one that is revoked."""
+        """Say anew how a key is called and what it may; its secret stays. A toolset that it had may have gone since, with its adapter.
+
+        Raises as `create` does, `NotFound`, and `Conflict` for one that is revoked.
+        """
+        principal = await as_of_now(self._database, principal)
         before = await self._for_change(principal, key_id)
         after = before.model_copy(update=dict(draft))
         if after.expires_at != before.expires_at:
             self._require_future(draft)
+        self._toolsets.require(set(after.toolsets) - set(before.toolsets))
         for key in (before, after):
             await self._require_held(principal, "api_keys.update", key)
         async with self._database.transaction(principal.tenant_id) as tx:
@@ -136,6 +145,7 @@ class ApiKeyService:
 
     async def rotate(self, principal: Principal, key_id: UUID, grace: timedelta) -> ApiKeyWithSecret:
         """The same key with a new secret; the one before stays good for `grace`. Raises `NotFound`, `Conflict` for one that is revoked."""
+        principal = await as_of_now(self._database, principal)
         key = await self._for_change(principal, key_id)
         await self._require_held(principal, "api_keys.rotate", key)
         async with self._database.transaction(principal.tenant_id) as tx:
@@ -155,6 +165,7 @@ class ApiKeyService:
 
     async def revoke(self, principal: Principal, key_id: UUID) -> None:
         """It stops within seconds, on open connections too. Raises `NotFound`; once more changes nothing."""
+        principal = await as_of_now(self._database, principal)
         await self._for_change(principal, key_id)
         async with self._database.transaction(principal.tenant_id) as tx:
             key = _existing(await tx.api_keys.find(key_id), key_id)
@@ -191,13 +202,9 @@ class ApiKeyService:
         return principal.may(OWN) and key.user_id is not None and key.user_id == principal.user_id
 
     async def _require_held(self, principal: Principal, action: str, key: ApiKey) -> None:
-        """By the rights that the principal has now: those remembered of a moment ago must not outlast it in a key."""
         async with self._database.transaction(principal.tenant_id) as tx:
             grants = await resolved(tx, key.roles, key.grants)
-            now = await tx.principals.find(principal.id, self._now())
-        if now is None:
-            raise Unauthenticated(f"{principal.name} may act no longer")
-        await require_held(self._database, now.within(principal.limits), grants, action, _target(key.id))
+        await require_held(self._database, principal, grants, action, _target(key.id))
 
     def _new(self, principal: Principal, key_id: UUID, text: str, draft: NewApiKey) -> ApiKey:
         parts = parse_key(text)

@@ -7,6 +7,7 @@ from pydantic import JsonValue, ValidationError
 
 from devops_mcp.adapters.base import Params
 from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.models.violations import refused
 from devops_mcp.operations.catalogue import CatalogueEntry
 
 
@@ -17,11 +18,7 @@ def validate(entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> Param
     try:
         params: Params = entry.tool.params.model_validate(arguments)
     except ValidationError as error:
-        violations = tuple(
-            Violation(".".join(("arguments", *map(str, fault["loc"]))), fault["msg"])
-            for fault in error.errors()
-        )
-        raise InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations) from None
+        raise refused(error, "arguments") from None
     return params
 
 

@@ -1,9 +1,8 @@
 """The audit trail: written off the path of the call, in batches, and never lost on a clean stop; and with it what was used."""
 
-import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -16,6 +15,7 @@ from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.errors import DeadlineExceeded, Internal, PlatformError, Unavailable
 from devops_mcp.models.usage import CallUsed, ToolsUsed
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations.backlog import Backlog, writing
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.rows import UNWRITABLE
 
@@ -23,11 +23,6 @@ BATCH = 1_000
 HELD = 10_000
 HELD_OF_ONE = 8_000
 """Of one tenant, so that one whose records cannot be written leaves the others room."""
-FLUSH_S = 0.2
-CLOSING_S = 10.0
-WRITTEN_S = 1.0
-"""So long an answer waits for its record. While the database is away, the record is held as those of reads are."""
-
 log = structlog.get_logger()
 
 
@@ -42,7 +37,7 @@ class Kept:
     written: bool = False
 
 
-class AuditTrail:
+class AuditTrail(Backlog[UUID, deque[Kept]]):
     """Takes records at once and writes them a moment later. When `HELD` wait, those are written first: none is dropped.
 
     What is to be published is so with its record, in one transaction, and so is what a call has used added up. A tenant whose records
@@ -50,16 +45,13 @@ class AuditTrail:
     """
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__("audit records")
         self._database = database
         self._metrics = metrics
-        self._waiting: dict[UUID, deque[Kept]] = {}
-        self._held = 0
-        self._writing = asyncio.Lock()
         self._sizes: dict[UUID, int] = {}
         """Of the next batches, where the database did not take one together."""
         self._unsure: dict[UUID, int] = {}
         """How many of a tenant's first records may be written already: whether they were was not heard."""
-        self._flush: asyncio.Task[None] | None = None
 
     async def record(self, record: AuditRecord) -> None:
         """Keep the record of something that was refused. Raises as `make_room` does."""
@@ -93,69 +85,22 @@ class AuditTrail:
         return kept
 
     async def written(self, kept: Kept) -> bool:
-        """Wait until it is written, up to `WRITTEN_S`; whether it is. Those who wait at the same time share a transaction."""
+        """Wait until it is written, up to `WRITTEN_S`; whether it is. While the database is away, it is held as those of reads are."""
         await self._flushed()
         return kept.written
 
-    async def flush(self) -> None:
-        """Write all that waits. What cannot be written now stays, in its order; raises why, once all has been tried."""
-        failures: dict[UUID, PlatformError] = {}
-        async with self._writing:
-            while due := [tenant_id for tenant_id in self._waiting if tenant_id not in failures]:
-                for tenant_id in due:
-                    if (failure := await self._try_write(tenant_id)) is not None:
-                        failures[tenant_id] = failure
-        if failures:
-            raise next(iter(failures.values()))
-
-    async def run(self) -> None:
-        """Flush every `FLUSH_S` seconds until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            await self._try_flush()
-
-    async def close(self) -> None:
-        """Write the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how many are lost.
-
-        What takes too long is tried again, in smaller parts.
-        """
+    async def _try_write(self, key: UUID) -> PlatformError | None:
         try:
-            async with asyncio.timeout(CLOSING_S):
-                while True:
-                    try:
-                        return await self.flush()
-                    except DeadlineExceeded:
-                        await asyncio.sleep(FLUSH_S)
-        finally:
-            if self._held:
-                log.error("audit records lost", count=self._held)
-
-    async def _flushed(self) -> None:
-        """Wait for a flush that takes along what waits now, up to `WRITTEN_S`."""
-        if self._flush is None or self._flush.done():
-            self._flush = asyncio.create_task(self._try_flush(), name="write audit records")
-        # Not cut off when the time is over: nobody would know what is written.
-        await asyncio.wait({self._flush}, timeout=WRITTEN_S)
-
-    async def _try_flush(self) -> None:
-        try:
-            await self.flush()
-        except PlatformError as error:
-            log.warning("audit records wait", waiting=self._held, error=error.message)
-
-    async def _try_write(self, tenant_id: UUID) -> PlatformError | None:
-        """What keeps a tenant's records. Raises `Unavailable`, when the others would only wait for the same."""
-        try:
-            await self._write(tenant_id)
+            await self._write(key)
         except (Unavailable, DeadlineExceeded) as error:
-            self._waiting[tenant_id] = self._waiting.pop(tenant_id)  # the others are first next time
+            self._waiting[key] = self._waiting.pop(key)  # the others are first next time
             if isinstance(error, Unavailable):
                 raise
             return error
         except PlatformError as error:
             return error
         except Exception:  # the writer must not end
-            log.exception("audit records not written", of_tenant=str(tenant_id))
+            log.exception("audit records not written", of_tenant=str(key))
             return Internal("audit records cannot be written; the log says why")
         return None
 
@@ -248,15 +193,6 @@ def _sum_of(calls: Sequence[tuple[AuditRecord, CallUsed]]) -> ToolsUsed:
     )
 
 
-@asynccontextmanager
-async def open_audit_trail(database: Database, metrics: Metrics) -> AsyncIterator[AuditTrail]:
+def open_audit_trail(database: Database, metrics: Metrics) -> AbstractAsyncContextManager[AuditTrail]:
     """A trail that writes by itself, and writes the rest at the end."""
-    trail = AuditTrail(database, metrics)
-    writer = asyncio.create_task(trail.run(), name="audit trail")
-    try:
-        yield trail
-    finally:
-        writer.cancel()
-        with suppress(asyncio.CancelledError):
-            await writer
-        await trail.close()
+    return writing(AuditTrail(database, metrics))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from devops_mcp.models.audit import AuditEntry, AuditFilter, AuditVerification, ChainEnd, CheckedEntries
 from devops_mcp.models.errors import NotFound
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed
@@ -16,42 +16,60 @@ PAYLOAD = "audit:payload"
 EXPORTED_AT_ONCE = 500
 VERIFIED_AT_ONCE = 5_000
 VERIFIED_PER_REQUEST = 100_000
+CHAINED_AT_ONCE = 500
+
+
+async def chain_waiting(database: Database, tenant_id: UUID) -> int:
+    """Chain the tenant's records that wait for it, some at a time; how many there were."""
+    total, chained = 0, CHAINED_AT_ONCE
+    while chained == CHAINED_AT_ONCE:
+        async with database.transaction(tenant_id) as tx:
+            chained = await tx.audit.chain_waiting(CHAINED_AT_ONCE)
+        total += chained
+    return total
 
 
 class AuditReader:
-    """The audit log of the principal's tenant."""
+    """The audit log of the principal's tenant. Who reads it finds all that was done before; nothing waits to be chained then."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def page(
-        self, principal: Principal, wanted: AuditFilter, *, cursor: UUID | None, limit: int
+        self, principal: Principal, wanted: AuditFilter, *, order: Order, limit: int
     ) -> Page[AuditEntry]:
-        """Newest first."""
-        require(principal, READ)
+        await self._begin(principal)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.audit.page(wanted, cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(_as_seen(principal, one) for one in found[:limit]), next_cursor=more)
+            found = await tx.audit.page(wanted, order, limit + 1)
+        return order.page(found, limit).shown(lambda one: _as_seen(principal, one))
+
+    async def get(self, principal: Principal, record_id: UUID) -> AuditEntry:
+        """Raises `NotFound`."""
+        await self._begin(principal)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            found = await tx.audit.find(record_id)
+        if found is None:
+            raise NotFound(f"there is no audit record {record_id}")
+        return _as_seen(principal, found)
 
     async def export(self, principal: Principal, wanted: AuditFilter) -> AsyncIterator[AuditEntry]:
         """All of them, newest first; a few hundred are held at a time. The export is itself recorded, before it begins."""
-        require(principal, READ)
+        await self._begin(principal)
         about = wanted.model_dump(mode="json", exclude_none=True)
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.audit.append([deed(principal, "audit.export", "audit_log", about)])
         return self._exported(principal, wanted)
 
     async def _exported(self, principal: Principal, wanted: AuditFilter) -> AsyncIterator[AuditEntry]:
-        before: UUID | None = None
+        order = NEWEST
         while True:
             async with self._database.transaction(principal.tenant_id) as tx:
-                found = await tx.audit.page(wanted, before, EXPORTED_AT_ONCE)
+                found = await tx.audit.page(wanted, order, EXPORTED_AT_ONCE)
             for entry in found:
                 yield _as_seen(principal, entry)
             if len(found) < EXPORTED_AT_ONCE:
                 return
-            before = found[-1].id
+            order = Order(after_id=found[-1].id)
 
     async def verify(self, principal: Principal, after: int = 0) -> AuditVerification:
         """Hold the records that follow number `after` against the chain, up to `VERIFIED_PER_REQUEST` of them.
@@ -59,7 +77,7 @@ class AuditReader:
         Records that were dropped for their age cannot be held against it: it begins after them.
         Raises `NotFound` when there is no record of that number.
         """
-        require(principal, READ)
+        await self._begin(principal)
         async with self._database.transaction(principal.tenant_id) as tx:
             end = await tx.audit.chain_end()
             start = await tx.audit.chain_start()
@@ -82,6 +100,10 @@ class AuditReader:
                 )
             place, records = ChainEnd(seq=checked.seq or 0, hash=checked.hash or ""), records + checked.count
         return _verdict(place, end, records)
+
+    async def _begin(self, principal: Principal) -> None:
+        require(principal, READ)
+        await chain_waiting(self._database, principal.tenant_id)
 
 
 def _as_seen(principal: Principal, entry: AuditEntry) -> AuditEntry:

@@ -194,13 +194,16 @@ class AuthorizationService:
         user = await self._login.principal_of_user(tenant_id, code.user_id)
         if user is None:
             raise _invalid_code()
-        pair = await self._sessions.begin(
-            user,
-            client_id=code.client_id,
-            client_name=code.client_name,
-            audience=code.audience,
-            scopes=code.scopes,
-        )
+        try:
+            pair = await self._sessions.begin(
+                user.model_copy(update={"identity_id": code.identity_id}),
+                client_id=code.client_id,
+                client_name=code.client_name,
+                audience=code.audience,
+                scopes=code.scopes,
+            )
+        except Unauthenticated:
+            raise _invalid_code() from None
         async with self._database.transaction(tenant_id) as tx:
             kept = await tx.authorization_codes.put_session(code.code_hash, pair.session_id)
             if not kept:  # the code came a second time meanwhile, or the consent was withdrawn
@@ -285,6 +288,7 @@ class AuthorizationService:
             audience=asked.audience,
             scopes=scopes,
             expires_at=self._now() + CODE_LASTS,
+            identity_id=user.identity_id,
         )
 
     def _answer(self, redirect_uri: str, state: str | None, **said: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from devops_mcp.config import Settings
@@ -17,10 +18,12 @@ from devops_mcp.events.queues import QueueName
 from devops_mcp.models.errors import Conflict, Internal, NotFound
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.tracing import current_traceparent
-from devops_mcp.outbound.objects import ObjectStore, open_objects
 from devops_mcp.repositories.blobs import BlobRow
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
+
+if TYPE_CHECKING:
+    from devops_mcp.outbound.objects import ObjectStore
 
 DATABASE = "database"
 S3 = "s3"
@@ -34,7 +37,7 @@ _SWEEP = 500
 class BlobStore:
     """Writes to S3 where there is a bucket; reads and removes wherever a blob is."""
 
-    def __init__(self, database: Database, objects: ObjectStore | None = None) -> None:
+    def __init__(self, database: Database, objects: "ObjectStore | None" = None) -> None:
         self._database = database
         self._objects = objects
 
@@ -106,7 +109,7 @@ class BlobStore:
                 await self._bucket().remove(_key(tenant_id, blob_id))
         return blob is not None
 
-    def _bucket(self) -> ObjectStore:
+    def _bucket(self) -> "ObjectStore":
         if self._objects is None:
             raise Internal("a blob is in S3, and no bucket is configured any more")
         return self._objects
@@ -132,6 +135,9 @@ async def open_blob_store(settings: Settings, database: Database) -> AsyncIterat
     if settings.blobs_bucket is None:
         yield BlobStore(database)
         return
+    # The client of AWS is slow to import, and many have no bucket.
+    from devops_mcp.outbound.objects import open_objects
+
     async with open_objects(
         settings.blobs_bucket, region=settings.aws_region, endpoint_url=settings.s3_endpoint_url
     ) as objects:

@@ -3,13 +3,15 @@
 from contextlib import closing
 from uuid import UUID
 
+from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.auth.api_keys import hash_secret, parse_key
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, OPERATOR_TENANT_ID, new_id
-from devops_mcp.models.permissions import BuiltInRole, require_grants
+from devops_mcp.models.permissions import BuiltInRole, require_useful
 from devops_mcp.models.principals import ApiKey, PrincipalKind
+from devops_mcp.operations.toolsets import Toolsets
 from devops_mcp.operations.users import NewUser, new_user
 from devops_mcp.repositories.api_keys import insert_as_owner
 from devops_mcp.repositories.sessions import drop_signing_keys_as_owner
@@ -32,10 +34,12 @@ async def add_key(
 ) -> bool:
     """Let `key` do what `roles` and `grants` cover in the tenant; whether it was new. Only its hash is kept.
 
-    Raises `InvalidInput` for a text that is no grant, `NotFound` for a tenant that does not exist,
+    Raises `InvalidInput` for a text that is no grant and for a toolset that there is not, `NotFound` for a tenant that does not exist,
     `Unavailable` when the owner gets no connection.
     """
-    require_grants(grants)
+    require_useful(grants)
+    if toolsets:
+        Toolsets(load_adapters()).require(toolsets)
     parts = parse_key(key)
     if parts is None:
         raise ValueError("the key is not of the form dm_<prefix>_<secret>")
@@ -56,7 +60,7 @@ async def add_key(
 
 async def add_user(owner_url: str, draft: NewUser, *, tenant_id: UUID = DEFAULT_TENANT_ID) -> UUID:
     """The id of a new user of the tenant. Raises `Conflict` when it has the name, `NotFound` for a tenant that does not exist."""
-    require_grants(draft.grants)
+    require_useful(draft.grants)
     user = new_user(draft, utc_now())
     hashed = None
     if draft.password is not None:

@@ -1,6 +1,7 @@
 """The account of every call of a tool: measured, logged, audited, added up, published, and written into the context that it belongs to.
 
-What is called of the suite itself is audited and not published: nobody waits to hear that somebody searched.
+What is called of the suite itself is audited and not published: nobody waits to hear that somebody searched. A sign of life that went
+well is only measured.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import OWN_SYSTEM, Clock, JsonObject, utc_now
 from devops_mcp.models.errors import Forbidden, QuotaExceeded
 from devops_mcp.models.ids import new_id
+from devops_mcp.models.principals import Principal
 from devops_mcp.models.usage import CallUsed
 from devops_mcp.observability.caller import current_address
 from devops_mcp.observability.metrics import Metrics
@@ -62,6 +64,8 @@ class CallLedger:
         await self._audit.make_room(requester.principal.tenant_id)
         if _belongs(requester, entry) and requester.context_id is not None:
             await self._journal.check(requester.principal, requester.context_id)
+        if entry.tool.sign_of_life:
+            return
         try:
             await self._quotas.admit_call(requester.principal)
         except QuotaExceeded as refusal:
@@ -86,22 +90,13 @@ class CallLedger:
         # The audit log has every call; the service's log those that somebody may have to look into.
         if code is not None or seconds > SLOW_S:
             log.info("tool called", tool=tool, outcome=code or "ok", duration_ms=round(seconds * 1000, 1))
-        record = AuditRecord(
-            id=new_id(),
-            tenant_id=principal.tenant_id,
-            actor_id=principal.id,
-            actor=principal.name,
-            user_id=principal.user_id,
-            address=current_address(),
-            action=f"tool.{entry.tool.effect}",
-            target=tool,
-            outcome=_OUTCOMES.get(code, "failed"),
-            error_code=code,
-            duration_ms=seconds * 1000,
-            arguments={**bounded(arguments), **_upstream(acting), **_led_by(requester)},
-            trace_id=current_trace_id(),
-            at=self._now(),
-        )
+        if entry.tool.sign_of_life and code is None:
+            return
+        about = {**bounded(arguments), **_upstream(acting), **_led_by(requester)}
+        record = self._record(principal, entry, about, code, seconds)
+        if entry.tool.sign_of_life:
+            self._audit.keep(record)
+            return
         used = CallUsed(entry.system, count_tokens(said))
         self._quotas.spend(principal, used.tokens)
         if entry.system == SUITE or code == INPUT_REQUIRED:
@@ -117,6 +112,31 @@ class CallLedger:
             and not await self._audit.written(kept)
         ):
             log.warning("change answered before it was recorded", tool=tool, record_id=str(record.id))
+
+    def _record(
+        self,
+        principal: Principal,
+        entry: CatalogueEntry,
+        arguments: JsonObject,
+        code: str | None,
+        seconds: float,
+    ) -> AuditRecord:
+        return AuditRecord(
+            id=new_id(),
+            tenant_id=principal.tenant_id,
+            actor_id=principal.id,
+            actor=principal.name,
+            user_id=principal.user_id,
+            address=current_address(),
+            action=f"tool.{entry.tool.effect}",
+            target=entry.tool.name,
+            outcome=_OUTCOMES.get(code, "failed"),
+            error_code=code,
+            duration_ms=seconds * 1000,
+            arguments=arguments,
+            trace_id=current_trace_id(),
+            at=self._now(),
+        )
 
     async def refuse(self, requester: Requester, entry: CatalogueEntry, code: str = Forbidden.code) -> None:
         """Record that somebody called a tool that is not for them, and that they were told is not there; or for what else was refused."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from devops_mcp.adapters.base import AnyAdapter, AnyTool
-from devops_mcp.models.base import JsonObject
+from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.errors import NotFound
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.schemas import brief
@@ -14,6 +15,22 @@ Systems = Mapping[str, tuple[str, ...]]
 """The systems that a tenant has, and the names of its integrations of each."""
 SUITE = "suite"
 """The system of the tools that are the suite's own."""
+
+
+class FoundTool(Model):
+    """A tool in short; `effect` is `read`, `write` or `destructive`."""
+
+    name: str
+    title: str
+    system: str
+    effect: str
+    description: str
+
+
+class DescribedTool(FoundTool):
+    """A tool with the JSON Schema of its arguments."""
+
+    input_schema: JsonObject
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,27 @@ class CatalogueEntry:
     def allows(self, principal: Principal, integrations: Iterable[str]) -> bool:
         """Whether the principal may call it, on one of these integrations at least."""
         return not self.needed or principal.may_on(integrations, *self.needed)
+
+    @cached_property
+    def found(self) -> FoundTool:
+        """The entry as a search shows it."""
+        return FoundTool(**self._short)
+
+    @cached_property
+    def described(self) -> DescribedTool:
+        """The entry as it is described to who asks for it."""
+        return DescribedTool(**self._short, input_schema=self.input_schema)
+
+    @property
+    def _short(self) -> dict[str, Any]:
+        tool = self.tool
+        return {
+            "name": tool.name,
+            "title": tool.title,
+            "system": self.system,
+            "effect": tool.effect.value,
+            "description": tool.description,
+        }
 
     @cached_property
     def input_schema(self) -> JsonObject:

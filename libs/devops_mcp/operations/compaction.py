@@ -6,8 +6,8 @@ from uuid import UUID
 
 from devops_mcp.cache.changes import Changes
 from devops_mcp.events.messages import CompactionRequested
-from devops_mcp.models.contexts import Context, ContextItem
-from devops_mcp.operations.contexts import beside_items, context_uri, summary_item
+from devops_mcp.models.contexts import Context, ContextItem, context_uri
+from devops_mcp.operations.item_indexing import beside_items, summary_item
 from devops_mcp.operations.summaries import Summariser, transcript
 from devops_mcp.repositories.context_windows import Mark
 from devops_mcp.repositories.database import Database
@@ -63,6 +63,8 @@ class Compactor:
         async with self._database.transaction(tenant_id) as tx:
             if not await tx.compactions.hold(message.context_id, message.id):
                 return True
+            if await tx.contexts.find(message.context_id) is None:
+                return True  # its time is over, and it waits for its removal
             progress = await tx.compactions.progress(message.context_id, message.keep_tokens, SPAN_TOKENS)
             if progress.last is not None or _to_merge(await tx.context_windows.summaries(message.context_id)):
                 return False

@@ -12,22 +12,23 @@ from pydantic import Field, JsonValue, RootModel, ValidationError
 
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.blobs import MAX_ATTACHMENT
-from devops_mcp.models.contexts import Context, ContextItem, ContextSnapshot, ItemKind, NewItem
+from devops_mcp.models.contexts import Context, ContextItem, ContextSnapshot, ItemKind, NewItem, context_uri
 from devops_mcp.models.errors import InvalidInput, NotFound, PlatformError, Violation
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
+from devops_mcp.models.violations import refused
 from devops_mcp.operations.blobs import BlobStore
+from devops_mcp.operations.context_deeds import note_deed, said_of
 from devops_mcp.operations.contexts import (
     READ,
     WRITE,
     ContextService,
     Upload,
-    context_uri,
-    request_vectors,
     require,
     visible,
 )
+from devops_mcp.operations.item_indexing import request_vectors
 from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
@@ -41,12 +42,13 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 
 class ContextHead(Model):
-    """The first line of a context's file."""
+    """The first line of a context's file. `items` says how many lines follow, so that a file that was cut is known as such."""
 
     type: Literal["context"] = "context"
     format: Literal[1] = 1
     title: str = Field(min_length=1, max_length=200)
     metadata: JsonObject = Field(default_factory=dict)
+    items: int | None = Field(default=None, ge=0)
 
 
 class FileOfItem(Model):
@@ -92,18 +94,38 @@ class ContextCopyService:
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
-            return await tx.context_copies.add_snapshot(new_id(), context_id, name, context.item_count)
+            made = await tx.context_copies.add_snapshot(new_id(), context_id, name, context.item_count)
+            await note_deed(tx, principal, "snapshot", context_id, {"name": name, "position": made.position})
+        return made
+
+    async def delete_snapshot(self, principal: Principal, context_id: UUID, snapshot_id: UUID) -> None:
+        """Forget how the context was; what was forked from it stays. Raises `NotFound`."""
+        require(principal, WRITE)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await visible(tx, principal, context_id)
+            gone = await _snapshot(tx, context_id, snapshot_id)
+            await tx.context_copies.delete_snapshot(context_id, snapshot_id)
+            about: JsonObject = {"name": gone.name, "position": gone.position}
+            await note_deed(tx, principal, "forget_snapshot", context_id, about)
 
     async def snapshots(
-        self, principal: Principal, context_id: UUID, *, cursor: UUID | None, limit: int
+        self, principal: Principal, context_id: UUID, *, order: Order, limit: int
     ) -> Page[ContextSnapshot]:
-        """The context's snapshots, newest first."""
+        """The context's snapshots."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             await visible(tx, principal, context_id)
-            found = await tx.context_copies.snapshots(context_id, cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+            found = await tx.context_copies.snapshots(context_id, order, limit + 1)
+        return order.page(found, limit)
+
+    async def get_snapshot(
+        self, principal: Principal, context_id: UUID, snapshot_id: UUID
+    ) -> ContextSnapshot:
+        """Raises `NotFound`."""
+        require(principal, READ)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await visible(tx, principal, context_id)
+            return await _snapshot(tx, context_id, snapshot_id)
 
     async def fork(
         self,
@@ -116,7 +138,7 @@ class ContextCopyService:
     ) -> Context:
         """A new context of the principal's that begins as this one was, at a position or a snapshot; else as it is.
 
-        It is whole, and found by its words, once this returns. Raises `NotFound`, and `InvalidInput` for a position that there is not.
+        It is whole, and found by its words, once this returns. Raises `NotFound`; `InvalidInput` for both or a position behind the end.
         """
         require(principal, READ)
         require(principal, WRITE)
@@ -127,6 +149,8 @@ class ContextCopyService:
                 new_id(), principal.id, title or source.title, source.metadata, source.compact_above
             )
             await self._copy(tx, source.id, target.id, upto)
+            about: JsonObject = {"of": str(source.id), "position": upto, "after": said_of(target)}
+            await note_deed(tx, principal, "fork", target.id, about)
             return await visible(tx, principal, target.id)
 
     async def export(self, principal: Principal, context_id: UUID) -> AsyncIterator[ContextLine]:
@@ -140,7 +164,8 @@ class ContextCopyService:
         head = _read(ContextHead, await anext(lines, None), 1)
         context = await self._contexts.create(principal, head.title, head.metadata)
         try:
-            await self._take_in_items(principal, context.id, lines)
+            count = await self._take_in_items(principal, context.id, lines)
+            _require_whole(head, count)
         except PlatformError:
             await self._contexts.delete(principal, context.id)
             raise
@@ -156,7 +181,9 @@ class ContextCopyService:
         await tx.context_copies.finish(source, target, upto)
 
     async def _lines(self, principal: Principal, context: Context) -> AsyncIterator[ContextLine]:
-        yield ContextLine(ContextHead(title=context.title, metadata=context.metadata))
+        yield ContextLine(
+            ContextHead(title=context.title, metadata=context.metadata, items=context.item_count)
+        )
         after = 0
         while after < context.item_count:
             limit = min(_PAGE, context.item_count - after)
@@ -183,7 +210,8 @@ class ContextCopyService:
 
     async def _take_in_items(
         self, principal: Principal, context_id: UUID, lines: AsyncIterator[JsonValue]
-    ) -> None:
+    ) -> int:
+        """How many there were."""
         number, batch = 1, list[ItemLine]()
         async for raw in lines:
             number += 1
@@ -195,6 +223,7 @@ class ContextCopyService:
                 batch = []
         if batch:
             await self._append(principal, context_id, batch)
+        return number - 1
 
     async def _append(self, principal: Principal, context_id: UUID, batch: Sequence[ItemLine]) -> None:
         items = [await self._prepared(principal.tenant_id, line) for line in batch]
@@ -213,11 +242,11 @@ class ContextCopyService:
 async def _forking_point(
     tx: Transaction, source: Context, position: int | None, snapshot_id: UUID | None
 ) -> int:
+    if snapshot_id is not None and position is not None:
+        problem = "the fork begins at a position or at a snapshot, not at both"
+        raise InvalidInput(problem, (Violation("position", "goes without snapshot_id only"),))
     if snapshot_id is not None:
-        snapshot = await tx.context_copies.snapshot(source.id, snapshot_id)
-        if snapshot is None:
-            raise NotFound(f"there is no snapshot {snapshot_id}")
-        return snapshot.position
+        return (await _snapshot(tx, source.id, snapshot_id)).position
     if position is not None and position > source.item_count:
         raise InvalidInput(
             f"the context ends at {source.item_count}", (Violation("position", "is behind the last item"),)
@@ -225,15 +254,24 @@ async def _forking_point(
     return source.item_count if position is None else position
 
 
+async def _snapshot(tx: Transaction, context_id: UUID, snapshot_id: UUID) -> ContextSnapshot:
+    found = await tx.context_copies.snapshot(context_id, snapshot_id)
+    if found is None:
+        raise NotFound(f"there is no snapshot {snapshot_id}")
+    return found
+
+
 def _read(model: type[ModelT], raw: object, number: int) -> ModelT:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        violations = tuple(
-            Violation(f"line {number}.{'.'.join(map(str, fault['loc']))}", fault["msg"])
-            for fault in error.errors()[:5]
-        )
-        raise InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations) from None
+        raise refused(error, f"line {number}", most=5) from None
+
+
+def _require_whole(head: ContextHead, count: int) -> None:
+    if head.items not in (None, count):
+        problem = f"says {head.items} items, and there are {count}; the file was cut or added to"
+        raise InvalidInput(f"line 1: {problem}", (Violation("line 1", problem),))
 
 
 def _check_span(line: ItemLine, number: int) -> None:

@@ -1,10 +1,9 @@
 """What was called while an agent worked on a context, appended to it: off the call's path, in order, and never lost on a clean stop."""
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -16,20 +15,17 @@ from pydantic import JsonValue
 from devops_mcp.models.contexts import ItemKind, NewItem
 from devops_mcp.models.errors import AlreadyWritten, PlatformError, Unavailable
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.backlog import Backlog, writing
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.masking import masked, writable
 from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.rows import dumps
 
-FLUSH_S = 0.2
 HELD = 5_000
 MAX_TEXT = 8_000
 """Characters of a call, and of what came of it, that its context keeps."""
 KNOWN_S = 30.0
-CLOSING_S = 10.0
-ROOM_S = 1.0
-"""So long a call waits for others' to be appended when no more can be held."""
 _BATCH = 50
 log = structlog.get_logger()
 
@@ -51,19 +47,16 @@ class _Line:
     begun: list[CountedItem] | None = None
 
 
-class ContextJournal:
+class ContextJournal(Backlog[_Writer, _Line]):
     """Takes calls at once and appends them a moment later. When `HELD` items wait, no further call begins: none is dropped.
 
     A context that cannot be written to now does not hold up the others; what one will never take is left out, which the log tells.
     """
 
     def __init__(self, contexts: ContextService, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("calls for contexts")
         self._contexts = contexts
         self._known: TtlCache[bool] = TtlCache(monotonic=monotonic)
-        self._waiting: dict[_Writer, _Line] = {}
-        self._held = 0
-        self._writing = asyncio.Lock()
-        self._flush: asyncio.Task[None] | None = None
 
     async def check(self, principal: Principal, context_id: UUID) -> None:
         """To be asked before a call. Raises `NotFound` or `Forbidden` unless the principal may append to the context.
@@ -101,23 +94,11 @@ class ContextJournal:
         )
         self._held += 2
 
-    async def flush(self) -> None:
-        """Append all that waits. What cannot be written now stays, in its order; raises why, once all has been tried."""
-        failures: dict[_Writer, PlatformError] = {}
-        async with self._writing:
-            while due := [writer for writer in self._waiting if writer not in failures]:
-                for writer in due:
-                    if (failure := await self._try_write(writer)) is not None:
-                        failures[writer] = failure
-        if failures:
-            raise next(iter(failures.values()))
-
-    async def _try_write(self, writer: _Writer) -> PlatformError | None:
-        """What keeps a writer's items. Raises `Unavailable`, when the others would only wait for the same."""
-        line = self._waiting[writer]
+    async def _try_write(self, key: _Writer) -> PlatformError | None:
+        line = self._waiting[key]
         while line.items:
             try:
-                await self._write(writer, line)
+                await self._write(key, line)
             except Unavailable:
                 raise
             except PlatformError as error:
@@ -128,7 +109,7 @@ class ContextJournal:
             except Exception:  # the writer must not end
                 log.exception("calls not appended to their context")
                 self._forget(line)
-        del self._waiting[writer]
+        del self._waiting[key]
         return None
 
     async def _write(self, writer: _Writer, line: _Line) -> None:
@@ -138,7 +119,7 @@ class ContextJournal:
             batch = list(islice(line.items, _BATCH))
             line.begun = [await self._contexts.prepared(writer.tenant_id, item) for item in batch]
         try:
-            await self._contexts.append_prepared(line.principal, writer.context_id, line.begun)
+            await self._contexts.append_prepared(line.principal, writer.context_id, line.begun, recorded=True)
         except AlreadyWritten:
             log.info("calls were in their context", context_id=str(writer.context_id))
         self._forget(line)
@@ -151,44 +132,7 @@ class ContextJournal:
         line.begun = None
         self._held -= tried
 
-    async def run(self) -> None:
-        """Flush every `FLUSH_S` seconds until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            await self._try_flush()
 
-    async def _flushed(self) -> None:
-        """Wait for a flush, up to `ROOM_S`."""
-        if self._flush is None or self._flush.done():
-            self._flush = asyncio.create_task(self._try_flush(), name="append calls to contexts")
-        # Not cut off when the time is over: nobody would know what is appended.
-        await asyncio.wait({self._flush}, timeout=ROOM_S)
-
-    async def _try_flush(self) -> None:
-        try:
-            await self.flush()
-        except PlatformError as error:
-            log.warning("calls wait for their context", items=self._held, reason=error.message)
-
-    async def close(self) -> None:
-        """Append the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how much is lost."""
-        try:
-            async with asyncio.timeout(CLOSING_S):
-                await self.flush()
-        finally:
-            if self._held:
-                log.error("calls lost to their contexts", items=self._held)
-
-
-@asynccontextmanager
-async def open_context_journal(contexts: ContextService) -> AsyncIterator[ContextJournal]:
+def open_context_journal(contexts: ContextService) -> AbstractAsyncContextManager[ContextJournal]:
     """A journal that writes by itself, and writes the rest at the end."""
-    journal = ContextJournal(contexts)
-    writer = asyncio.create_task(journal.run(), name="context journal")
-    try:
-        yield journal
-    finally:
-        writer.cancel()
-        with suppress(asyncio.CancelledError):
-            await writer
-        await journal.close()
+    return writing(ContextJournal(contexts))

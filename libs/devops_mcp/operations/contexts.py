@@ -7,23 +7,28 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from devops_mcp.cache.changes import Changes
-from devops_mcp.embedding.chunking import split
 from devops_mcp.embedding.tokens import count_tokens
-from devops_mcp.events.messages import EmbeddingRequested
-from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.blobs import MAX_ATTACHMENT, Attachment
-from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, ItemKind, NewItem
-from devops_mcp.models.errors import NotFound, PayloadTooLarge, PermissionMissing
+from devops_mcp.models.contexts import (
+    Context,
+    ContextDraft,
+    ContextItem,
+    ContextsWanted,
+    ItemsWanted,
+    NewItem,
+    context_uri,
+)
+from devops_mcp.models.errors import InvalidInput, NotFound, PayloadTooLarge, PermissionMissing, Violation
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import NEWEST, Order, Page
+from devops_mcp.models.pages import NEWEST, Order, Page, WrittenPage
 from devops_mcp.models.principals import Principal
-from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations.blobs import BlobStore, release
 from devops_mcp.operations.compaction_requests import request_compaction
-from devops_mcp.repositories.context_appends import Beside, CountedItem, Part
+from devops_mcp.operations.context_deeds import appended, note_change, note_deed, said_of
+from devops_mcp.operations.item_indexing import beside_items, summary_item
+from devops_mcp.repositories.context_appends import Beside, CountedItem
 from devops_mcp.repositories.database import Database
-from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
 
 EVERY = ContextsWanted()
@@ -83,11 +88,14 @@ class ContextService:
     ) -> Context:
         """A new context of the principal's; it is summed up above so many tokens, or as the operator has set for all."""
         require(principal, WRITE)
+        _require_ahead(expires_at)
         async with self._database.transaction(principal.tenant_id) as tx:
             ends = expires_at or await self._end(tx)
-            return await tx.contexts.create(
+            made = await tx.contexts.create(
                 new_id(), principal.id, title, metadata or {}, compact_above, ends
             )
+            await note_deed(tx, principal, "create", made.id, {"after": said_of(made)})
+        return made
 
     async def _end(self, tx: Transaction) -> datetime | None:
         """When a context ends whose creator says nothing of it: as the tenant wants, else as the installation does."""
@@ -110,12 +118,21 @@ class ContextService:
         self, principal: Principal, *, limit: int, order: Order = NEWEST, wanted: ContextsWanted = EVERY
     ) -> Page[Context]:
         """The principal's contexts; with `contexts:any_owner` the tenant's."""
-        require(principal, READ)
-        owner = None if principal.may(ANY_OWNER) else principal.id
+        owner = _listed_owner(principal)
         found = await self._database.read(
             principal.tenant_id, lambda tx: tx.contexts.page(owner, wanted, order, limit + 1)
         )
         return order.page(found, limit)
+
+    async def written_page(
+        self, principal: Principal, *, limit: int, order: Order, wanted: ContextsWanted
+    ) -> WrittenPage:
+        """`page` for who passes it on: the contexts are JSON as it comes from the database."""
+        owner = _listed_owner(principal)
+        found = await self._database.read(
+            principal.tenant_id, lambda tx: tx.contexts.written_page(owner, wanted, order, limit + 1)
+        )
+        return order.written_page(found, limit)
 
     async def items(
         self, principal: Principal, context_id: UUID, *, after: int, limit: int
@@ -124,14 +141,14 @@ class ContextService:
         _, page = await self.read(principal, context_id, after=after, limit=limit)
         return page
 
-    async def latest(
-        self, principal: Principal, context_id: UUID, *, before: int | None, limit: int
+    async def items_among(
+        self, principal: Principal, context_id: UUID, wanted: ItemsWanted, *, behind: int | None, limit: int
     ) -> Page[ContextItem]:
-        """Items from the last one back, from the position in front of `before`."""
+        """Items that are wanted, behind the position `behind`."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             await visible(tx, principal, context_id)
-            found = await tx.contexts.latest_items(context_id, before, limit + 1)
+            found = await tx.contexts.items_among(context_id, wanted, behind, limit + 1)
         more = str(found[limit - 1].position) if len(found) > limit else None
         return Page(items=tuple(await self.whole(principal.tenant_id, found[:limit])), next_cursor=more)
 
@@ -183,45 +200,46 @@ class ContextService:
         return await self.append_prepared(principal, context_id, counted)
 
     async def append_prepared(
-        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
+        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem], *, recorded: bool = False
     ) -> list[ContextItem]:
-        """`append`, for items that have what is large kept apart already."""
+        """`append`, for items that have what is large kept apart already, and where they are `recorded` elsewhere."""
         require(principal, WRITE)
+        record = None if recorded else appended(principal, context_id)
+        beside = beside_items(principal.tenant_id, context_id, items, embeds=self._embeds, record=record)
         try:
-            return await self._append(principal, context_id, items, unless_above=self._compact_above)
+            return await self._append(principal, context_id, items, beside, unless_above=self._compact_above)
         except NotFound:
-            return await self._append_to_long(principal, context_id, items)
+            return await self._append_to_long(principal, context_id, items, beside)
 
     async def _append(
         self,
         principal: Principal,
         context_id: UUID,
         items: Sequence[CountedItem],
+        beside: Beside,
         *,
         unless_above: int | None = None,
     ) -> list[ContextItem]:
         owner = None if principal.may(ANY_OWNER) else principal.id
-        beside = beside_items(principal.tenant_id, context_id, items, embeds=self._embeds)
-        appended = await self._database.write(
+        added = await self._database.write(
             principal.tenant_id,
             lambda tx: tx.contexts.append(
                 context_id, items, owner_id=owner, unless_above=unless_above, beside=beside
             ),
         )
         await self._tell(principal.tenant_id, context_id)
-        return appended
+        return added
 
     async def _append_to_long(
-        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
+        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem], beside: Beside
     ) -> list[ContextItem]:
         """Append, and ask in the same transaction for a compaction. Raises `NotFound`, as `visible` does."""
-        beside = beside_items(principal.tenant_id, context_id, items, embeds=self._embeds)
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
-            appended = await tx.contexts.append(context_id, items, beside=beside)
+            added = await tx.contexts.append(context_id, items, beside=beside)
             await self._sum_up_if_long(tx, context, sum(i.tokens for i in items if i.covers is None))
         await self._tell(principal.tenant_id, context_id)
-        return appended
+        return added
 
     async def attach(
         self, principal: Principal, context_id: UUID, file: Upload, text: str = ""
@@ -230,8 +248,8 @@ class ContextService:
         await self.require_writable(principal, context_id)
         item = NewItem(text=f"{file.name}\n{text}".strip())
         prepared = await self.prepared(principal.tenant_id, item, file)
-        [appended] = await self.append_prepared(principal, context_id, [prepared])
-        return appended
+        [attached] = await self.append_prepared(principal, context_id, [prepared])
+        return attached
 
     async def attachment(
         self, principal: Principal, context_id: UUID, position: int
@@ -262,21 +280,30 @@ class ContextService:
         """Say anew what is said of the context; its items stay. Raises `NotFound`."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await visible(tx, principal, context_id)
+            before = await visible(tx, principal, context_id)
+            if draft.expires_at != before.expires_at:
+                _require_ahead(draft.expires_at)
             replaced = await tx.contexts.replace(context_id, draft)
-        if replaced is None:
-            raise NotFound(f"there is no context {context_id}")
+            if replaced is None:
+                raise NotFound(f"there is no context {context_id}")
+            await note_change(tx, principal, before, replaced)
         await self._tell(principal.tenant_id, context_id)
         return replaced
 
     async def expire_at(self, principal: Principal, context_id: UUID, moment: datetime | None) -> Context:
-        """Let a context end by itself, or with None never; it is not there from then on, and removed within the hour."""
+        """Let a context end by itself, or with None never; it is not there from then on, and removed within the hour.
+
+        Raises `InvalidInput` for a moment that is past: who wants it gone deletes it.
+        """
         require(principal, WRITE)
+        _require_ahead(moment)
         async with self._database.transaction(principal.tenant_id) as tx:
-            context = await visible(tx, principal, context_id)
+            before = await visible(tx, principal, context_id)
+            after = before.model_copy(update={"expires_at": moment})
             await tx.contexts.expire_at(context_id, moment)
+            await note_change(tx, principal, before, after)
         await self._tell(principal.tenant_id, context_id)
-        return context.model_copy(update={"expires_at": moment})
+        return after
 
     async def compact(self, principal: Principal, context_id: UUID, *, keep_tokens: int) -> Context:
         """Have the context summed up in the background, but for the latest `keep_tokens`; it is, even where it is short."""
@@ -284,6 +311,7 @@ class ContextService:
         async with self._database.transaction(principal.tenant_id) as tx:
             await visible(tx, principal, context_id)
             await request_compaction(tx, context_id, keep_tokens=keep_tokens, above=None)
+            await note_deed(tx, principal, "compact", context_id, {"keep_tokens": keep_tokens})
             return await visible(tx, principal, context_id)
 
     async def pin(self, principal: Principal, context_id: UUID, position: int, *, pinned: bool) -> None:
@@ -293,6 +321,7 @@ class ContextService:
             await visible(tx, principal, context_id)
             if not await tx.contexts.pin(context_id, position, pinned):
                 raise NotFound(f"there is no item {position} in context {context_id}")
+            await note_deed(tx, principal, "pin", context_id, {"position": position, "pinned": pinned})
         await self._tell(principal.tenant_id, context_id)
 
     async def summarised(
@@ -301,15 +330,18 @@ class ContextService:
         """Append a summary of the items at the positions `covers`."""
         require(principal, WRITE)
         item = summary_item(text, covers, made_by)
-        [appended] = await self._append(principal, context_id, [item])
-        return appended
+        record = appended(principal, context_id)
+        beside = beside_items(principal.tenant_id, context_id, [item], embeds=self._embeds, record=record)
+        [summary] = await self._append(principal, context_id, [item], beside)
+        return summary
 
     async def delete(self, principal: Principal, context_id: UUID) -> None:
         """Remove a context with its items, what was indexed of them, and, by the worker, what was kept apart."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await visible(tx, principal, context_id)
+            before = await visible(tx, principal, context_id)
             await remove(tx, context_id)
+            await note_deed(tx, principal, "delete", context_id, {"before": said_of(before)})
         await self._tell(principal.tenant_id, context_id)
 
     async def _tell(self, tenant_id: UUID, context_id: UUID) -> None:
@@ -330,54 +362,25 @@ async def remove(tx: Transaction, context_id: UUID) -> None:
     await release(tx, blobs)
 
 
-def beside_items(tenant_id: UUID, context_id: UUID, items: Sequence[CountedItem], *, embeds: bool) -> Beside:
-    """What makes items searchable: by their words with them, by their meaning when a worker has embedded them."""
-    parts = [
-        Part(new_id(), counted.id, number, text)
-        for counted in items
-        for number, text in enumerate(split(counted.item.text))
-    ]
-    postings = vector_requests(tenant_id, [part.id for part in parts]) if embeds else ()
-    return Beside(context_uri(context_id), parts, postings)
+def _listed_owner(principal: Principal) -> UUID | None:
+    """Whose contexts the principal sees in a list; None: all of its tenant's. Raises `PermissionMissing`."""
+    require(principal, READ)
+    return None if principal.may(ANY_OWNER) else principal.id
+
+
+def _require_ahead(moment: datetime | None) -> None:
+    if moment is not None and moment <= utc_now():
+        raise InvalidInput("expires_at: is past", (Violation("expires_at", "is past"),))
 
 
 def _is_large(text: str) -> bool:
     return len(text) > LARGE // 4 and len(text.encode()) > LARGE
 
 
-def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedItem:
-    """A summary of the items at the positions `covers`, to be appended."""
-    item = NewItem(kind=ItemKind.SUMMARY, text=text, metadata={"made_by": made_by})
-    return CountedItem(new_id(), item, count_tokens(text), covers)
-
-
-async def request_vectors(tx: Transaction, passage_ids: Sequence[UUID], batch: int = 100) -> None:
-    """Ask, through the outbox, for the vectors of passages that this transaction indexed."""
-    if passage_ids:
-        await tx.outbox.post(vector_requests(tx.tenant_id, passage_ids, batch))
-
-
-def vector_requests(tenant_id: UUID, passage_ids: Sequence[UUID], batch: int = 100) -> list[Posting]:
-    """What asks for the vectors of passages."""
-    messages = [
-        EmbeddingRequested(
-            id=new_id(), tenant_id=tenant_id, passage_ids=tuple(passage_ids[start : start + batch])
-        )
-        for start in range(0, len(passage_ids), batch)
-    ]
-    trace = current_traceparent()
-    return [Posting(m.id, QueueName.EMBEDDINGS, m.model_dump_json(), trace) for m in messages]
-
-
 def require(principal: Principal, permission: str) -> None:
     """Raise `PermissionMissing` unless the principal has the permission."""
     if not principal.may(permission):
         raise PermissionMissing(principal.name, permission)
-
-
-def context_uri(context_id: UUID) -> str:
-    """The address of a context, the same for search results, changes and MCP resources."""
-    return f"devops://contexts/{context_id}"
 
 
 async def visible(tx: Transaction, principal: Principal, context_id: UUID) -> Context:

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 from devops_mcp.cache.changes import Changes
 from devops_mcp.events.messages import MESSAGE, Message, group_in
 from devops_mcp.events.queues import QueueName, QueueSpec
-from devops_mcp.events.sqs import Epitaph, Received
+from devops_mcp.events.received import Epitaph, Received
 from devops_mcp.models.base import Clock, Model, utc_now
 from devops_mcp.models.dead_letters import DeadLetter, DeadLetterSummary
 from devops_mcp.models.errors import Conflict, NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task
 from devops_mcp.operations.contexts import require
@@ -145,14 +145,12 @@ class DeadLetterService:
         self._changes = changes
 
     async def page(
-        self, principal: Principal, *, queue: QueueName | None, cursor: UUID | None, limit: int
+        self, principal: Principal, *, queue: QueueName | None, order: Order, limit: int
     ) -> Page[DeadLetterSummary]:
-        """Newest first."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.dead_letters.page(queue, cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+            found = await tx.dead_letters.page(queue, order, limit + 1)
+        return order.page(found, limit)
 
     async def get(self, principal: Principal, letter_id: UUID) -> DeadLetter:
         """With its body, for who may see payloads. Raises `NotFound`."""

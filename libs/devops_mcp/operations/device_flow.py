@@ -7,7 +7,7 @@ from datetime import timedelta
 from devops_mcp.auth.one_time_codes import hash_code, new_device_code, new_user_code, typed_user_code
 from devops_mcp.cache.attempts import Allowance, Attempts
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.errors import InvalidInput, NotFound, OAuthRefusal, Unavailable
+from devops_mcp.models.errors import InvalidInput, NotFound, OAuthRefusal, Unauthenticated, Unavailable
 from devops_mcp.models.ids import OPERATOR_TENANT_ID
 from devops_mcp.models.oauth import DEFAULT_SCOPES, DeviceCode, DeviceState, narrower
 from devops_mcp.models.principals import Principal
@@ -113,6 +113,7 @@ class DeviceFlow:
             "state": DeviceState.ALLOWED if scopes else DeviceState.DENIED,
             "user_tenant_id": user.tenant_id,
             "user_id": user.id,
+            "identity_id": user.identity_id,
             "scopes": scopes,
         }
         async with self._database.transaction(OPERATOR_TENANT_ID) as tx:
@@ -164,13 +165,16 @@ class DeviceFlow:
         async with self._database.transaction(user.tenant_id) as tx:
             if await tx.consents.of(user.id, found.client_id, found.audience) is None:
                 raise OAuthRefusal("access_denied", "the user has withdrawn it")
-        return await self._sessions.begin(
-            user,
-            client_id=found.client_id,
-            client_name=found.client_name,
-            audience=found.audience,
-            scopes=found.scopes,
-        )
+        try:
+            return await self._sessions.begin(
+                user.model_copy(update={"identity_id": found.identity_id}),
+                client_id=found.client_id,
+                client_name=found.client_name,
+                audience=found.audience,
+                scopes=found.scopes,
+            )
+        except Unauthenticated as error:
+            raise OAuthRefusal("access_denied", error.message) from None
 
     def _pending(self, found: DeviceCode | None) -> DeviceCode:
         if found is None or found.state is not DeviceState.PENDING or found.expires_at <= self._now():

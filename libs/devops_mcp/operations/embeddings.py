@@ -8,8 +8,17 @@ from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider, Purpose
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.embeddings import TENANT, Choice, ModelKind, ModelList, ModelView, UsageReport, Vectors
-from devops_mcp.models.errors import InvalidInput, Unavailable, Violation
+from devops_mcp.models.embeddings import (
+    TENANT,
+    Choice,
+    ModelKind,
+    ModelList,
+    ModelsWanted,
+    ModelView,
+    UsageReport,
+    Vectors,
+)
+from devops_mcp.models.errors import InvalidInput, NotFound, Unavailable, Violation
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
@@ -44,18 +53,29 @@ class EmbeddingService:
         self._meter = EmbeddingMeter(database, now=now)
         self._now = now
 
-    async def models(self, principal: Principal) -> ModelList:
-        """What there is, and what is chosen to embed with."""
+    async def models(self, principal: Principal, wanted: ModelsWanted) -> ModelList:
+        """What there is of what is wanted, and what is chosen to embed with."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             choices = {choice.owner_id: choice for choice in await tx.embeddings.choices()}
         tenant, mine = choices.get(TENANT), choices.get(principal.id)
-        known = self._models.all()
         return ModelList(
-            items=(*(_view(model, known) for model in known), *self._language_models),
+            items=tuple(model for model in self._known() if wanted.holds(model)),
             tenant=_choice(tenant) if tenant else None,
             mine=_choice(mine) if mine else None,
         )
+
+    def model(self, principal: Principal, kind: ModelKind, name: str) -> ModelView:
+        """One of them. Raises `NotFound`."""
+        require(principal, READ)
+        for model in self._known():
+            if (model.kind, model.name) == (kind, name):
+                return model
+        raise NotFound(f"there is no {kind} model {name!r}")
+
+    def _known(self) -> tuple[ModelView, ...]:
+        known = self._models.all()
+        return (*(_view(model, known) for model in known), *self._language_models)
 
     async def choose(self, principal: Principal, model: str | None, owner_id: UUID | None) -> Choice:
         """Let `owner_id`'s passages be embedded with the model, None being the tenant's; those that there are follow in the background.

@@ -16,7 +16,8 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations.blobs import UNCLAIMED_FOR, BlobStore
 from devops_mcp.operations.contexts import require
-from devops_mcp.operations.deeds import deed, deed_in, deed_of_ours, permit
+from devops_mcp.operations.deeds import deed, deed_in, deed_of_ours
+from devops_mcp.operations.handing_on import permitted_now
 from devops_mcp.operations.tenants import READ_ALL, WRITE_ALL
 from devops_mcp.repositories.database import Database
 
@@ -38,7 +39,7 @@ class ErasureService:
         `confirm` is the tenant's slug, or its id where it has none. Raises `NotFound`, `InvalidInput` for another word, `Conflict` for the
         operator's own tenant.
         """
-        await permit(self._database, principal, WRITE_ALL, _target(tenant_id))
+        principal = await permitted_now(self._database, principal, WRITE_ALL, _target(tenant_id))
         async with self._database.transaction(tenant_id) as tx:
             tenant = await tx.tenants.own()
             _check(tenant, tenant_id, confirm)

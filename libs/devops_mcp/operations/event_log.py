@@ -5,7 +5,7 @@ from uuid import UUID
 from devops_mcp.events.model import Event
 from devops_mcp.models.errors import NotFound
 from devops_mcp.models.event_queries import EventsWanted
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import require
@@ -28,15 +28,13 @@ class EventLog:
         principal: Principal,
         wanted: EventsWanted = ANY,
         *,
-        cursor: UUID | None = None,
+        order: Order = NEWEST,
         limit: int = 20,
     ) -> Page[Event]:
-        """Events, newest first."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.events.page(wanted, before=cursor, limit=limit + 1)
-        more = str(found[limit - 1].event.id) if len(found) > limit else None
-        return Page(items=tuple(stored.event for stored in found[:limit]), next_cursor=more)
+            found = await tx.events.page(wanted, order=order, limit=limit + 1)
+        return order.page([stored.event for stored in found], limit)
 
     async def get(self, principal: Principal, event_id: UUID) -> Event:
         """One event; raises `NotFound`."""

@@ -11,13 +11,13 @@ from uuid import UUID
 import structlog
 from pydantic import JsonValue
 
-from devops_mcp.events.messages import MESSAGE, NotificationDue, ReplayDue
+from devops_mcp.events.messages import ReplayDue
 from devops_mcp.events.model import Event
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import Conflict, InvalidInput, NotFound, Violation
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.replays import Replay, ReplayConsumer, ReplayDraft, ReplayStatus
 from devops_mcp.observability.tracing import current_traceparent
@@ -28,7 +28,6 @@ from devops_mcp.operations.events import index_events
 from devops_mcp.operations.facts import record_facts
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.event_replays import NewReplay
-from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
 
 REPLAY = "events:replay"
@@ -73,13 +72,11 @@ class ReplayService:
             await tx.audit.append([deed(principal, "events.replay", _target(replay_id), _about(started))])
         return started
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Replay]:
-        """Newest first."""
+    async def page(self, principal: Principal, *, order: Order, limit: int) -> Page[Replay]:
         require(principal, event_log.READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.event_replays.page(cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+            found = await tx.event_replays.page(order, limit + 1)
+        return order.page(found, limit)
 
     async def get(self, principal: Principal, replay_id: UUID) -> Replay:
         """Raises `NotFound`."""
@@ -127,7 +124,9 @@ class Replayer:
         return True
 
     async def _hand_on_some(self, tx: Transaction, replay: Replay, position: UUID) -> None:
-        stored = await tx.events.oldest(replay.events, after=position, limit=CHUNK)
+        stored = await tx.events.page(
+            replay.events, order=Order(descending=False, after_id=position), limit=CHUNK
+        )
         events = [one.event for one in stored]
         if events:
             await self._hand_on(tx, replay, events)
@@ -145,7 +144,7 @@ class Replayer:
             await _deliver(tx, replay.id, [(replay.endpoint_id, event.id) for event in new])
         else:
             await index_events(tx, new, embeds=self._embeds, anew=True)
-            await record_facts(tx, new)
+            record_facts(tx, new)
 
     async def _problem(self, tx: Transaction, replay: Replay) -> str | None:
         """Why the replay cannot go on."""
@@ -161,17 +160,7 @@ class Replayer:
 
 
 async def _deliver(tx: Transaction, replay_id: UUID, pairs: Sequence[tuple[UUID, UUID]]) -> None:
-    trace = current_traceparent()
-    messages = [
-        NotificationDue(id=new_id(), tenant_id=tx.tenant_id, delivery_id=delivery.id)
-        for delivery in await tx.webhook_deliveries.create(pairs, replay_id)
-    ]
-    await tx.outbox.post(
-        [
-            Posting(message.id, QueueName.NOTIFICATIONS, MESSAGE.dump_json(message).decode(), trace)
-            for message in messages
-        ]
-    )
+    await webhook_endpoints.notify_all(tx, await tx.webhook_deliveries.create(pairs, replay_id), {})
 
 
 async def _go_on(tx: Transaction, replay_id: UUID, at: datetime | None = None) -> None:

@@ -21,10 +21,10 @@ from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, carry
 from devops_mcp.operations.blobs import BlobStore
-from devops_mcp.operations.contexts import request_vectors
 from devops_mcp.operations.event_texts import event_text, is_worth_finding
 from devops_mcp.operations.facts import record_facts
 from devops_mcp.operations.group_commit import GroupCommit
+from devops_mcp.operations.item_indexing import request_vectors
 from devops_mcp.operations.reactions import react
 from devops_mcp.operations.rule_engine import RuleEngine
 from devops_mcp.repositories.database import Database
@@ -193,17 +193,20 @@ class EventProcessor:
         messages = [message for batch in batches for message in batch.messages]
         trace_of = {m.event_id: batch.traces.get(m.id) for batch in batches for m in batch.messages}
         async with self._database.transaction(tenant_id) as tx:
-            fresh = await tx.processed.claim(CONSUMER, [message.id for message in messages])
+            claimed = tx.processed.claim(CONSUMER, [message.id for message in messages])
+            listening = tx.webhook_endpoints.listening()
             stored = {s.event.id: s for s in await tx.events.find([m.event_id for m in messages])}
+            fresh = await claimed
             _require_all(messages, stored)
             new = [
                 stored[event_id].event for event_id in _unique(m.event_id for m in messages if m.id in fresh)
             ]
             if new:
                 await index_events(tx, new, embeds=self._embeds)
-                await record_facts(tx, new)
-                await tx.events.mark_processed([event.id for event in new])
-                await react(tx, new, trace_of, self._rules)
+                await react(tx, new, await listening, trace_of, self._rules)
+                # With the commit: what waits for a line of facts is all that the lock on it lasts for.
+                record_facts(tx, new)
+                tx.events.mark_processed([event.id for event in new])
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
         return [_first_of(batch, fresh) for batch in batches]
 

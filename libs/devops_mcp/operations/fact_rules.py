@@ -101,10 +101,16 @@ WITHOUT_FACT = frozenset(
 """Events that tell what happened, and of nothing how it is from then on."""
 
 
+_OF_TYPE: Mapping[str, tuple[FactRule, ...]] = {
+    type_: tuple(rule for rule in RULES if type_ in rule.types)
+    for type_ in frozenset().union(*(rule.types for rule in RULES))
+}
+
+
 def facts_of(event: Event) -> Iterator[NewFact]:
     """What the event tells, from the time at which it happened."""
-    for rule in RULES:
-        if event.type in rule.types and rule.told(event):
+    for rule in _OF_TYPE.get(event.type, ()):
+        if rule.told(event):
             yield NewFact(
                 subject=_filled(rule.subject, event),
                 predicate=rule.predicate,

@@ -35,8 +35,8 @@ class FactService:
         return Page(items=tuple(found[: query.limit]), next_cursor=more)
 
 
-async def record_facts(tx: Transaction, events: Sequence[Event]) -> None:
-    """Write what the events tell, in the transaction that processes them."""
+def record_facts(tx: Transaction, events: Sequence[Event]) -> None:
+    """Write what the events tell in the transaction that processes them, with its next statement."""
     facts = [(new_id(), fact) for event in events for fact in facts_of(event)]
     if facts:
-        await tx.facts.record(facts)
+        tx.facts.record(facts)

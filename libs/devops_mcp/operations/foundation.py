@@ -9,13 +9,14 @@ from redis.asyncio import Redis
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.master_keys import open_keyring
 from devops_mcp.cache.changes import Changes
-from devops_mcp.cache.rates import Rate, RateLimiter
+from devops_mcp.cache.rates import Rate
 from devops_mcp.cache.redis import COMMAND_S, open_redis
 from devops_mcp.config import Settings
 from devops_mcp.embedding.choose import Environs, OpenedModels, open_models
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.blobs import BlobStore, open_blob_store
+from devops_mcp.operations.caller_rates import CallerRates
 from devops_mcp.outbound.addresses import Network, parse_networks
 from devops_mcp.repositories.database import Database, open_database
 
@@ -46,16 +47,19 @@ class Foundation:
     def embeds(self) -> bool:
         return self.embedding.provider is not None
 
-    def request_rates(self) -> RateLimiter | None:
+    def request_rates(self) -> CallerRates | None:
         """How often one caller may ask, or None where the operator set no limit."""
         return self._rates(self.settings.requests_per_s, self.settings.requests_burst, "requests")
 
-    def call_rates(self) -> RateLimiter | None:
+    def call_rates(self) -> CallerRates | None:
         """How often one caller may call a tool, or None where the operator set no limit."""
         return self._rates(self.settings.tool_calls_per_s, self.settings.tool_calls_burst, "calls")
 
-    def _rates(self, per_s: float, burst: int, what: str) -> RateLimiter | None:
-        return None if per_s == 0 else RateLimiter(self.redis, Rate(per_s, burst, what))
+    def _rates(self, per_s: float, burst: int, what: str) -> CallerRates | None:
+        if per_s == 0:
+            return None
+        rate = Rate(per_s, burst, what)
+        return CallerRates(self.redis, rate, kind=what, of_tenant=self.settings.tenant_rate_factor)
 
 
 @asynccontextmanager

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field
 
 from devops_mcp.adapters.base import Effect, Params, ReadParams, Tool, ToolResult, WriteParams
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import Forbidden
-from devops_mcp.operations.catalogue import CatalogueEntry
+from devops_mcp.operations.catalogue import DescribedTool, FoundTool
 from devops_mcp.operations.suite_tools import Desk
 from devops_mcp.operations.tool_outcomes import Relayed
 
@@ -24,16 +24,6 @@ class ToolsSearchParams(ReadParams):
     limit: int = Field(default=8, ge=1, le=30)
 
 
-class FoundTool(Model):
-    """A tool in short; `effect` is `read`, `write` or `destructive`."""
-
-    name: str
-    title: str
-    system: str
-    effect: str
-    description: str
-
-
 class FoundTools(ToolResult):
     """`systems` are those that have tools for you."""
 
@@ -43,12 +33,6 @@ class FoundTools(ToolResult):
 
 class ToolsDescribeParams(Params):
     names: tuple[str, ...] = Field(min_length=1, max_length=10, description="Names that tools_search gave.")
-
-
-class DescribedTool(FoundTool):
-    """A tool with the JSON Schema of its arguments."""
-
-    input_schema: JsonObject
 
 
 class DescribedTools(ToolResult):
@@ -71,7 +55,7 @@ async def tools_search(desk: Desk, params: ToolsSearchParams) -> FoundTools:
     wanted = [entry for entry in entries if params.system in (None, entry.system)]
     ranked = await desk.suite.tool_search.rank(params.query, wanted)
     return FoundTools(
-        items=[FoundTool(**_short(entry)) for entry in ranked[: params.limit]],
+        items=[entry.found for entry in ranked[: params.limit]],
         systems=sorted({entry.system for entry in entries}),
     )
 
@@ -79,9 +63,7 @@ async def tools_search(desk: Desk, params: ToolsSearchParams) -> FoundTools:
 async def tools_describe(desk: Desk, params: ToolsDescribeParams) -> DescribedTools:
     """Read what tools do and the schemas of their arguments, before you call them with tools_read or tools_call."""
     entries = [desk.toolbox.entry(name) for name in dict.fromkeys(params.names)]
-    return DescribedTools(
-        items=[DescribedTool(**_short(entry), input_schema=entry.input_schema) for entry in entries]
-    )
+    return DescribedTools(items=[entry.described for entry in entries])
 
 
 async def tools_read(desk: Desk, params: ToolsReadParams) -> Relayed:
@@ -131,14 +113,3 @@ FRONT_DOOR_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (
         relays=True,
     ),
 )
-
-
-def _short(entry: CatalogueEntry) -> dict[str, Any]:
-    tool = entry.tool
-    return {
-        "name": tool.name,
-        "title": tool.title,
-        "system": entry.system,
-        "effect": tool.effect.value,
-        "description": tool.description,
-    }

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from devops_mcp.auth.outside_sign_in import not_heard
 from devops_mcp.auth.outside_tokens import OutsideIdentity, OutsideTokens, claim_of, issuer_of
 from devops_mcp.config import IdentityProviderSettings
 from devops_mcp.models.accounts import LinkedIdentity, UserCredentials, UserStatus
@@ -67,7 +68,7 @@ class IdentityService:
         return await self.admit(await self._tokens.verify(token, issuer))
 
     async def admit(self, identity: OutsideIdentity) -> Principal:
-        """The user that somebody is whom a provider vouches for. Raises `Unauthenticated` as `principal_of` does."""
+        """The user that somebody is whom a provider vouches for. Raises as `principal_of` does."""
         issuer = identity.issuer
         provider = self._providers[identity.provider]
         person = (provider.tenant_id, issuer, identity.subject)
@@ -93,7 +94,12 @@ class IdentityService:
     async def _first_time(
         self, provider: IdentityProviderSettings, identity: OutsideIdentity
     ) -> UserCredentials | None:
-        """The user that waits for this identity, or a new one; None where the operator wants neither."""
+        """The user that waits for this identity, or a new one; None where the operator wants neither.
+
+        Raises `Unavailable` while it is not known whether somebody waits: who is made a user stays the one that this identity is.
+        """
+        if identity.unheard:
+            raise not_heard(identity)
         issuer, subject = identity.issuer, identity.subject
         async with self._database.transaction(provider.tenant_id) as tx:
             await tx.identities.lock(issuer, subject)

@@ -8,7 +8,8 @@ from devops_mcp.models.errors import Conflict, NotFound
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
-from devops_mcp.operations.deeds import deed, permit
+from devops_mcp.operations.deeds import deed
+from devops_mcp.operations.handing_on import permitted_now
 from devops_mcp.operations.users import READ, WRITE, UserService
 from devops_mcp.repositories.database import Database
 
@@ -29,9 +30,16 @@ class IdentityLinkService:
         async with self._database.transaction(principal.tenant_id) as tx:
             return tuple(await tx.identities.of_user(user_id))
 
+    async def get(self, principal: Principal, user_id: UUID, identity_id: UUID) -> LinkedIdentity:
+        """Raises `NotFound`, also for a user that there is not."""
+        for link in await self.all(principal, user_id):
+            if link.id == identity_id:
+                return link
+        raise _absent(user_id, identity_id)
+
     async def add(self, principal: Principal, user_id: UUID, name: IdentityName) -> LinkedIdentity:
         """Raises `Conflict` when the identity is linked already, `NotFound`, `Forbidden`."""
-        await permit(self._database, principal, WRITE, f"user:{user_id}")
+        principal = await permitted_now(self._database, principal, WRITE, f"user:{user_id}")
         await self._users.get_for_change(principal, user_id, "identities.add")
         linked = LinkedIdentity(id=new_id(), created_at=utc_now(), **name.model_dump())
         async with self._database.transaction(principal.tenant_id) as tx:
@@ -46,13 +54,17 @@ class IdentityLinkService:
 
     async def remove(self, principal: Principal, user_id: UUID, identity_id: UUID) -> None:
         """Raises `NotFound` when the user has no such identity, `Forbidden`."""
-        await permit(self._database, principal, WRITE, f"user:{user_id}")
+        principal = await permitted_now(self._database, principal, WRITE, f"user:{user_id}")
         await self._users.get_for_change(principal, user_id, "identities.remove")
         async with self._database.transaction(principal.tenant_id) as tx:
             removed = await tx.identities.remove(identity_id, user_id)
             if removed is None:
-                raise NotFound(f"user {user_id} has no identity {identity_id}")
+                raise _absent(user_id, identity_id)
             await tx.audit.append([deed(principal, "identities.remove", f"user:{user_id}", _about(removed))])
+
+
+def _absent(user_id: UUID, identity_id: UUID) -> NotFound:
+    return NotFound(f"user {user_id} has no identity {identity_id}")
 
 
 def _about(name: IdentityName) -> JsonObject:

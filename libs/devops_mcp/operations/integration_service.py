@@ -1,7 +1,6 @@
 """A tenant's integrations as those who manage them see them: made, changed, tested, deleted. What gets us in is taken and never shown."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -47,7 +46,7 @@ from devops_mcp.operations.integration_views import (
     webhook_path,
 )
 from devops_mcp.operations.integration_watch import IntegrationWatch
-from devops_mcp.operations.integrations import leads_to, not_polled, place_of, unsealed
+from devops_mcp.operations.integrations import leads_to, not_polled, place_of, unfit_secret, unsealed
 from devops_mcp.operations.reachable import require_reachable
 from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.outbound.addresses import Network
@@ -56,7 +55,6 @@ from devops_mcp.resilience.afterwards import afterwards
 
 PAYLOAD = "integrations:payload"
 TEST_S = 10.0
-_SECRET_BYTES = 32
 
 
 class IntegrationService:
@@ -114,6 +112,7 @@ class IntegrationService:
             raise Conflict(f"there is an integration {draft.name!r} already")
         checked(adapter, draft.options, draft.credentials or {})
         _check_polls(adapter, draft)
+        _check_secrets(adapter, draft.webhook_secrets or ())
         await self._require_reachable(draft.options)
         sealed = Sealed(credentials=draft.credentials or {}, webhook_secrets=_kept(draft.webhook_secrets))
         row = self._sealed(self._new(principal.tenant_id, draft), sealed)
@@ -143,6 +142,7 @@ class IntegrationService:
             after = _redrafted(kept, draft, moved=moved)
             checked(self._adapter(before.system), draft.options, after.credentials)
             _check_polls(self._adapter(before.system), draft)
+            _check_secrets(self._adapter(before.system), draft.webhook_secrets or ())
             row = self._sealed(self._next(before, draft), after)
             await tx.integrations.replace(row)
             if moved:
@@ -173,13 +173,15 @@ class IntegrationService:
         """
         await permit(self._database, principal, f"integrations:write:{name}", _target(name))
         self._refuse_configured(principal.tenant_id, name)
-        made = secret or SecretStr(secrets.token_urlsafe(_SECRET_BYTES))
         now = self._now()
         async with self._database.transaction(principal.tenant_id) as tx:
             before = _existing(await tx.integrations.find(name, for_update=True), name)
-            path = webhook_path(self._adapter(before.system), before.id)
-            if path is None:
+            adapter = self._adapter(before.system)
+            path = webhook_path(adapter, before.id)
+            if path is None or adapter.webhooks is None:
                 raise Conflict(f"{before.system} sends no webhooks")
+            made = secret or SecretStr(adapter.webhooks.secrets.make())
+            _check_secrets(adapter, [made], "body.secret")
             sealed = self._opened(before, None)
             kept = _with_secret(sealed.webhook_secrets, made, now, overlap)
             after = sealed.model_copy(update={"webhook_secrets": kept})
@@ -305,6 +307,14 @@ def _check_polls(adapter: AnyAdapter, draft: IntegrationDraft) -> None:
     problem = not_polled(adapter, draft.polls, draft.credential_policy)
     if problem is not None:
         raise InvalidInput(f"polls: {problem}", (Violation("body.polls", problem),))
+
+
+def _check_secrets(
+    adapter: AnyAdapter, given: Iterable[SecretStr], where: str = "body.webhook_secrets"
+) -> None:
+    problem = unfit_secret(adapter, given)
+    if problem is not None:
+        raise InvalidInput(f"{where.removeprefix('body.')}: {problem}", (Violation(where, problem),))
 
 
 def _sees(principal: Principal, name: str) -> bool:

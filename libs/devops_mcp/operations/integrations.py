@@ -22,6 +22,7 @@ from devops_mcp.models.integrations import CredentialPolicy, KeptWebhookSecret, 
 from devops_mcp.models.lists import Listed
 from devops_mcp.models.polling import PollWanted
 from devops_mcp.models.principals import Principal
+from devops_mcp.models.violations import refused
 from devops_mcp.operations.adapter_settings import credential_fields, digest_of_addresses
 from devops_mcp.operations.connections import ConnectionKey, Connections
 from devops_mcp.resilience.policies import PolicyTable
@@ -268,6 +269,15 @@ def pollings_of(
     )
 
 
+def unfit_secret(adapter: AnyAdapter, given: Iterable[SecretStr]) -> str | None:
+    """Why by one of these secrets no webhook of the system can be verified; None where all fit."""
+    if adapter.webhooks is None:
+        return None
+    form = adapter.webhooks.secrets
+    fits = all(form.fits(secret.get_secret_value()) for secret in given)
+    return None if fits else f"a secret of {adapter.name} is {form.said}"
+
+
 def not_polled(adapter: AnyAdapter, wanted: Iterable[str], policy: CredentialPolicy) -> str | None:
     """Why the system cannot be polled so: no poller has the name, or only persons may call it."""
     known = sorted(poller.name for poller in adapter.pollers)
@@ -343,10 +353,11 @@ async def _open(
     try:
         options = adapter.settings.model_validate(settings.options)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ConfigurationError(f"integration {settings.name}: {faults}") from None
+        raise ConfigurationError(f"integration {settings.name}: {refused(error).message}") from None
     if problem := not_polled(adapter, settings.polls, settings.credential_policy):
         raise ConfigurationError(f"integration {settings.name}: {problem}")
+    if problem := unfit_secret(adapter, settings.webhook_secrets):
+        raise ConfigurationError(f"integration {settings.name}: webhook_secrets: {problem}")
     secret = credential_fields(adapter.settings)
     sealed = Sealed(
         credentials={name: value for name, value in settings.options.items() if name in secret},

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from devops_mcp.adapters.base import (
     Effect,
@@ -15,9 +15,10 @@ from devops_mcp.adapters.base import (
     WriteParams,
     WriteResult,
 )
+from devops_mcp.models.base import Moment
+from devops_mcp.models.contexts import context_uri
 from devops_mcp.models.facts import Fact, FactQuery
 from devops_mcp.models.windows import MAX_TOKENS, MIN_TOKENS, WindowItem, WindowRequest
-from devops_mcp.operations.contexts import context_uri
 from devops_mcp.operations.suite_tools import Desk, as_uuid
 
 BYTES_PER_TOKEN = 6
@@ -88,7 +89,7 @@ class FactListParams(ListParams):
         max_length=60,
         description="One of deployed, deployment, alert, build, change, head, scan, release, issue.",
     )
-    as_of: AwareDatetime | None = Field(default=None, description="What was so at this time; default now.")
+    as_of: Moment | None = Field(default=None, description="What was so at this time; default now.")
     before_event: UUID | None = Field(default=None, description="Right before this event, such as an alert.")
     history: bool = Field(default=False, description="Also what was so before that.")
 

@@ -18,7 +18,7 @@ async def end_what_waits(tx: Transaction, message: Message, reason: str) -> Task
         case ReplayDue():
             await end_replay(tx, message.replay_id, ReplayStatus.FAILED, f"its message died: {reason}")
         case NotificationDue():
-            await tx.webhook_deliveries.end(message.delivery_id, f"its message died: {reason}")
+            await tx.webhook_deliveries.die(message.delivery_id, message.id, f"its message died: {reason}")
         case CompactionRequested():
             await tx.compactions.end(message.context_id, message.id)
         case TaskReady():
@@ -37,7 +37,7 @@ async def take_up_again(tx: Transaction, message: Message) -> Task | None:
         case ReplayDue():
             await tx.event_replays.begin_again(message.replay_id)
         case NotificationDue():
-            await tx.webhook_deliveries.revive(message.delivery_id)
+            await tx.webhook_deliveries.revive(message.delivery_id, message.id)
         case CompactionRequested():
             await tx.compactions.take_up(message.context_id, message.id)
         case TaskReady():
@@ -50,7 +50,9 @@ async def take_up_again(tx: Transaction, message: Message) -> Task | None:
 async def _end_task(tx: Transaction, message: TaskReady, reason: str) -> Task | None:
     result = TaskResult(code=Internal.code, error=f"its message died: {reason}")
     ended = await tx.tasks.die(message.task_id, message.id, result)
-    if ended is not None:
+    if ended is None:
+        await tx.tasks.pass_by(message.task_id, message.id)
+    else:
         await settle_origin(tx, ended)
     return ended
 

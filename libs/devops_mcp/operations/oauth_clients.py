@@ -15,18 +15,21 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from devops_mcp.auth.redirects import require_redirect_uri
+from devops_mcp.models.accounts import TenantsWanted
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import (
     MalformedInput,
     NotFound,
     OAuthRefusal,
     UpstreamError,
+    UpstreamRejected,
     UpstreamUnavailable,
 )
 from devops_mcp.models.ids import OPERATOR_TENANT_ID, new_id
 from devops_mcp.models.oauth import CLI_CLIENT, ClientSource, OAuthClient
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.models.violations import refused
 from devops_mcp.observability.caller import current_address
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
@@ -148,23 +151,23 @@ class OAuthClientService:
         await self._end_sessions(principal, client_id)
 
     async def _end_sessions(self, principal: Principal, client_id: str) -> None:
-        cursor = None
+        order = Order(descending=False)
         while True:
             async with self._database.transaction(principal.tenant_id) as tx:
-                tenants = await tx.tenants.page_of_all(cursor, _TENANTS)
+                tenants = await tx.tenants.page_of_all(TenantsWanted(), order, _TENANTS)
             for tenant in tenants:
                 async with self._database.transaction(tenant.id) as tx:
                     await tx.consents.withdraw_client(client_id, self._now())
             if len(tenants) < _TENANTS:
                 return
-            cursor = tenants[-1].id
+            order = Order(descending=False, after_id=tenants[-1].id)
 
     async def _from_document(self, client_id: str) -> OAuthClient:
         _require_document_address(client_id)
         try:
             document = await self._documents.read(client_id)
             said = _validated(ClientDocument, loads(document.body), "invalid_client")
-        except UpstreamUnavailable as error:
+        except (UpstreamUnavailable, UpstreamRejected) as error:
             # Why not would tell whoever names an address about the network that we are in.
             log.info("client document not read", client_id=client_id[:200], reason=error.message)
             raise OAuthRefusal("invalid_client", "the client's document cannot be read from here") from None
@@ -236,9 +239,7 @@ def _validated(model: type[Any], given: Any, error: str) -> Any:
     try:
         return model.model_validate(given)
     except ValidationError as faults:
-        first = faults.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise OAuthRefusal(error, f"{where}: {first['msg']}") from None
+        raise OAuthRefusal(error, refused(faults, most=1).message) from None
 
 
 def _kept_for(document: Document) -> float:

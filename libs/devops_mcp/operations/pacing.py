@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from devops_mcp.models.conversation import Answer, Conversation, Level, Question
-from devops_mcp.models.errors import DeadlineExceeded
+from devops_mcp.models.errors import Unanswered
 
 ANSWER_WITHIN_S = 300.0
 
@@ -16,12 +16,14 @@ class PacedConversation:
     def __init__(self, conversation: Conversation, deadline: asyncio.Timeout) -> None:
         self._conversation = conversation
         self._deadline = deadline
+        self.was_cut_off = False
+        """Whether the call ended while an answer was awaited, before which nothing is done that cannot be repeated."""
 
     def can_answer(self, kind: Literal["form", "sampling", "roots"]) -> bool:
         return self._conversation.can_answer(kind)
 
     async def ask(self, questions: Mapping[str, Question]) -> Mapping[str, Answer]:
-        """Raises `DeadlineExceeded` when nobody answers in time."""
+        """Raises `Unanswered` when nobody answers in time."""
         loop, ends = asyncio.get_running_loop(), self._deadline.when()
         left = None if ends is None else ends - loop.time()
         self._deadline.reschedule(None)
@@ -29,7 +31,10 @@ class PacedConversation:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await self._conversation.ask(questions)
         except TimeoutError:
-            raise DeadlineExceeded(f"nobody answered within {ANSWER_WITHIN_S:g} s") from None
+            raise Unanswered(f"nobody answered within {ANSWER_WITHIN_S:g} s") from None
+        except asyncio.CancelledError:
+            self.was_cut_off = True
+            raise
         finally:
             self._deadline.reschedule(None if left is None else loop.time() + left)
 

@@ -20,7 +20,6 @@ from devops_mcp.auth.outside_sign_in import OutsideSignIn
 from devops_mcp.auth.outside_tokens import MAX_DOCUMENT, OutsideTokens
 from devops_mcp.auth.sealing import SecretSeal
 from devops_mcp.cache.changes import Changes
-from devops_mcp.cache.rates import RateLimiter
 from devops_mcp.cache.redis import COMMAND_S, open_redis, ping
 from devops_mcp.config import Settings
 from devops_mcp.embedding.choose import OpenedModels
@@ -34,6 +33,7 @@ from devops_mcp.operations.audit_log import AuditReader
 from devops_mcp.operations.authorization import Audiences
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.call_ledger import CallLedger
+from devops_mcp.operations.caller_rates import CallerRates, Guesses
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.context_copies import ContextCopyService
@@ -70,6 +70,7 @@ from devops_mcp.operations.suite_tools import Desk, Suite
 from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
+from devops_mcp.operations.toolsets import Toolsets
 from devops_mcp.operations.upstream_access import UpstreamAccess
 from devops_mcp.operations.upstream_metrics import UpstreamCollector
 from devops_mcp.operations.usage import UsageService
@@ -99,6 +100,7 @@ class Platform:
     own_integrations: IntegrationService
     personal_credentials: PersonalCredentialService
     catalogue: Catalogue
+    toolsets: Toolsets
     suite: Suite
     tools: ToolService
     tasks: TaskService
@@ -110,7 +112,7 @@ class Platform:
     rules: RuleService
     rule_dry_runs: RuleDryRuns
     private_networks: tuple[Network, ...]
-    request_rates: RateLimiter | None
+    request_rates: CallerRates | None
     embedding: OpenedModels
     embeddings: EmbeddingService
     agents: AgentService
@@ -129,6 +131,7 @@ class _Upstream:
     """The systems: their adapters, the integrations of all tenants, and the way to them."""
 
     adapters: Mapping[str, AnyAdapter]
+    toolsets: Toolsets
     integrations: Integrations
     watch: IntegrationWatch
     access: UpstreamAccess
@@ -167,7 +170,7 @@ async def open_platform(
         ) as foundation,
         _open_upstream(foundation) as upstream,
         _open_tooling(foundation, upstream) as tooling,
-        _open_admission(foundation) as admission,
+        _open_admission(foundation, upstream.toolsets) as admission,
     ):
         yield _platform(foundation, upstream, tooling, admission)
 
@@ -187,7 +190,7 @@ async def _open_upstream(foundation: Foundation) -> AsyncIterator[_Upstream]:
             UpstreamCollector(lambda: {**integrations.policies.snapshot(), **models.snapshot()})
         )
         access = UpstreamAccess(integrations, database, envelope)
-        yield _Upstream(adapters, integrations, watch, access, envelope)
+        yield _Upstream(adapters, Toolsets(adapters), integrations, watch, access, envelope)
 
 
 @asynccontextmanager
@@ -249,11 +252,13 @@ def _suite(
 
 
 @asynccontextmanager
-async def _open_admission(foundation: Foundation) -> AsyncIterator[_Admission]:
+async def _open_admission(foundation: Foundation, toolsets: Toolsets) -> AsyncIterator[_Admission]:
     settings, database, addresses = foundation.settings, foundation.database, foundation.addresses
     issuer = addresses[REST]
     async with AsyncExitStack() as stack:
-        accounts = stack.enter_context(open_accounts(database, foundation.redis, foundation.keyring, issuer))
+        accounts = stack.enter_context(
+            open_accounts(database, foundation.redis, foundation.keyring, issuer, toolsets)
+        )
         documents = await stack.enter_async_context(
             open_document_reader(foundation.private_networks, max_bytes=MAX_DOCUMENT)
         )
@@ -282,6 +287,7 @@ async def _open_admission(foundation: Foundation) -> AsyncIterator[_Admission]:
             database.find_api_keys,
             basic=accounts.login.verify_password if settings.basic_authentication else None,
             bearer=bearer.principal_of,
+            guesses=Guesses(foundation.redis),
         )
         yield _Admission(accounts, authorization, authenticator)
 
@@ -309,6 +315,7 @@ def _platform(
         ),
         personal_credentials=PersonalCredentialService(database, integrations, upstream.envelope),
         catalogue=tooling.catalogue,
+        toolsets=upstream.toolsets,
         suite=tooling.suite,
         tools=tooling.tools,
         tasks=tooling.suite.tasks,

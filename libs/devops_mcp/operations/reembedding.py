@@ -12,7 +12,7 @@ from uuid import UUID
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.embeddings import TENANT
-from devops_mcp.operations.contexts import request_vectors
+from devops_mcp.operations.item_indexing import request_vectors
 from devops_mcp.operations.vectors import Chosen
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.embeddings import StoredChoice
@@ -48,10 +48,12 @@ class Reembedding:
         self._now = now
 
     async def turn(self, tenant_id: UUID) -> Turn:
-        """Ask for one chunk of each choice whose last one is there."""
+        """Ask for one chunk of each choice whose last one is there; nothing for a tenant that is suspended, and so perhaps erased."""
         if self._models.default is None:
             return Turn()
         async with self._database.transaction(tenant_id) as tx:
+            if not await tx.tenants.is_active():
+                return Turn()
             rows = await self._aimed(tx)
             owners = tuple(row.owner_id for row in rows if row.owner_id != TENANT)
             under_way = await tx.embeddings.choices(lock_unfinished=True)

@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from devops_mcp.models.accounts import Grants, Role, RoleName
+from devops_mcp.models.accounts import Grants, Role, RoleName, RolesWanted
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.errors import Conflict, NotFound
-from devops_mcp.models.permissions import BUILT_IN, require_grants
+from devops_mcp.models.permissions import BUILT_IN, require_useful
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
-from devops_mcp.operations.deeds import deed, permit
-from devops_mcp.operations.handing_on import require_held
+from devops_mcp.operations.deeds import deed
+from devops_mcp.operations.handing_on import permitted_now, require_held
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
@@ -34,12 +34,12 @@ class RoleService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def all(self, principal: Principal) -> list[Role]:
+    async def all(self, principal: Principal, wanted: RolesWanted) -> list[Role]:
         """The built-in ones first, then the tenant's by name."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             custom = await tx.roles.all()
-        return [*(_built_in(name) for name in BUILT_IN), *custom]
+        return [role for role in (*map(_built_in, BUILT_IN), *custom) if wanted.holds(role)]
 
     async def get(self, principal: Principal, name: str) -> Role:
         """Raises `NotFound`."""
@@ -51,7 +51,7 @@ class RoleService:
 
     async def create(self, principal: Principal, draft: NewRole) -> Role:
         """Raises `Conflict` when there is one of the name, `Forbidden` for more than one's own rights."""
-        await permit(self._database, principal, WRITE, _target(draft.name))
+        principal = await permitted_now(self._database, principal, WRITE, _target(draft.name))
         if draft.name in BUILT_IN:
             raise Conflict(f"{draft.name} is a built-in role")
         role = Role(name=draft.name, description=draft.description, grants=draft.grants)
@@ -65,7 +65,7 @@ class RoleService:
 
     async def replace(self, principal: Principal, name: str, draft: RoleDraft) -> Role:
         """Say anew what it allows; that counts for everybody who has it within seconds. Raises `NotFound` or `Conflict`."""
-        await permit(self._database, principal, WRITE, _target(name))
+        principal = await permitted_now(self._database, principal, WRITE, _target(name))
         before = await self._for_change(principal, name, "roles.update")
         after = before.model_copy(update=dict(draft))
         await self._require_held(principal, "roles.update", after)
@@ -78,7 +78,7 @@ class RoleService:
 
     async def delete(self, principal: Principal, name: str) -> None:
         """Raises `NotFound`, and `Conflict` while a user or a key has it."""
-        await permit(self._database, principal, WRITE, _target(name))
+        principal = await permitted_now(self._database, principal, WRITE, _target(name))
         before = await self._for_change(principal, name, "roles.delete")
         async with self._database.transaction(principal.tenant_id) as tx:
             await _require_unchanged(tx, before)
@@ -98,7 +98,7 @@ class RoleService:
         return role
 
     async def _require_held(self, principal: Principal, action: str, role: Role) -> None:
-        require_grants(role.grants)
+        require_useful(role.grants)
         await require_held(self._database, principal, role.grants, action, _target(role.name))
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, Model, Moment, utc_now
 from devops_mcp.models.event_queries import EventsWanted
+from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.rules import Action, Match, RuleDraft
 from devops_mcp.operations import event_log
@@ -115,7 +116,7 @@ class RuleDryRuns:
         of_ours = bool(match.types or match.sources)
         among = EventsWanted(type="*" if of_ours else None, since=wanted.since, until=wanted.until)
         async with self._database.transaction(tenant_id) as tx:
-            return await tx.events.page(among, before=cursor, limit=_PAGE)
+            return await tx.events.page(among, order=Order(after_id=cursor), limit=_PAGE)
 
 
 def _would(event: Event, plan: Plan) -> WouldStart:

@@ -16,6 +16,7 @@ from devops_mcp.models.rules import Action, NotificationAction, RuleDraft, ToolA
 from devops_mcp.operations import event_log, webhook_endpoints
 from devops_mcp.operations.arguments import validate
 from devops_mcp.operations.catalogue import CatalogueEntry
+from devops_mcp.operations.event_types import require_possible
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.templates import check as check_template
 from devops_mcp.operations.templates import fill, fill_text
@@ -46,7 +47,8 @@ class RulePlanner:
         self._tools = tools
 
     def check(self, principal: Principal, draft: RuleDraft) -> None:
-        """Raise `InvalidInput` for an action that could never be done, or not as the principal."""
+        """Raise `InvalidInput` for what no event can have, and an action that could never be done, or not as the principal."""
+        require_possible(draft.match.types, "body.match.types")
         action = draft.action
         match action:
             case ToolAction():

@@ -125,16 +125,15 @@ class RuleService:
         rule_id: UUID,
         *,
         outcome: RunOutcome | None,
-        cursor: UUID | None,
+        order: Order,
         limit: int,
     ) -> Page[RuleRun]:
-        """What it made of events, newest first. Raises `NotFound`."""
+        """What it made of events. Raises `NotFound`."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             existing(await tx.rules.find(rule_id), rule_id)
-            found = await tx.rule_runs.page(rule_id, outcome, cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+            found = await tx.rule_runs.page(rule_id, outcome, order, limit + 1)
+        return order.page(found, limit)
 
     async def _permit(self, principal: Principal, rule_id: UUID, draft: RuleDraft) -> None:
         """Whoever lets events start something must be allowed to read them, and to do what they start."""

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from devops_mcp.adapters.base import ReadParams, Tool, ToolResult
-from devops_mcp.models.base import Model
+from devops_mcp.models.base import Model, Moment
 from devops_mcp.models.passages import Hit, PassageKind, Question
 from devops_mcp.operations.suite_tools import Desk
 
@@ -25,7 +25,7 @@ class SearchParams(ReadParams):
     subject: str | None = Field(default=None, max_length=300)
     since: datetime | None = None
     until: datetime | None = None
-    as_of: AwareDatetime | None = Field(default=None, description="What was known then.")
+    as_of: Moment | None = Field(default=None, description="What was known then.")
     before_event: UUID | None = Field(default=None, description="Right before this event.")
     prefer_recent: bool = False
     neighbours: int = Field(default=0, ge=0, le=5, description="Before and after each.")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from devops_mcp.models.base import Clock, Model, utc_now
 from devops_mcp.models.errors import NotFound
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.sessions import Session
 from devops_mcp.operations.contexts import require
@@ -40,9 +40,9 @@ class SessionService:
         self._now = now
 
     async def page(
-        self, principal: Principal, *, user_id: UUID | None = None, cursor: UUID | None, limit: int
+        self, principal: Principal, *, user_id: UUID | None = None, order: Order, limit: int
     ) -> Page[SessionView]:
-        """Those that have not ended, newest first, of one user or all; who may not read all sees their own."""
+        """Those that have not ended, of one user or all; who may not read all sees their own."""
         if not principal.may(READ):
             require(principal, OWN)
             own = principal.user_id or principal.id
@@ -50,12 +50,22 @@ class SessionService:
                 return Page(items=())
             user_id = own
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.sessions.page(user_id, self._now(), cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(
-            items=tuple(_view(session, principal) for session in found[:limit]),
-            next_cursor=more,
-        )
+            found = await tx.sessions.page(user_id, self._now(), order, limit + 1)
+        return order.page(found, limit).shown(lambda session: _view(session, principal))
+
+    async def get(self, principal: Principal, session_id: UUID) -> SessionView:
+        """One that has not ended. Raises `NotFound`, also for another's where the principal sees only its own."""
+        if not principal.may(READ):
+            require(principal, OWN)
+        async with self._database.transaction(principal.tenant_id) as tx:
+            session = await tx.sessions.find(session_id)
+        seen = session is not None and (principal.may(READ) or session.user_id == principal.user_id)
+        if session is None or not seen or not self._lasts(session):
+            raise _absent(session_id)
+        return _view(session, principal)
+
+    def _lasts(self, session: Session) -> bool:
+        return session.revoked_at is None and self._now() < min(session.idle_until, session.expires_at)
 
     async def revoke(self, principal: Principal, session_id: UUID) -> None:
         """It ends within seconds, on open connections too. Raises `NotFound`, also for another's; once more changes nothing."""
@@ -65,7 +75,7 @@ class SessionService:
         async with self._database.transaction(principal.tenant_id) as tx:
             session = await tx.sessions.find(session_id)
             if session is None or not (principal.may(WRITE) or session.user_id == principal.user_id):
-                raise NotFound(f"there is no session {session_id}")
+                raise _absent(session_id)
             if await tx.sessions.revoke(session_id, self._now()):
                 about = {"user_id": str(session.user_id), "client_id": session.client_id}
                 record = deed(principal, "sessions.revoke", f"session:{session_id}", about)
@@ -93,6 +103,10 @@ class SessionService:
                 record = deed(principal, "sessions.revoke_all", f"user:{wanted}", {"count": count})
                 await tx.audit.append([record])
         return count
+
+
+def _absent(session_id: UUID) -> NotFound:
+    return NotFound(f"there is no session {session_id}")
 
 
 def _view(session: Session, principal: Principal) -> SessionView:

@@ -64,7 +64,8 @@ class TokenSessions:
         """A new session of the user that `principal` is, for tokens that `audience` takes.
 
         `scopes` are grants, and narrow what the user may; they give nothing that the user lacks, now or later. Raises `InvalidInput` for
-        scopes that are no grants; `Forbidden` unless `principal` is itself a user, who is not narrowed below what is asked for.
+        scopes that are no grants; `Forbidden` unless `principal` is itself a user, who is not narrowed below what is asked for;
+        `Unauthenticated` where it, or the identity that it signed in by, is no more.
         """
         wanted = tuple(scopes)
         require_grants(wanted, "scope")
@@ -83,6 +84,7 @@ class TokenSessions:
             audience=audience,
             scopes=wanted,
             address=current_address(),
+            identity_id=principal.identity_id,
             refresh_hash=token.hash,
             created_at=now,
             refreshed_at=now,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID
 
-from pydantic import JsonValue, SecretStr
+from pydantic import SecretStr
 
 from devops_mcp.auth.keyring import Keyring, Signer
 from devops_mcp.auth.outside_tokens import OutsideIdentity
@@ -68,6 +68,7 @@ class SignInService:
             linked = await _linked(tx, user.id, identity) if identity is not None else None
         if identity is not None and linked is None:
             return self._new()
+        user = user.model_copy(update={"identity_id": linked})
         mark = secrets.token_urlsafe(16)
         said: JsonObject = {
             "mark": mark,
@@ -102,12 +103,13 @@ class SignInService:
             return None
         async with self._database.transaction(UUID(str(said["tenant"]))) as tx:
             found = await tx.users.credentials(user_id=UUID(str(said["user"])))
-            unlinked = found is not None and await _is_unlinked(tx, found.id, said.get("identity"))
+            link = UUID(str(said["identity"])) if said.get("identity") else None
+            unlinked = found is not None and await _is_unlinked(tx, found.id, link)
         if found is None or unlinked or found.status is not UserStatus.ACTIVE:
             return None
         if not hmac.compare_digest(_proof(found, str(said["mark"])), str(said["proof"])):
             return None
-        return found.principal()
+        return found.principal().model_copy(update={"identity_id": link})
 
 
 async def _linked(tx: Transaction, user_id: UUID, identity: OutsideIdentity) -> UUID | None:
@@ -117,9 +119,9 @@ async def _linked(tx: Transaction, user_id: UUID, identity: OutsideIdentity) -> 
     return next((link.id for link in links if (link.issuer, link.subject) == wanted), None)
 
 
-async def _is_unlinked(tx: Transaction, user_id: UUID, link: JsonValue) -> bool:
+async def _is_unlinked(tx: Transaction, user_id: UUID, link: UUID | None) -> bool:
     """Whether a user signed in by a link that is there no longer."""
-    return link is not None and link not in [str(one.id) for one in await tx.identities.of_user(user_id)]
+    return link is not None and link not in [one.id for one in await tx.identities.of_user(user_id)]
 
 
 def _proof(user: UserCredentials | None, mark: str) -> str:

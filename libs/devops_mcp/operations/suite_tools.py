@@ -19,7 +19,7 @@ from devops_mcp.adapters.base import (
 )
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import JsonObject, Model
-from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem
+from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem, context_uri
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.event_queries import EventsWanted
@@ -27,7 +27,7 @@ from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.agents import AgentService
 from devops_mcp.operations.context_copies import ContextCopyService
-from devops_mcp.operations.contexts import ContextService, context_uri
+from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.event_log import EventLog
 from devops_mcp.operations.facts import FactService
 from devops_mcp.operations.requester import Requester
@@ -228,7 +228,7 @@ async def event_list(desk: Desk, params: EventListParams) -> Listing[EventView]:
     page = await desk.suite.events.page(
         desk.principal,
         EventsWanted(**params.model_dump(include=set(EventsWanted.model_fields))),
-        cursor=as_uuid(params.cursor),
+        order=Order(after_id=as_uuid(params.cursor)),
         limit=params.limit,
     )
     return Listing[EventView](items=[view_of_event(e) for e in page.items], next_cursor=page.next_cursor)

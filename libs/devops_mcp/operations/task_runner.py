@@ -134,6 +134,7 @@ class TaskRunner:
         async with self._database.transaction(tenant_id) as tx:
             task = await tx.tasks.claim(task_id, lease_until, message_id)
             if task is None:
+                await tx.tasks.pass_by(task_id, message_id)
                 return None, None
             owner = await tx.principals.find(task.owner_id, self._now())
             return task, None if owner is None else owner.within(task.limits)

@@ -5,15 +5,26 @@ from uuid import UUID
 from pydantic import Field
 
 from devops_mcp.auth.passwords import Passwords
-from devops_mcp.models.accounts import Email, Password, Slug, Tenant, TenantStatus, User, Username, UserStatus
+from devops_mcp.models.accounts import (
+    Email,
+    Password,
+    Slug,
+    Tenant,
+    TenantStatus,
+    TenantsWanted,
+    User,
+    Username,
+    UserStatus,
+)
 from devops_mcp.models.base import Clock, JsonObject, Model, utc_now
 from devops_mcp.models.errors import Conflict, NotFound
 from devops_mcp.models.ids import OPERATOR_TENANT_ID, new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, deed_in, permit
+from devops_mcp.operations.handing_on import permitted_now
 from devops_mcp.repositories.database import Database
 
 READ = "tenant:read"
@@ -55,23 +66,24 @@ class TenantService:
         require(principal, READ)
         return await self._find(principal.tenant_id)
 
-    async def rename(self, principal: Principal, draft: TenantDraft) -> Tenant:
-        """Give one's tenant another name."""
+    async def replace_own(self, principal: Principal, draft: TenantDraft) -> Tenant:
+        """Say anew what one's tenant is called."""
         await permit(self._database, principal, WRITE, _target(principal.tenant_id))
-        before = await self._find(principal.tenant_id)
-        async with self._database.transaction(principal.tenant_id) as tx:
-            await tx.tenants.rename(draft.name)
-            changed: JsonObject = {"before": {"name": before.name}, "after": {"name": draft.name}}
-            await tx.audit.append([deed(principal, "tenants.rename", _target(before.id), changed)])
-        return before.model_copy(update={"name": draft.name})
+        return await self._rename(principal, principal.tenant_id, draft)
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Tenant]:
-        """All tenants, oldest first."""
+    async def replace(self, principal: Principal, tenant_id: UUID, draft: TenantDraft) -> Tenant:
+        """Say anew what any tenant is called. Raises `NotFound`."""
+        await permit(self._database, principal, WRITE_ALL, _target(tenant_id))
+        return await self._rename(principal, tenant_id, draft)
+
+    async def page(
+        self, principal: Principal, *, limit: int, order: Order, wanted: TenantsWanted
+    ) -> Page[Tenant]:
+        """Of all tenants."""
         require(principal, READ_ALL)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.tenants.page_of_all(cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+            found = await tx.tenants.page_of_all(wanted, order, limit + 1)
+        return order.page(found, limit)
 
     async def get(self, principal: Principal, tenant_id: UUID) -> Tenant:
         """Raises `NotFound`."""
@@ -84,7 +96,7 @@ class TenantService:
         tenant = Tenant(
             id=new_id(), name=draft.name, slug=draft.slug, status=TenantStatus.ACTIVE, created_at=now
         )
-        await permit(self._database, principal, WRITE_ALL, _target(tenant.id))
+        principal = await permitted_now(self._database, principal, WRITE_ALL, _target(tenant.id))
         owner = User(
             id=new_id(),
             status=UserStatus.ACTIVE,
@@ -128,6 +140,17 @@ class TenantService:
             await tx.audit.append([deed_in(tenant_id, principal, action, _target(tenant_id))])
         await self._note(principal, action, before)
         return before.model_copy(update={"status": status})
+
+    async def _rename(self, principal: Principal, tenant_id: UUID, draft: TenantDraft) -> Tenant:
+        before = await self._find(tenant_id)
+        changed: JsonObject = {"before": {"name": before.name}, "after": {"name": draft.name}}
+        async with self._database.transaction(tenant_id) as tx:
+            await tx.tenants.rename(draft.name)
+            record = deed_in(tenant_id, principal, "tenants.rename", _target(tenant_id), changed)
+            await tx.audit.append([record])
+        if tenant_id != principal.tenant_id:
+            await self._note(principal, "tenants.rename", before)
+        return before.model_copy(update={"name": draft.name})
 
     async def _find(self, tenant_id: UUID) -> Tenant:
         async with self._database.transaction(tenant_id) as tx:

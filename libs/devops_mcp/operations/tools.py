@@ -16,7 +16,6 @@ import structlog
 from pydantic import JsonValue
 
 from devops_mcp.adapters.base import DestructiveParams, Effect, Params, ReadParams, ToolResult, WriteParams
-from devops_mcp.cache.rates import RateLimiter
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.conversation import Answer, InputRequired
 from devops_mcp.models.errors import (
@@ -31,10 +30,11 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.models.results import KeptResult, Truncation
 from devops_mcp.operations.arguments import validate
 from devops_mcp.operations.call_ledger import INPUT_REQUIRED, CallLedger
+from devops_mcp.operations.caller_rates import CallerRates
 from devops_mcp.operations.catalogue import SUITE, Catalogue, CatalogueEntry
 from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.integrations import Integration
-from devops_mcp.operations.keyed_calls import KeyedCalls
+from devops_mcp.operations.keyed_calls import KeyedCall, KeyedCalls
 from devops_mcp.operations.pacing import ANSWER_WITHIN_S, PacedConversation
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.shaping import shape
@@ -43,6 +43,7 @@ from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.operations.upstream_access import Acting, UpstreamAccess
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.idempotency import CallKey
+from devops_mcp.resilience.shared_timeouts import SharedTimeouts
 
 log = structlog.get_logger()
 
@@ -83,6 +84,12 @@ class _Call:
     requester: Requester
     entry: CatalogueEntry
     acting: Acting | None = None
+    paced: PacedConversation | None = None
+    """What a person is asked through, where the call may ask one."""
+
+    def is_put_off(self) -> bool:
+        """Whether it broke off before it did anything, since its caller was to answer first."""
+        return self.paced is not None and self.paced.was_cut_off
 
 
 class ToolService:
@@ -97,7 +104,7 @@ class ToolService:
         ledger: CallLedger,
         limits: ToolLimits,
         confirmation: Confirmation,
-        rates: RateLimiter | None,
+        rates: CallerRates | None,
         *,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -115,6 +122,7 @@ class ToolService:
         self._now = now
         self._monotonic = monotonic
         self._cache: TtlCache[ToolOutcome] = TtlCache(monotonic=monotonic)
+        self._timeouts = SharedTimeouts()
 
     def visible(self, requester: Requester) -> tuple[CatalogueEntry, ...]:
         """The tools that are laid before the requester, by name; each may be called by its own."""
@@ -214,19 +222,21 @@ class ToolService:
             raise
 
     async def _admit(self, requester: Requester, entry: CatalogueEntry) -> None:
-        """Within the caller's rate, and for a context that it may write to."""
+        """Within the caller's and the tenant's rate, and for a context that it may write to."""
         if self._rates is not None:
-            await self._rates.take(str(requester.principal.id))
+            await self._rates.take(requester.principal)
         await self._ledger.begin(requester, entry)
 
     async def _guarded(self, call: _Call, arguments: Mapping[str, JsonValue]) -> ToolOutcome:
         entry = call.entry
         deadline_s = self.deadline_s(entry)
         try:
+            if not (entry.tool.converses or entry.tool.effect is Effect.DESTRUCTIVE):
+                with self._timeouts.within(deadline_s):
+                    return await self._checked(call, arguments)
             async with asyncio.timeout(deadline_s) as deadline:
-                if entry.tool.converses:
-                    conversation = PacedConversation(call.requester.conversation, deadline)
-                    call.requester = call.requester.talking(conversation)
+                call.paced = PacedConversation(call.requester.conversation, deadline)
+                call.requester = call.requester.talking(call.paced)
                 return await self._checked(call, arguments)
         except TimeoutError:
             raise DeadlineExceeded(f"{entry.tool.name} took longer than {deadline_s:g} s") from None
@@ -276,25 +286,29 @@ class ToolService:
 
     async def _write(self, call: _Call, params: WriteParams) -> ToolOutcome:
         requester, entry = call.requester, call.entry
+        keyed = None if params.dry_run else self._keyed_call(call, params)
         if _loses(params, entry):
             if params.dry_run:
                 outcome = await self._run(call, params)
                 plan = self._confirmation.plan(requester.principal, entry, params)
                 return ToolOutcome.of({**outcome.data, "plan": plan}, outcome.blocks)
             if not requester.confirmed:
+                if keyed is not None and (known := await self._keyed.known(keyed)) is not None:
+                    return known  # it is done: who declines it now would be told that it is not
                 await self._confirmation.require(requester.principal, entry, params, requester.conversation)
-        if params.idempotency_key is None or params.dry_run:
+        if keyed is None:
             return await self._run(call, params)
-        return await self._once(call, params, params.idempotency_key)
+        return await self._keyed.once(keyed, lambda: self._run(call, params), call.is_put_off)
 
-    async def _once(self, call: _Call, params: WriteParams, marked: str) -> ToolOutcome:
+    def _keyed_call(self, call: _Call, params: WriteParams) -> KeyedCall | None:
+        """The call as its key tells it from others; None where it has no key."""
+        if params.idempotency_key is None:
+            return None
         principal, entry = call.requester.principal, call.entry
-        key = CallKey(principal.id, entry.tool.name, marked)
+        key = CallKey(principal.id, entry.tool.name, params.idempotency_key)
         digest = hashlib.sha256(params.model_dump_json(exclude={"plan"}).encode()).digest()
         lasts = timedelta(seconds=self.deadline_s(entry) + ANSWER_WITHIN_S * entry.tool.converses)
-        return await self._keyed.once(
-            principal.tenant_id, key, digest, lambda: self._run(call, params), lasts=lasts
-        )
+        return KeyedCall(principal.tenant_id, key, digest, lasts)
 
     async def _run(self, call: _Call, params: Params) -> ToolOutcome:
         tool, requester = call.entry.tool, call.requester

@@ -23,8 +23,8 @@ from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
-from devops_mcp.operations.deeds import deed, permit
-from devops_mcp.operations.handing_on import require_held, require_known, resolved
+from devops_mcp.operations.deeds import deed
+from devops_mcp.operations.handing_on import permitted_now, require_held, require_known, resolved
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
@@ -75,7 +75,7 @@ class UserService:
     async def create(self, principal: Principal, draft: NewUser) -> User:
         """Raises `Conflict` when the tenant has the username or the address, `Forbidden` for more than one's own rights."""
         user = new_user(draft, self._now())
-        await permit(self._database, principal, WRITE, _target(user.id))
+        principal = await permitted_now(self._database, principal, WRITE, _target(user.id))
         await self._require_held(principal, "users.create", user)
         hashed = None if draft.password is None else await self._passwords.hash(draft.password)
         async with self._database.transaction(principal.tenant_id) as tx:
@@ -88,7 +88,7 @@ class UserService:
 
     async def replace(self, principal: Principal, user_id: UUID, draft: UserDraft) -> User:
         """Say anew who the user is and what it may. Raises `NotFound`, `Conflict` also where no active owner would be left."""
-        await permit(self._database, principal, WRITE, _target(user_id))
+        principal = await permitted_now(self._database, principal, WRITE, _target(user_id))
         before = await self.get_for_change(principal, user_id, "users.update")
         after = before.model_copy(update={**dict(draft), "updated_at": self._now()})
         await self._require_held(principal, "users.update", after)
@@ -103,7 +103,7 @@ class UserService:
 
     async def delete(self, principal: Principal, user_id: UUID) -> None:
         """With its keys; what it made stays. Raises as `replace` does."""
-        await permit(self._database, principal, WRITE, _target(user_id))
+        principal = await permitted_now(self._database, principal, WRITE, _target(user_id))
         before = await self.get_for_change(principal, user_id, "users.delete")
         async with self._database.transaction(principal.tenant_id) as tx:
             await self._require_unchanged(tx, before)
@@ -115,7 +115,7 @@ class UserService:
 
     async def put_password(self, principal: Principal, user_id: UUID, password: Password | None) -> None:
         """Give the user another password, or take it away, and end its sessions. Raises `NotFound`."""
-        await permit(self._database, principal, WRITE, _target(user_id))
+        principal = await permitted_now(self._database, principal, WRITE, _target(user_id))
         before = await self.get_for_change(principal, user_id, "users.password")
         hashed = None if password is None else await self._passwords.hash(password)
         async with self._database.transaction(principal.tenant_id) as tx:

@@ -31,6 +31,7 @@ from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations import event_log
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
+from devops_mcp.operations.event_types import require_possible
 from devops_mcp.operations.reachable import require_reachable
 from devops_mcp.outbound.addresses import Network
 from devops_mcp.repositories.database import Database
@@ -71,10 +72,12 @@ class WebhookEndpointService:
     async def create(self, principal: Principal, draft: EndpointDraft) -> EndpointWithSecret:
         """A new endpoint with its secret.
 
-        Raises `InvalidInput` for an address that we will not post to, `Conflict` when there are too many endpoints.
+        Raises `InvalidInput` for an address that we will not post to or a type that no event has, `Conflict` when there are too many
+        endpoints.
         """
         endpoint_id = new_id()
         await self._permit(principal, endpoint_id)
+        _require_possible(draft)
         await require_reachable(draft.url, self._private_networks, "url")
         secret = _new_secret()
         sealed = self._seal.close(secret, place_of(principal.tenant_id, endpoint_id, 1))
@@ -103,6 +106,7 @@ class WebhookEndpointService:
     async def replace(self, principal: Principal, endpoint_id: UUID, draft: EndpointDraft) -> WebhookEndpoint:
         """Say anew where it is, what it hears of and whether it is enabled. Raises as `create` does, and `NotFound`."""
         await self._permit(principal, endpoint_id)
+        _require_possible(draft)
         await require_reachable(draft.url, self._private_networks, "url")
         async with self._database.transaction(principal.tenant_id) as tx:
             before = _existing(await tx.webhook_endpoints.find(endpoint_id, for_update=True), endpoint_id)
@@ -147,16 +151,15 @@ class WebhookEndpointService:
         endpoint_id: UUID,
         *,
         status: DeliveryStatus | None,
-        cursor: UUID | None,
+        order: Order,
         limit: int,
     ) -> Page[WebhookDelivery]:
-        """An endpoint's, newest first. Raises `NotFound`."""
+        """An endpoint's. Raises `NotFound`."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             _existing(await tx.webhook_endpoints.find(endpoint_id), endpoint_id)
-            found = await tx.webhook_deliveries.page(endpoint_id, status, cursor, limit + 1)
-        more = str(found[limit - 1].id) if len(found) > limit else None
-        return Page(items=tuple(found[:limit]), next_cursor=more)
+            found = await tx.webhook_deliveries.page(endpoint_id, status, order, limit + 1)
+        return order.page(found, limit)
 
     async def delivery(self, principal: Principal, endpoint_id: UUID, delivery_id: UUID) -> WebhookDelivery:
         """One of an endpoint's. Raises `NotFound`."""
@@ -177,10 +180,11 @@ class WebhookEndpointService:
             endpoint = _existing(await tx.webhook_endpoints.find(endpoint_id), endpoint_id)
             if not endpoint.enabled:
                 raise Conflict(f"webhook endpoint {endpoint_id} is disabled; enable it first")
-            again = await tx.webhook_deliveries.begin_again(endpoint_id, delivery_id)
+            message = NotificationDue(id=new_id(), tenant_id=tx.tenant_id, delivery_id=delivery_id)
+            again = await tx.webhook_deliveries.begin_again(endpoint_id, delivery_id, message.id)
             if again is None:
                 raise await self._not_resent(tx, endpoint_id, delivery_id)
-            await notify(tx, again)
+            await tx.outbox.add(QueueName.NOTIFICATIONS, message, trace=current_traceparent())
             about: dict[str, JsonValue] = {"delivery_id": str(delivery_id)}
             await _record(tx, principal, "webhooks.resend", endpoint_id, about)
         return again
@@ -209,33 +213,20 @@ def _as_seen(principal: Principal, endpoint: WebhookEndpoint) -> WebhookEndpoint
     return endpoint.model_copy(update={"url": f"{url.scheme}://{url.netloc.decode()}/…"})
 
 
-async def notify(tx: Transaction, delivery: WebhookDelivery, trace: str | None = None) -> None:
-    """Let the worker try a delivery once this transaction commits."""
-    message = NotificationDue(id=new_id(), tenant_id=tx.tenant_id, delivery_id=delivery.id)
-    await tx.outbox.add(QueueName.NOTIFICATIONS, message, trace=trace or current_traceparent())
-
-
 async def notify_all(
     tx: Transaction, deliveries: Sequence[WebhookDelivery], traces: Mapping[UUID, str | None]
 ) -> None:
-    """Let the worker try deliveries once this transaction commits. `traces` are traceparents by event id."""
+    """Let the worker try new deliveries once this transaction commits. `traces` are traceparents by event id."""
     if not deliveries:
         return
-    due = [
-        (NotificationDue(id=new_id(), tenant_id=tx.tenant_id, delivery_id=delivery.id), delivery.event_id)
-        for delivery in deliveries
-    ]
     await tx.outbox.post(
-        [
-            Posting(
-                message.id,
-                QueueName.NOTIFICATIONS,
-                MESSAGE.dump_json(message).decode(),
-                traces.get(event_id) or current_traceparent(),
-            )
-            for message, event_id in due
-        ]
+        [_first_message(tx, one, traces.get(one.event_id) or current_traceparent()) for one in deliveries]
     )
+
+
+def _first_message(tx: Transaction, delivery: WebhookDelivery, trace: str | None) -> Posting:
+    message = NotificationDue(id=delivery.id, tenant_id=tx.tenant_id, delivery_id=delivery.id)
+    return Posting(message.id, QueueName.NOTIFICATIONS, MESSAGE.dump_json(message).decode(), trace)
 
 
 def place_of(tenant_id: UUID, endpoint_id: UUID, version: int) -> str:
@@ -295,6 +286,10 @@ def _about(endpoint: WebhookEndpoint) -> dict[str, JsonValue]:
         "filter": filter_,
         "enabled": endpoint.enabled,
     }
+
+
+def _require_possible(draft: EndpointDraft) -> None:
+    require_possible(draft.filter.types if draft.filter is not None else (), "body.filter.types")
 
 
 def _target(endpoint_id: UUID) -> str:

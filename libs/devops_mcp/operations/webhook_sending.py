@@ -259,6 +259,7 @@ def body_of(event: Event, replay_id: UUID | None = None) -> bytes:
 
 async def _come_back(tx: Transaction, delivery: WebhookDelivery, at: datetime) -> None:
     message = NotificationDue(id=new_id(), tenant_id=tx.tenant_id, delivery_id=delivery.id)
+    await tx.webhook_deliveries.wait_for(delivery.id, message.id)
     await tx.outbox.add(QueueName.NOTIFICATIONS, message, trace=current_traceparent(), due_at=at)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from devops_mcp.models.windows import Why
 from devops_mcp.repositories.context_windows import Mark
@@ -14,8 +15,7 @@ MIN_PART = 40
 """Tokens below which a part of an item says nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """An item that is shown; `room` is what it may take of tokens, less than it has where it is shortened."""
 
     mark: Mark

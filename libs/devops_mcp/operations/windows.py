@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from devops_mcp.embedding.tokens import CHARS_PER_TOKEN, count_tokens
-from devops_mcp.models.contexts import Context, ItemKind
+from devops_mcp.models.contexts import Context
 from devops_mcp.models.principals import Principal
-from devops_mcp.models.windows import Window, WindowItem, WindowRequest
+from devops_mcp.models.windows import Window, WindowRequest
 from devops_mcp.operations.contexts import ANY_OWNER, READ, ContextService, require, visible
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.window_plan import Candidates, Choice, plan
@@ -24,12 +25,11 @@ _CUT = "\n[…]\n"
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """What is known before the question's vectors are: the candidates but those that the query finds, among the `latest` positions."""
+    """What is known without a search: the candidates but those that the query finds, among the `latest` positions."""
 
     context: Context
     marks: Marks
     latest: range
-    ground: Groundwork | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +51,38 @@ class WindowService:
     async def window(self, principal: Principal, context_id: UUID, wanted: WindowRequest) -> Window:
         """The items that fit, and why each is there. Raises `NotFound` when there is no such context, or it is another's."""
         require(principal, READ)
-        opening, vectors = await asyncio.gather(
-            self._database.read(principal.tenant_id, lambda tx: _opening(tx, principal, context_id, wanted)),
+        # The vectors first: a thread computes them while this one goes on with the others.
+        vectors, ground, opening = await asyncio.gather(
             self._vectors(principal, wanted),
+            self._groundwork(principal, context_id, wanted.query),
+            self._database.read(
+                principal.tenant_id, lambda tx: _opening(tx, principal, context_id, wanted.max_tokens)
+            ),
         )
         chosen = await self._database.read(
-            principal.tenant_id, lambda tx: _chosen(tx, opening, wanted.max_tokens, vectors)
+            principal.tenant_id, lambda tx: _chosen(tx, opening, wanted.max_tokens, ground, vectors)
         )
         shown = _shown(chosen, await self._texts(principal, chosen))
-        return Window(
-            context_id=context_id,
-            title=opening.context.title,
-            max_tokens=wanted.max_tokens,
-            tokens=sum(item.tokens for item in shown),
-            item_count=opening.context.item_count,
-            mode=_mode(wanted, vectors),
-            items=tuple(shown),
+        # The hundreds of items are checked with the whole, which takes a third of the time.
+        return Window.model_validate(
+            {
+                "context_id": context_id,
+                "title": opening.context.title,
+                "max_tokens": wanted.max_tokens,
+                "tokens": sum(item["tokens"] for item in shown),
+                "item_count": opening.context.item_count,
+                "mode": _mode(wanted, vectors),
+                "items": shown,
+            }
         )
+
+    async def _groundwork(
+        self, principal: Principal, context_id: UUID, query: str | None
+    ) -> Groundwork | None:
+        if query is None:
+            return None
+        among = SearchFilter(principal.id, any_owner=principal.may(ANY_OWNER), context_id=context_id)
+        return await self._database.read(principal.tenant_id, lambda tx: tx.passages.groundwork(query, among))
 
     async def _vectors(self, principal: Principal, wanted: WindowRequest) -> Sequence[QueryVector]:
         return () if wanted.query is None else await self._search.vectors(principal, wanted.query)
@@ -88,27 +103,20 @@ def _mode(wanted: WindowRequest, vectors: Sequence[QueryVector]) -> str | None:
     return "hybrid" if vectors else "lexical"
 
 
-async def _opening(
-    tx: Transaction, principal: Principal, context_id: UUID, wanted: WindowRequest
-) -> _Opening:
+async def _opening(tx: Transaction, principal: Principal, context_id: UUID, budget: int) -> _Opening:
     context = await visible(tx, principal, context_id)
     end = context.item_count + 1
-    latest = range(max(end - _reach(context, wanted.max_tokens), 1), end)
-    marks = await tx.context_windows.marks(context_id, latest)
-    return _Opening(context, marks, latest, await _groundwork(tx, principal, context_id, wanted.query))
+    latest = range(max(end - _reach(context, budget), 1), end)
+    return _Opening(context, await tx.context_windows.marks(context_id, latest), latest)
 
 
-async def _groundwork(
-    tx: Transaction, principal: Principal, context_id: UUID, query: str | None
-) -> Groundwork | None:
-    if query is None:
-        return None
-    among = SearchFilter(principal.id, any_owner=principal.may(ANY_OWNER), context_id=context_id)
-    return await tx.passages.groundwork(query, among)
-
-
-async def _chosen(tx: Transaction, opening: _Opening, budget: int, vectors: Sequence[QueryVector]) -> _Chosen:
-    ground = opening.ground
+async def _chosen(
+    tx: Transaction,
+    opening: _Opening,
+    budget: int,
+    ground: Groundwork | None,
+    vectors: Sequence[QueryVector],
+) -> _Chosen:
     hits = [] if ground is None else await tx.context_windows.found(ground, vectors, HITS)
     passages: dict[int, str] = {}
     for hit in hits:
@@ -144,7 +152,7 @@ async def _recent(tx: Transaction, opening: _Opening, budget: int) -> list[Mark]
     return marks
 
 
-def _shown(chosen: _Chosen, texts: Mapping[int, str]) -> list[WindowItem]:
+def _shown(chosen: _Chosen, texts: Mapping[int, str]) -> list[dict[str, Any]]:
     by_position = {item.position: item for item in chosen.items}
     return [
         _view(choice, by_position[choice.mark.position], texts[choice.mark.position], chosen.passages)
@@ -153,21 +161,22 @@ def _shown(chosen: _Chosen, texts: Mapping[int, str]) -> list[WindowItem]:
     ]
 
 
-def _view(choice: Choice, item: Shown, whole: str, passages: Mapping[int, str]) -> WindowItem:
-    mark = choice.mark
-    text = shortened(passages.get(mark.position, whole), choice.room) if choice.shortened else whole
-    return WindowItem(
-        position=mark.position,
-        kind=ItemKind(item.kind),
-        role=item.role,
-        why=choice.why,
-        text=text,
-        tokens=count_tokens(text) if choice.shortened else mark.tokens,
-        shortened=choice.shortened,
-        covers_from=mark.covers_from,
-        covers_to=mark.covers_to,
-        created_at=item.created_at,
-    )
+def _view(choice: Choice, item: Shown, whole: str, passages: Mapping[int, str]) -> dict[str, Any]:
+    """What a `WindowItem` is made of."""
+    mark, is_shortened = choice.mark, choice.shortened
+    text = shortened(passages.get(mark.position, whole), choice.room) if is_shortened else whole
+    return {
+        "position": mark.position,
+        "kind": item.kind,
+        "role": item.role,
+        "why": choice.why,
+        "text": text,
+        "tokens": count_tokens(text) if is_shortened else mark.tokens,
+        "shortened": is_shortened,
+        "covers_from": mark.covers_from,
+        "covers_to": mark.covers_to,
+        "created_at": item.created_at,
+    }
 
 
 def shortened(text: str, tokens: int) -> str:

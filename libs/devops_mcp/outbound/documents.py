@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from devops_mcp.models.errors import UpstreamInvalid, UpstreamUnavailable
+from devops_mcp.models.errors import UpstreamError, UpstreamInvalid, UpstreamRejected, UpstreamUnavailable
 from devops_mcp.outbound.addresses import Network
 from devops_mcp.outbound.http import AddressRefused, guarded_client
 
@@ -18,6 +18,8 @@ DEADLINE_S = 5.0
 MAX_BYTES = 16_384
 MAX_CONNECTIONS = 10
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=([0-9]{1,9})(?:$|[\s,])", re.IGNORECASE)
+_LATER = frozenset({408, 425, 429})
+"""Of 4xx: what asks to come again."""
 _UNKEPT = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,])", re.IGNORECASE)
 
 
@@ -38,7 +40,11 @@ class DocumentReader:
         self._deadline_s = deadline_s
 
     async def read(self, url: str, headers: Mapping[str, str] | None = None) -> Document:
-        """The document. Raises `UpstreamUnavailable` where it cannot be had, `UpstreamInvalid` where it is no JSON or too large."""
+        """The document.
+
+        Raises `UpstreamRejected` where it is refused (most 4xx), `UpstreamUnavailable` where it cannot be had otherwise, `UpstreamInvalid`
+        where it is no JSON or too large.
+        """
         return await self._exchanged("GET", url, headers or {})
 
     async def post_form(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Document:
@@ -80,7 +86,7 @@ async def open_document_reader(
 
 async def _body(answer: httpx2.Response, max_bytes: int) -> bytes:
     if answer.status_code != 200:
-        raise UpstreamUnavailable(f"it was answered {answer.status_code}")
+        raise _refusal(answer.status_code)
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UpstreamInvalid("it is not sent as application/json")
@@ -90,6 +96,13 @@ async def _body(answer: httpx2.Response, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise UpstreamInvalid(f"it is larger than {max_bytes} bytes")
     return body
+
+
+def _refusal(status: int) -> UpstreamError:
+    said = f"it was answered {status}"
+    return (
+        UpstreamRejected(said) if 400 <= status < 500 and status not in _LATER else UpstreamUnavailable(said)
+    )
 
 
 def _max_age(cache_control: str) -> int | None:

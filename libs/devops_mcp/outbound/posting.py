@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -16,6 +16,8 @@ DEADLINE_S = 15.0
 MAX_CONNECTIONS = 100
 MAX_ANSWER_BYTES = 16_384
 """Of an answer's body; the rest is not read."""
+BODY_S = 1.0
+"""For an answer's body, which changes nothing: who sends it slowly would hold a place that others wait for, and never count as failing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ async def open_poster(
 async def _read_a_little(answer: httpx2.Response) -> None:
     """So that a short answer ends cleanly, and its connection serves again."""
     left = MAX_ANSWER_BYTES
-    async for chunk in answer.aiter_raw():
-        left -= len(chunk)
-        if left <= 0:
-            return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BODY_S):
+            async for chunk in answer.aiter_raw():
+                left -= len(chunk)
+                if left <= 0:
+                    return

@@ -8,7 +8,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.audit import AuditEntry, AuditFilter, AuditRecord, ChainEnd, CheckedEntries
+from devops_mcp.models.pages import Order
 from devops_mcp.repositories.rows import rows
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
 
 class AuditLog:
@@ -28,6 +31,13 @@ class AuditLog:
             records, self._appended = self._appended, []
             await self._connection.execute("SELECT append_audit(%s::jsonb)", (rows(records),))
 
+    async def chain_waiting(self, limit: int) -> int:
+        """Chain up to so many records that were written without waiting for the chain's end; how many there were."""
+        cursor = await self._connection.execute("SELECT chain_waiting_audit(%s)", (limit,))
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
     async def known(self, ids: Sequence[UUID]) -> set[UUID]:
         """Those of the records that are there already."""
         cursor = await self._connection.execute("SELECT id FROM audit_log WHERE id = ANY(%s)", (list(ids),))
@@ -46,15 +56,15 @@ class AuditLog:
             )
             return await cursor.fetchall()
 
-    async def page(self, wanted: AuditFilter, before: UUID | None, limit: int) -> list[AuditEntry]:
-        """Newest first."""
+    async def page(self, wanted: AuditFilter, order: Order, limit: int) -> list[AuditEntry]:
         async with self._connection.cursor(row_factory=class_row(AuditEntry)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, at, actor_id, actor, user_id, address, action, target, outcome, error_code, duration_ms, arguments, trace_id,
                     seq, encode(prev_hash, 'hex') AS prev_hash, encode(hash, 'hex') AS hash
                 FROM audit_log
-                WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
+                WHERE {behind}
                     AND (%(actor_id)s::uuid IS NULL OR %(actor_id)s IN (actor_id, user_id))
                     AND (%(action)s::text IS NULL OR action = %(action)s)
                     AND (%(action_prefix)s::text IS NULL OR starts_with(action, %(action_prefix)s))
@@ -62,11 +72,26 @@ class AuditLog:
                     AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
                     AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
                     AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
-                ORDER BY id DESC LIMIT %(limit)s
+                ORDER BY {order} LIMIT %(limit)s
                 """,
-                {**wanted.terms(), "before": before, "limit": limit},
+                    behind=behind(BY_AGE, order),
+                    order=by(BY_AGE, order),
+                ),
+                {**wanted.terms(), **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
+
+    async def find(self, record_id: UUID) -> AuditEntry | None:
+        async with self._connection.cursor(row_factory=class_row(AuditEntry)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, at, actor_id, actor, user_id, address, action, target, outcome, error_code, duration_ms, arguments, trace_id,
+                    seq, encode(prev_hash, 'hex') AS prev_hash, encode(hash, 'hex') AS hash
+                FROM audit_log WHERE id = %s
+                """,
+                (record_id,),
+            )
+            return await cursor.fetchone()
 
     async def chain_end(self) -> ChainEnd:
         """Where the tenant's chain ends now; before its first record, at 0."""

@@ -2,11 +2,11 @@
 
 import asyncio
 import select
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from time import monotonic
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, OperationalError, errors, rows
 from psycopg.abc import Params, PQGen, Query
@@ -18,6 +18,7 @@ from psycopg.waiting import Ready, Wait
 from devops_mcp.repositories.arrivals import Arrivals
 
 RV = TypeVar("RV")
+T = TypeVar("T")
 Command: TypeAlias = tuple[bytes, Sequence[bytes] | None]
 """A statement whose answer nobody reads, with its parameters."""
 
@@ -42,7 +43,7 @@ class NoAnswer(OperationalError):
 class Connection(AsyncConnection[TupleRow]):
     """Given up, as broken, when the server says nothing for `answer_s`: a statement's own time limit is the server's to keep.
 
-    What is to precede a statement goes out with it, in one write, and is answered with it: see `let_precede`.
+    What is to precede a statement goes out with it, in one write, and is answered with it: see `let_precede` and `defer`.
     """
 
     answer_s = ANSWER_S
@@ -53,6 +54,7 @@ class Connection(AsyncConnection[TupleRow]):
         self._preceding: Sequence[Command] = ()
         self._each = False
         self._once: Sequence[Command] = ()
+        self._deferred: Sequence[tuple[Query, Params, AsyncCursor[TupleRow]]] = ()
         self._batch = _Batch(self)
         self._kept: dict[Any, Cursor[Any]] = {}
         self._arrivals: Arrivals | None = None
@@ -93,44 +95,71 @@ class Connection(AsyncConnection[TupleRow]):
         """From here on the commands precede the next statement, or `each`.
 
         Unless they begin a transaction, they and the statement are one by themselves, which is committed when the statement is answered.
+        What was deferred is forgotten.
         """
-        self._preceding, self._each, self._once = commands, each, ()
+        self._preceding, self._each, self._once, self._deferred = commands, each, (), ()
 
     def let_also_precede(self, *commands: Command) -> None:
         """The commands come between what precedes the next statement anyway and that: what they set for a transaction holds for it."""
         self._once = commands
 
+    def defer(self, query: Query, params: Params) -> None:
+        """Leave a statement, whose answer nobody reads, to go out with the next, which raises its error; COMMIT is one too."""
+        self._deferred = (*self._deferred, (query, params, self._unread))
+
+    def ask(self, query: Query, params: Params, read: Callable[[Sequence[TupleRow]], T]) -> "Asked[T]":
+        """Likewise, but what `read` makes of the rows can be awaited; the statement goes out then, if it has not before."""
+        cursor = self.cursor()
+        self._deferred = (*self._deferred, (query, params, cursor))
+        return Asked(self, cursor, read)
+
+    @property
+    def defers(self) -> bool:
+        """Whether there is what was deferred and has not gone out."""
+        return bool(self._deferred)
+
+    def drop_deferred(self) -> None:
+        """Forget what was deferred, as it would be undone."""
+        self._deferred = ()
+
     @property
     def waits_to_begin(self) -> bool:
-        """Whether there is what precedes the next statement."""
-        return bool(self._preceding)
+        """Whether nothing was said since there is what precedes the next statement, and nothing is to be."""
+        return bool(self._preceding) and not self._deferred
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether there is what goes out with the next statement."""
+        return bool(self._preceding or self._once or self._deferred)
 
     async def begin(self) -> None:
         """Send what waits for a statement without one."""
-        if self._preceding:
+        if self.holds_back:
             async with self.lock:
-                await self.wait(self.batched(self.take_preceding(), _nothing()))
+                await self.wait(self.batched(_nothing()))
 
-    def take_preceding(self) -> Sequence[Command]:
-        """What is to be said before the next statement."""
+    def _take_preceding(self) -> Sequence[Command]:
         preceding = (*self._preceding, *self._once)
         self._once = ()
         if not self._each:
             self._preceding = ()
         return preceding
 
-    def batched(self, commands: Sequence[Command], statement: PQGen[None]) -> PQGen[None]:
-        """The commands and the statement in one write; its answer is there at the end. Raises what the first that failed does.
+    def batched(self, statement: PQGen[None]) -> PQGen[None]:
+        """What precedes the statement and that in one write; its answer is there at the end. Raises what the first that failed does.
 
-        A statement that is not sent, as nothing can be made of its parameters, leaves the commands to precede the next.
+        A statement that is not sent, as nothing can be made of its parameters, leaves the others to precede the next.
         """
+        commands, deferred = self._take_preceding(), self._deferred
         batch = self._pipeline = self._batch
         self.pgconn.enter_pipeline_mode()
-        unsent, named = commands, self._prepared._prepared_idx
+        unsent, named = True, self._prepared._prepared_idx
         try:
             batch.add(commands)
+            for query, params, cursor in deferred:
+                yield from AsyncCursor._execute_gen(cursor, query, params)
             yield from statement
-            unsent = ()
+            unsent, self._deferred = False, ()
             yield from batch.exchanged()
         except BaseException:
             batch.forget()
@@ -138,12 +167,16 @@ class Connection(AsyncConnection[TupleRow]):
                 # psycopg takes the statement for prepared since it was queued; now the next has the server forget all.
                 self._prepared.clear()
             if unsent:
-                self._preceding = unsent
+                self._preceding = commands
             raise
         finally:
             self._pipeline = None
             if self.pgconn.status != ConnStatus.BAD:
                 self._leave_pipeline_mode()
+
+    @cached_property
+    def _unread(self) -> AsyncCursor[TupleRow]:
+        return AsyncCursor(self)
 
     def new_name(self) -> bytes:
         """For a prepared command; never the same again, as nobody knows what is left of one that was given up."""
@@ -183,7 +216,7 @@ class Connection(AsyncConnection[TupleRow]):
         try:
             if timeout is not None:
                 return await super().wait(gen, interval, timeout)
-            return await self._answered(gen, monotonic() + self.answer_s)
+            return await self._answered(gen, monotonic() + self.answer_s * (1 + len(self._deferred)))
         except errors._WaitTimeout:
             if timeout is not None:
                 raise
@@ -213,6 +246,29 @@ class Connection(AsyncConnection[TupleRow]):
             # psycopg tells the server, too, and raises it again.
             left = interruption
         return await super().wait(_Resumed(gen, left), _INTERVAL_S, self.answer_s)
+
+
+class Asked(Generic[T]):
+    """An answer that comes with the next statement's, or when it is awaited; once."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        cursor: AsyncCursor[TupleRow],
+        read: Callable[[Sequence[TupleRow]], T],
+    ) -> None:
+        self._connection = connection
+        self._cursor = cursor
+        self._read = read
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> T:
+        async with self._cursor as cursor:
+            if cursor.pgresult is None:
+                await self._connection.begin()
+            return self._read(await cursor.fetchall())
 
 
 def _made_for_one(row_factory: Any) -> bool:
@@ -265,8 +321,7 @@ class Cursor(AsyncCursor[Row]):
         binary: bool | None = None,
     ) -> PQGen[None]:
         statement = super()._execute_gen(query, params, prepare=prepare, binary=binary)
-        preceding = self._conn.take_preceding()
-        return self._conn.batched(preceding, statement) if preceding else statement
+        return self._conn.batched(statement) if self._conn.holds_back else statement
 
     async def executemany(
         self, query: Query, params_seq: Iterable[Params], *, returning: bool = False

@@ -10,11 +10,12 @@ from psycopg import AsyncConnection
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from psycopg.rows import TupleRow, tuple_row
 
+from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.contexts import ContextItem, NewItem
 from devops_mcp.models.errors import AlreadyWritten, Conflict, NotFound
 from devops_mcp.repositories.outbox import Posting
-from devops_mcp.repositories.rows import rows
+from devops_mcp.repositories.rows import dumps, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is written with items: what is found of them, under the context's `uri`, and what is published of them."""
+    """What is written with items: what is found of them, under the context's `uri`, what is published, what is recorded."""
 
     uri: str = ""
     parts: Sequence[Part] = ()
     postings: Sequence[Posting] = ()
+    record: AuditRecord | None = None
+    """It gets the positions of the items, and is chained soon."""
 
 
 NOTHING_BESIDE = Beside()
@@ -85,6 +88,11 @@ APPEND: LiteralString = """
         INSERT INTO outbox (id, queue, message, trace)
         SELECT p.id, p.queue, p.message, p.trace
         FROM context, jsonb_to_recordset(%(postings)s::jsonb) AS p (id uuid, queue text, message text, trace text)
+    ), recorded AS (
+        INSERT INTO audit_waiting (id, record)
+        SELECT (%(record)s::jsonb ->> 'id')::uuid, %(record)s::jsonb || jsonb_build_object(
+            'arguments', jsonb_build_object('from', before + 1, 'to', before + %(count)s))
+        FROM context WHERE %(record)s::jsonb IS NOT NULL
     )
     SELECT before, now(), CASE WHEN %(posts)s THEN pg_notify('outbox', '') END FROM context
 """
@@ -116,6 +124,7 @@ async def append(
         ),
         "posts": bool(beside.postings),
         "above": unless_above,
+        "record": None if beside.record is None else dumps(beside.record),
     }
     try:
         async with connection.cursor(row_factory=tuple_row) as cursor:

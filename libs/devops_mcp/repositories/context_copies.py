@@ -8,6 +8,9 @@ from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.contexts import ContextSnapshot
 from devops_mcp.models.errors import Conflict
+from devops_mcp.models.pages import Order
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
 
 class ContextCopies:
@@ -33,15 +36,18 @@ class ContextCopies:
         assert added is not None
         return added
 
-    async def snapshots(self, context_id: UUID, before: UUID | None, limit: int) -> list[ContextSnapshot]:
-        """A context's snapshots, newest first, older than `before`."""
+    async def snapshots(self, context_id: UUID, order: Order, limit: int) -> list[ContextSnapshot]:
         async with self._connection.cursor(row_factory=class_row(ContextSnapshot)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, context_id, name, position, created_at FROM context_snapshots
-                WHERE context_id = %(context)s AND (%(before)s::uuid IS NULL OR id < %(before)s) ORDER BY id DESC LIMIT %(limit)s
+                WHERE context_id = %(context)s AND {behind} ORDER BY {order} LIMIT %(limit)s
                 """,
-                {"context": context_id, "before": before, "limit": limit},
+                    behind=behind(BY_AGE, order),
+                    order=by(BY_AGE, order),
+                ),
+                {"context": context_id, **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 
@@ -54,6 +60,11 @@ class ContextCopies:
                 (context_id, snapshot_id),
             )
             return await cursor.fetchone()
+
+    async def delete_snapshot(self, context_id: UUID, snapshot_id: UUID) -> None:
+        await self._connection.execute(
+            "DELETE FROM context_snapshots WHERE context_id = %s AND id = %s", (context_id, snapshot_id)
+        )
 
     async def copy_items(self, source: UUID, target: UUID, after: int, to: int) -> None:
         """Copy the items behind `after` up to `to` into a context that has none of them; what they keep apart is shared."""

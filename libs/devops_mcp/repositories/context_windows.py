@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, args_row
 
-from devops_mcp.repositories.passage_search import Groundwork, QueryVector, arguments, statement
+from devops_mcp.repositories.passage_search import Groundwork, QueryVector, arguments, sketched
 
 MAX_ANCHORS = 500
 MAX_SUMMARIES = 500
@@ -114,11 +115,9 @@ class ContextWindows:
         )
 
     async def found(self, ground: Groundwork, vectors: Sequence[QueryVector], limit: int) -> list[Found]:
-        """What a search within one context finds, the best first; of an item each of its passages."""
-        # Never prepared, as any search.
-        cursor = await self._connection.execute(
-            statement(ground, vectors, _FOUND), arguments(ground, vectors, limit), prepare=False
-        )
+        """What a search within one context finds, the best first; of an item each of its passages. `ground` filters by the context only."""
+        statement = _found(tuple(len(vector.values) for vector in vectors))
+        cursor = await self._connection.execute(statement, arguments(ground, vectors, limit))
         return [Found(Mark(*mark), passage) for *mark, passage in await cursor.fetchall()]
 
     async def between(self, context_id: UUID, positions: range) -> list[Mark]:
@@ -136,9 +135,9 @@ class ContextWindows:
             await cursor.execute(
                 """
                 SELECT position, kind, role, text, CASE WHEN attachment IS NULL THEN blob_id END, created_at
-                FROM context_items WHERE context_id = %s AND position = ANY(%s)
+                FROM context_items WHERE context_id = %s AND position = ANY(%s::integer[])
                 """,
-                (context_id, list(positions)),
+                (context_id, f"{{{','.join(map(str, positions))}}}"),
             )
             return await cursor.fetchall()
 
@@ -146,6 +145,12 @@ class ContextWindows:
         async with self._connection.cursor(row_factory=args_row(Mark)) as cursor:
             await cursor.execute(query, arguments)
             return await cursor.fetchall()
+
+
+@lru_cache(maxsize=100)
+def _found(dimensions: tuple[int, ...]) -> bytes:
+    """As text it is known again, by the server too, which plans it a few times only."""
+    return sketched(dimensions, _FOUND).as_bytes(None)
 
 
 def _newest_first(marks: list[Mark]) -> list[Mark]:

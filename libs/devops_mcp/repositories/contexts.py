@@ -11,12 +11,13 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
-from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted
+from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, ItemsWanted
 from devops_mcp.models.pages import Order
 from devops_mcp.repositories.context_appends import NOTHING_BESIDE, Beside, CountedItem, append
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 from devops_mcp.repositories.statements import composed
 from devops_mcp.repositories.stored import stored
+from devops_mcp.repositories.written import Written, written
 
 _CONTEXT: LiteralString = """
     id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
@@ -56,6 +57,14 @@ def page_statement(field: str, descending: bool) -> LiteralString:
         behind=behind(_SORTED, order),
         order=by(_SORTED, order),
     )
+
+
+def _page(
+    owner_id: UUID | None, wanted: ContextsWanted, order: Order, limit: int
+) -> tuple[LiteralString, dict[str, object]]:
+    """The statement that lists contexts, and its values."""
+    values = {"owner": owner_id, "limit": limit, **wanted.__dict__, **values_of(order)}
+    return page_statement(order.field, order.descending), values
 
 
 class Contexts:
@@ -116,10 +125,15 @@ class Contexts:
     ) -> list[Context]:
         """Contexts of one owner, or with None of all."""
         async with self._connection.cursor(row_factory=stored(Context)) as cursor:
-            await cursor.execute(
-                page_statement(order.field, order.descending),
-                {"owner": owner_id, "limit": limit, **wanted.model_dump(), **values_of(order)},
-            )
+            await cursor.execute(*_page(owner_id, wanted, order, limit))
+            return await cursor.fetchall()
+
+    async def written_page(
+        self, owner_id: UUID | None, wanted: ContextsWanted, order: Order, limit: int
+    ) -> list[Written]:
+        """The same, on their way to become JSON."""
+        async with self._connection.cursor(row_factory=written(Context)) as cursor:
+            await cursor.execute(*_page(owner_id, wanted, order, limit))
             return await cursor.fetchall()
 
     async def append(
@@ -156,19 +170,25 @@ class Contexts:
             )
             return await cursor.fetchall()
 
-    async def latest_items(self, context_id: UUID, before: int | None, limit: int) -> list[ContextItem]:
-        """Items from the last one back, with a position below `before`."""
+    async def items_among(
+        self, context_id: UUID, wanted: ItemsWanted, behind: int | None, limit: int
+    ) -> list[ContextItem]:
+        """Items that are wanted, behind the position `behind`."""
+        descending = wanted.sort == "-position"
         async with self._connection.cursor(row_factory=stored(ContextItem)) as cursor:
             await cursor.execute(
                 composed(
                     """
                 SELECT {columns}
-                FROM context_items WHERE context_id = %(context_id)s AND position < coalesce(%(before)s, 2147483647)
-                ORDER BY position DESC LIMIT %(limit)s
+                FROM context_items WHERE context_id = %(context_id)s AND (%(behind)s::int IS NULL OR position {sign} %(behind)s)
+                    AND (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(role)s::text IS NULL OR role = %(role)s)
+                ORDER BY position {direction} LIMIT %(limit)s
                 """,
                     columns=_ITEM,
+                    sign="<" if descending else ">",
+                    direction="DESC" if descending else "ASC",
                 ),
-                {"context_id": context_id, "before": before, "limit": limit},
+                {"context_id": context_id, "behind": behind, "limit": limit, **wanted.model_dump()},
             )
             return await cursor.fetchall()
 

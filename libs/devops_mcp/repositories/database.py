@@ -117,7 +117,9 @@ class Database:
             connection = await self._living()
             try:
                 connection.let_precede(_tenant(tenant_id), each=each)
-                return await work(Transaction(connection, tenant_id))
+                done = await work(Transaction(connection, tenant_id))
+                assert not connection.defers, "what is deferred needs a transaction to go out with"
+                return done
             except NoAnswer:
                 await self._pool.drain()
                 raise
@@ -237,11 +239,11 @@ class Database:
                 connection.let_precede(*opening)
                 try:
                     yield connection
+                    if not connection.waits_to_begin:
+                        await connection.execute("COMMIT", prepare=False)
                 except BaseException:
                     await _roll_back(connection)
                     raise
-                if not connection.waits_to_begin:
-                    await connection.execute("COMMIT", prepare=False)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -322,6 +324,7 @@ def _tenant(tenant_id: UUID) -> Command:
 
 
 async def _roll_back(connection: Connection) -> None:
+    connection.drop_deferred()
     if connection.waits_to_begin:
         return
     try:

@@ -8,6 +8,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.dead_letters import DeadLetter, DeadLetterSummary
+from devops_mcp.models.pages import Order
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
 
 class DeadLetters:
@@ -27,16 +30,20 @@ class DeadLetters:
                 [letter.model_dump() for letter in letters],
             )
 
-    async def page(self, queue: str | None, before: UUID | None, limit: int) -> list[DeadLetterSummary]:
-        """Newest first; of one queue, or of all."""
+    async def page(self, queue: str | None, order: Order, limit: int) -> list[DeadLetterSummary]:
+        """Of one queue, or of all."""
         async with self._connection.cursor(row_factory=class_row(DeadLetterSummary)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, queue, message_id, type, reason, attempts, trace, died_at FROM dead_letters
-                WHERE (%(queue)s::text IS NULL OR queue = %(queue)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
-                ORDER BY id DESC LIMIT %(limit)s
+                WHERE (%(queue)s::text IS NULL OR queue = %(queue)s) AND {behind}
+                ORDER BY {order} LIMIT %(limit)s
                 """,
-                {"queue": queue, "before": before, "limit": limit},
+                    behind=behind(BY_AGE, order),
+                    order=by(BY_AGE, order),
+                ),
+                {"queue": queue, **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 

@@ -10,7 +10,9 @@ from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.errors import Conflict
+from devops_mcp.models.pages import Order
 from devops_mcp.models.replays import Replay, ReplayDraft
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
 
 _COLUMNS = sql.SQL(
     "id, requested_by, events, consumer, endpoint_id, status, total, done, error, created_at, updated_at, finished_at"
@@ -59,15 +61,17 @@ class EventReplays:
             {"id": replay_id},
         )
 
-    async def page(self, before: UUID | None, limit: int) -> list[Replay]:
-        """Newest first."""
+    async def page(self, order: Order, limit: int) -> list[Replay]:
         async with self._connection.cursor(row_factory=class_row(Replay)) as cursor:
             await cursor.execute(
                 sql.SQL("""
-                SELECT {columns} FROM event_replays WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
-                ORDER BY id DESC LIMIT %(limit)s
-                """).format(columns=_COLUMNS),
-                {"before": before, "limit": limit},
+                SELECT {columns} FROM event_replays WHERE {behind} ORDER BY {order} LIMIT %(limit)s
+                """).format(
+                    columns=_COLUMNS,
+                    behind=sql.SQL(behind(BY_AGE, order)),
+                    order=sql.SQL(by(BY_AGE, order)),
+                ),
+                {**values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.rows import TupleRow
 
 from devops_mcp.events.messages import MESSAGE, EventReceived
@@ -17,6 +17,10 @@ from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import OWN_SYSTEM
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import first_id_at, new_id
+from devops_mcp.models.pages import NEWEST, Order
+from devops_mcp.repositories.connection import Connection
+from devops_mcp.repositories.rows import uuids
+from devops_mcp.repositories.sorting import BY_AGE, by
 
 _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _WANTED = sql.SQL("""
@@ -64,7 +68,7 @@ class Acceptance:
 
 
 class Events:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def accept(self, delivery: Acceptance) -> bool:
@@ -179,8 +183,8 @@ class Events:
     async def find(self, event_ids: Sequence[UUID]) -> list[StoredEvent]:
         """The events with these ids, oldest first; ids that are not this tenant's are left out."""
         cursor = await self._connection.execute(
-            "SELECT event::text, trace, received_at, processed_at FROM events WHERE id = ANY(%s) ORDER BY id",
-            (list(event_ids),),
+            "SELECT event::text, trace, received_at, processed_at FROM events WHERE id = ANY(%s::uuid[]) ORDER BY id",
+            (uuids(event_ids),),
         )
         return [_stored(row) for row in await cursor.fetchall()]
 
@@ -195,25 +199,13 @@ class Events:
             return None
         return cast("UUID", row[1]) if row[0] is None else bytes(row[0])
 
-    async def page(self, wanted: EventsWanted, *, before: UUID | None, limit: int) -> list[StoredEvent]:
-        """Events, newest first, older than `before`."""
-        terms = _terms(wanted)
+    async def page(self, wanted: EventsWanted, *, order: Order = NEWEST, limit: int) -> list[StoredEvent]:
+        """Events in the order in which they were received, or the other way round."""
         cursor = await self._connection.execute(
             sql.SQL("""
-            SELECT event::text, trace, received_at, processed_at FROM events WHERE {wanted} ORDER BY id DESC LIMIT %(limit)s
-            """).format(wanted=_WANTED),
-            {**terms, "end": min(before, terms["end"]) if before else terms["end"], "limit": limit},
-        )
-        return [_stored(row) for row in await cursor.fetchall()]
-
-    async def oldest(self, wanted: EventsWanted, *, after: UUID, limit: int) -> list[StoredEvent]:
-        """Events in the order in which they were received, from behind the event `after`."""
-        cursor = await self._connection.execute(
-            sql.SQL("""
-            SELECT event::text, trace, received_at, processed_at FROM events WHERE {wanted} AND id > %(after)s
-            ORDER BY id LIMIT %(limit)s
-            """).format(wanted=_WANTED),
-            {**_terms(wanted), "after": after, "limit": limit},
+            SELECT event::text, trace, received_at, processed_at FROM events WHERE {wanted} ORDER BY {order} LIMIT %(limit)s
+            """).format(wanted=_WANTED, order=sql.SQL(by(BY_AGE, order))),
+            {**_behind(_terms(wanted), order), "limit": limit},
         )
         return [_stored(row) for row in await cursor.fetchall()]
 
@@ -243,9 +235,11 @@ class Events:
         assert row is not None
         return cast("datetime", row[0])
 
-    async def mark_processed(self, event_ids: Sequence[UUID]) -> None:
-        await self._connection.execute(
-            "UPDATE events SET processed_at = clock_timestamp() WHERE id = ANY(%s)", (list(event_ids),)
+    def mark_processed(self, event_ids: Sequence[UUID]) -> None:
+        """With the next statement."""
+        self._connection.defer(
+            "UPDATE events SET processed_at = clock_timestamp() WHERE id = ANY(%s::uuid[])",
+            (uuids(event_ids),),
         )
 
 
@@ -261,6 +255,15 @@ def _terms(wanted: EventsWanted) -> dict[str, Any]:
         "with_our_own": wanted.with_our_own,
         "own": OWN_SYSTEM,
     }
+
+
+def _behind(terms: dict[str, Any], order: Order) -> dict[str, Any]:
+    """The terms of those that come behind the order's position."""
+    if order.after_id is None:
+        return terms
+    if order.descending:
+        return {**terms, "end": min(order.after_id, terms["end"])}
+    return {**terms, "first": max(UUID(int=order.after_id.int + 1), terms["first"])}
 
 
 def _type_terms(type_: str | None) -> dict[str, str | None]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import class_row
 
 from devops_mcp.models.facts import Fact, NewFact
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.rows import rows
 
 _RECORD = """
@@ -64,23 +64,23 @@ class FactFilter:
 
 
 class Facts:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def record(self, facts: Sequence[tuple[UUID, NewFact]]) -> None:
-        """Put facts, under the given ids, on their lines; one that its event has told before is left as it is.
+    def record(self, facts: Sequence[tuple[UUID, NewFact]]) -> None:
+        """Put facts, under the given ids, on their lines, with the next statement; one that its event has told before is left as it is.
 
         The lines are locked, so that two workers see each other's facts and each ends where the next begins.
         """
         lines = sorted({"\n".join((fact.subject, fact.predicate, fact.qualifier)) for _, fact in facts})
-        await self._connection.execute(
+        self._connection.defer(
             """
             SELECT pg_advisory_xact_lock(hashtextextended(current_tenant() || line, 0))
             FROM unnest(%s::text[]) WITH ORDINALITY AS k (line, n) ORDER BY n
             """,
             (lines,),
         )
-        await self._connection.execute(_RECORD, (rows({"id": id_, **fact.__dict__} for id_, fact in facts),))
+        self._connection.defer(_RECORD, (rows({"id": id_, **fact.__dict__} for id_, fact in facts),))
 
     async def as_of(self, wanted: FactFilter, after: UUID | None, limit: int) -> list[Fact]:
         """Facts, the latest begun first, from behind the fact `after`."""

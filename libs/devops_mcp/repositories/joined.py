@@ -27,10 +27,15 @@ class Joined:
     async def part(self) -> AsyncIterator[Transaction]:
         """A savepoint: undone where the block raises, else as lasting as the whole."""
         await self._connection.begin()
-        async with self._connection.transaction():
-            transaction = Transaction(self._connection, self._tenant_id)
-            yield transaction
-            await transaction.flush()
+        try:
+            async with self._connection.transaction():
+                transaction = Transaction(self._connection, self._tenant_id)
+                yield transaction
+                await transaction.flush()
+                await self._connection.begin()
+        except BaseException:
+            self._connection.drop_deferred()
+            raise
 
 
 JOINED: ContextVar[Joined | None] = ContextVar("joined_transaction", default=None)

@@ -7,6 +7,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.oauth import AuthorizationCode, Consent, DeviceCode, OAuthClient
+from devops_mcp.models.pages import Order
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
 
 class OAuthClients:
@@ -121,17 +124,21 @@ class Consents:
             )
             return await cursor.fetchone()
 
-    async def page(self, user_id: UUID | None, before: UUID | None, limit: int) -> list[Consent]:
-        """Newest first; everybody's, or one user's."""
+    async def page(self, user_id: UUID | None, order: Order, limit: int) -> list[Consent]:
+        """Everybody's, or one user's."""
         async with self._connection.cursor(row_factory=class_row(Consent)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, user_id, client_id, client_name, audience, scopes, remembered, created_at, updated_at
                 FROM oauth_consents
-                WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
-                ORDER BY id DESC LIMIT %(limit)s
+                WHERE (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND {behind}
+                ORDER BY {order} LIMIT %(limit)s
                 """,
-                {"user_id": user_id, "before": before, "limit": limit},
+                    behind=behind(BY_AGE, order),
+                    order=by(BY_AGE, order),
+                ),
+                {"user_id": user_id, **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 
@@ -167,9 +174,9 @@ class AuthorizationCodes:
         await self._connection.execute(
             """
             INSERT INTO authorization_codes (code_hash, consent_id, user_id, client_id, client_name, redirect_uri, challenge, audience,
-                scopes, expires_at)
+                scopes, expires_at, identity_id)
             VALUES (%(code_hash)s, %(consent_id)s, %(user_id)s, %(client_id)s, %(client_name)s, %(redirect_uri)s, %(challenge)s,
-                %(audience)s, %(scopes)s, %(expires_at)s)
+                %(audience)s, %(scopes)s, %(expires_at)s, %(identity_id)s)
             """,
             {**code.model_dump(), "scopes": list(code.scopes)},
         )
@@ -180,7 +187,7 @@ class AuthorizationCodes:
             await cursor.execute(
                 """
                 SELECT code_hash, consent_id, user_id, client_id, client_name, redirect_uri, challenge, audience, scopes, expires_at,
-                    used_at, session_id
+                    identity_id, used_at, session_id
                 FROM authorization_codes WHERE code_hash = %s FOR UPDATE
                 """,
                 (code_hash,),
@@ -241,7 +248,7 @@ class DeviceCodes:
             await cursor.execute(
                 """
                 SELECT code_hash, user_code_hash, client_id, client_name, audience, scopes, address, created_at, expires_at, interval_s,
-                    polled_at, state, user_tenant_id, user_id
+                    polled_at, state, user_tenant_id, user_id, identity_id
                 FROM device_codes WHERE code_hash = %(code_hash)s OR user_code_hash = %(user_code_hash)s FOR UPDATE
                 """,
                 {"code_hash": code_hash, "user_code_hash": user_code_hash},
@@ -258,7 +265,8 @@ class DeviceCodes:
         """Write the user's word."""
         await self._connection.execute(
             """
-            UPDATE device_codes SET state = %(state)s, user_tenant_id = %(user_tenant_id)s, user_id = %(user_id)s, scopes = %(scopes)s
+            UPDATE device_codes SET state = %(state)s, user_tenant_id = %(user_tenant_id)s, user_id = %(user_id)s,
+                identity_id = %(identity_id)s, scopes = %(scopes)s
             WHERE code_hash = %(code_hash)s
             """,
             {**code.model_dump(), "scopes": list(code.scopes)},

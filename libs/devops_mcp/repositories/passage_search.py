@@ -43,10 +43,12 @@ _FILTERS = sql.SQL(
         AND (%(until)s::timestamptz IS NULL OR occurred_at < %(until)s)"""
 )
 BY_WORDS = sql.SQL(
-    """SELECT passage_id, relevance, coverage
-       FROM passages_by_words(%(query)s, %(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
-                              %(subject)s, %(metadata)s, %(since)s, %(until)s, %(candidates)s)
-       ORDER BY relevance DESC, passage_id DESC"""
+    """SELECT coalesce(array_agg(passage_id)::text, '{}'), coalesce(array_agg(relevance)::text, '{}'),
+              coalesce(array_agg(coverage)::text, '{}')
+       FROM (SELECT passage_id, relevance, coverage
+             FROM passages_by_words(%(query)s, %(principal)s, %(any_owner)s, %(owner)s, %(kinds)s, %(context)s, %(systems)s, %(sources)s,
+                                    %(subject)s, %(metadata)s, %(since)s, %(until)s, %(candidates)s)
+             ORDER BY relevance DESC, passage_id DESC) AS found"""
 )
 _LEXICAL = sql.SQL(
     """asked AS (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words FROM unnest(to_tsvector('english', %(query)s))),
@@ -73,6 +75,16 @@ _EXACT = sql.SQL(
 _OF_FEW = sql.SQL(
     """SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
        FROM passages WHERE id = ANY((SELECT {few})::uuid[]) AND space = {space} AND {filters} OFFSET 0"""
+)
+# Here the space is a parameter, and the tenant the policy's: no plan depends on them, so that the statement can be prepared.
+_SKETCHED = sql.SQL(
+    """SELECT id, embedding::halfvec({dimensions}) <=> {vector}::halfvec({dimensions}) AS distance
+       FROM passages WHERE id = ANY(ARRAY(
+               SELECT passage_id FROM (
+                   SELECT passage_id, sketch <~> (SELECT sketch({vector}::halfvec({dimensions}))) AS apart FROM passage_sketches
+                   WHERE context_id = %(context)s AND space = {space} OFFSET 0) AS every
+               ORDER BY apart LIMIT %(sketched)s))
+           AND space = {space} AND context_id = %(context)s AND (%(any_owner)s OR owner_id IS NULL OR owner_id = %(principal)s) OFFSET 0"""
 )
 _NEAREST = sql.SQL(
     """nearest AS (
@@ -113,6 +125,8 @@ MOST = 5_000
 """Passages to which the distance is computed faster than the index of all vectors finds the nearest of them."""
 _MOMENT = timedelta(microseconds=1)
 """The database tells times apart by this much."""
+SKETCHED = 500
+"""Passages of a context whose sketches are nearest: enough to hold the nearest `CANDIDATES`, nearly always."""
 _ANY_NUMBER = 1_000_000
 """Of those that were few a moment ago."""
 SETTINGS: Command = (
@@ -207,18 +221,17 @@ PLAIN = Ranking()
 class Groundwork:
     """A tenant's search as far as it goes without vectors.
 
-    `worded` hold words of the question, the best first by `relevances`; `coverages` say which share of them. `few` says that
-    the filters leave few passages.
+    `worded` hold words of the question, the best first by `relevances`; `coverages` say which share of them: arrays, as the server wrote
+    them and reads them again. `few` says that the filters leave few passages.
     """
 
     tenant_id: UUID
-
     query: str
     wanted: SearchFilter
     ranking: Ranking
-    worded: list[UUID]
-    relevances: list[float]
-    coverages: list[float]
+    worded: str
+    relevances: str
+    coverages: str
     few: bool
 
     @property
@@ -235,8 +248,8 @@ async def groundwork(
 ) -> Groundwork:
     """Search by words, and see how much the filters leave."""
     given = {**_filters(wanted), "query": query, "candidates": ranking.candidates, "most": MOST}
-    found = await (await connection.execute(BY_WORDS, given)).fetchall()
-    worded, relevances, coverages = ([row[column] for row in found] for column in range(3))
+    found = await (await connection.execute(BY_WORDS, given)).fetchone()
+    worded, relevances, coverages = found or ("{}", "{}", "{}")
     few = False
     if wanted.narrows and not is_exact(ranking, wanted):
         row = await (await connection.execute(_ARE_FEW, given)).fetchone()
@@ -265,7 +278,7 @@ def is_exact(ranking: Ranking, wanted: SearchFilter) -> bool:
 
 
 def arguments(ground: Groundwork, vectors: Sequence[QueryVector], limit: int) -> dict[str, Any]:
-    """What `statement` is executed with."""
+    """What `statement` or `sketched` is executed with."""
     return {
         **_filters(ground.wanted),
         **_order(ground.ranking),
@@ -275,17 +288,37 @@ def arguments(ground: Groundwork, vectors: Sequence[QueryVector], limit: int) ->
         "relevances": ground.relevances,
         "coverages": ground.coverages,
         "limit": limit,
+        "sketched": SKETCHED,
     }
 
 
-def statement(
-    ground: Groundwork, vectors: Sequence[QueryVector], shown: sql.Composable = _HITS
-) -> sql.Composed:
-    """What follows the groundwork, as one statement; `shown` selects from `best`."""
+def statement(ground: Groundwork, vectors: Sequence[QueryVector]) -> sql.Composed:
+    """What follows the groundwork, as one statement."""
     among = _OF_FEW if ground.few else _EXACT if ground.exact else _INDEXED
-    spaces: list[sql.Composable] = [
-        _of_space(ground, number, vector, among) for number, vector in enumerate(vectors)
+    spaces = [_of_space(ground, number, vector, among) for number, vector in enumerate(vectors)]
+    return _fused(spaces, _HITS)
+
+
+def sketched(dimensions: Sequence[int], shown: sql.Composable) -> sql.Composed:
+    """The same for a groundwork among one context's passages, without another filter; `shown` selects from `best`.
+
+    Compared are the passages whose sketches are nearest to the question's, `SKETCHED` of each space. `dimensions` are the vectors'.
+    """
+    spaces = [
+        _OF_SPACE.format(
+            share=sql.Placeholder(f"share_{number}"),
+            distances=_SKETCHED.format(
+                dimensions=sql.Literal(size),
+                vector=sql.Placeholder(f"vector_{number}"),
+                space=sql.Placeholder(f"space_{number}"),
+            ),
+        )
+        for number, size in enumerate(dimensions)
     ]
+    return _fused(spaces, shown)
+
+
+def _fused(spaces: Sequence[sql.Composable], shown: sql.Composable) -> sql.Composed:
     placed = sql.SQL(" UNION ALL ").join(sql.SQL("({})").format(space) for space in spaces or [_NOTHING])
     return _FUSED.format(lexical=_LEXICAL, nearest=_NEAREST.format(spaces=placed), shown=shown)
 
@@ -332,10 +365,13 @@ def _order(ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def _vectors(vectors: Sequence[QueryVector]) -> dict[str, str]:
-    return {
-        f"vector_{number}": HalfVector(list(vector.values)).to_text() for number, vector in enumerate(vectors)
-    }
+def _vectors(vectors: Sequence[QueryVector]) -> dict[str, str | float]:
+    given: dict[str, str | float] = {}
+    for number, vector in enumerate(vectors):
+        given[f"vector_{number}"] = HalfVector(list(vector.values)).to_text()
+        given[f"space_{number}"] = vector.space
+        given[f"share_{number}"] = vector.share
+    return given
 
 
 def _hit(row: dict[str, Any]) -> Hit:

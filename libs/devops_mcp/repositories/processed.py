@@ -4,28 +4,28 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from devops_mcp.repositories.connection import Asked, Connection
+from devops_mcp.repositories.rows import uuids
 
 
 class ProcessedMessages:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def claim(self, consumer: str, message_ids: Sequence[UUID]) -> set[UUID]:
-        """Mark messages as handled by `consumer`, and return those that were not before.
+    def claim(self, consumer: str, message_ids: Sequence[UUID]) -> Asked[set[UUID]]:
+        """Mark messages as handled by `consumer`; awaited, those that were not before.
 
         Written in the transaction of the effect. A second transaction with the same message waits here for the first one's end.
         """
-        cursor = await self._connection.execute(
+        return self._connection.ask(
             """
             INSERT INTO processed_messages (consumer, message_id)
             SELECT %s, id FROM unnest(%s::uuid[]) AS id ORDER BY id
             ON CONFLICT DO NOTHING RETURNING message_id
             """,
-            (consumer, list(message_ids)),
+            (consumer, uuids(message_ids)),
+            lambda rows: {row[0] for row in rows},
         )
-        return {row[0] for row in await cursor.fetchall()}
 
     async def known(self, consumer: str, message_id: UUID) -> bool:
         """Whether the message has had its effect; for one whose effect begins outside the database."""

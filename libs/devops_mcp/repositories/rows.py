@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 from psycopg import DataError
@@ -20,6 +21,11 @@ _LONG = re.compile(rb"[0-9]{19}")
 def rows(values: Iterable[Any]) -> str:
     """The rows, mappings or dataclasses, for a parameter `%s::jsonb`."""
     return dumps(list(values))
+
+
+def uuids(ids: Iterable[UUID]) -> str:
+    """The ids, for a parameter `%s::uuid[]`: psycopg asks of each how it is written, and takes ten times as long for a list."""
+    return f"{{{','.join([id_.hex for id_ in ids])}}}"
 
 
 def dumps(value: Any) -> str:

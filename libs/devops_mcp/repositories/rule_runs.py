@@ -8,8 +8,10 @@ from uuid import UUID
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, class_row
 
+from devops_mcp.models.pages import Order
 from devops_mcp.models.rules import RuleRun, RunOutcome
 from devops_mcp.repositories.rows import rows
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
 
 _COLUMNS = sql.SQL("""
     r.id, r.rule_id, r.version, r.event_id, r.outcome, r.reason, r.task_id, r.sent_id, r.at, r.ended_at, t.status AS task_status
@@ -121,18 +123,22 @@ class RuleRuns:
         )
 
     async def page(
-        self, rule_id: UUID, outcome: RunOutcome | None, before: UUID | None, limit: int
+        self, rule_id: UUID, outcome: RunOutcome | None, order: Order, limit: int
     ) -> list[RuleRun]:
-        """A rule's, newest first."""
+        """A rule's."""
         async with self._connection.cursor(row_factory=class_row(RuleRun)) as cursor:
             await cursor.execute(
                 sql.SQL("""
                 SELECT {columns} FROM rule_runs AS r LEFT JOIN tasks AS t ON t.tenant_id = r.tenant_id AND t.id = r.task_id
                 WHERE r.rule_id = %(rule_id)s AND (%(outcome)s::text IS NULL OR r.outcome = %(outcome)s)
-                    AND (%(before)s::uuid IS NULL OR r.id < %(before)s)
-                ORDER BY r.id DESC LIMIT %(limit)s
-                """).format(columns=_COLUMNS),
-                {"rule_id": rule_id, "outcome": outcome, "before": before, "limit": limit},
+                    AND {behind}
+                ORDER BY {order} LIMIT %(limit)s
+                """).format(
+                    columns=_COLUMNS,
+                    behind=sql.SQL(behind(BY_AGE, order, "r.id")),
+                    order=sql.SQL(by(BY_AGE, order, "r.id")),
+                ),
+                {"rule_id": rule_id, "outcome": outcome, **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 

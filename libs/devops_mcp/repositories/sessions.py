@@ -3,13 +3,17 @@
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.errors import Unauthenticated
+from devops_mcp.models.pages import Order
 from devops_mcp.models.sessions import Session, SessionAccount, StoredSession
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.owner import connect_as_owner
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
 
 class Sessions:
@@ -19,15 +23,19 @@ class Sessions:
         self._connection = connection
 
     async def add(self, session: StoredSession) -> None:
-        await self._connection.execute(
-            """
-            INSERT INTO sessions (id, user_id, client_id, client_name, audience, scopes, address, refresh_hash, created_at, refreshed_at,
-                idle_until, expires_at)
-            VALUES (%(id)s, %(user_id)s, %(client_id)s, %(client_name)s, %(audience)s, %(scopes)s, %(address)s, %(refresh_hash)s,
-                %(created_at)s, %(refreshed_at)s, %(idle_until)s, %(expires_at)s)
-            """,
-            {**session.model_dump(), "scopes": list(session.scopes)},
-        )
+        """Raises `Unauthenticated` where the user, or the identity that it signed in by, is no more."""
+        try:
+            await self._connection.execute(
+                """
+                INSERT INTO sessions (id, user_id, client_id, client_name, audience, scopes, address, refresh_hash, created_at,
+                    refreshed_at, idle_until, expires_at, identity_id)
+                VALUES (%(id)s, %(user_id)s, %(client_id)s, %(client_name)s, %(audience)s, %(scopes)s, %(address)s, %(refresh_hash)s,
+                    %(created_at)s, %(refreshed_at)s, %(idle_until)s, %(expires_at)s, %(identity_id)s)
+                """,
+                {**session.model_dump(), "scopes": list(session.scopes)},
+            )
+        except errors.ForeignKeyViolation:
+            raise Unauthenticated("who signed in is no user any more, or signs in otherwise") from None
 
     async def lock(self, session_id: UUID) -> StoredSession | None:
         """The session, revoked or expired too, which nobody else changes until the transaction ends."""
@@ -35,7 +43,7 @@ class Sessions:
             await cursor.execute(
                 """
                 SELECT tenant_id, id, user_id, client_id, client_name, audience, scopes, address, refresh_hash, previous_hash, salt,
-                    created_at, refreshed_at, idle_until, expires_at, revoked_at
+                    created_at, refreshed_at, idle_until, expires_at, revoked_at, identity_id
                 FROM sessions WHERE id = %s FOR UPDATE
                 """,
                 (session_id,),
@@ -84,21 +92,23 @@ class Sessions:
             )
             return await cursor.fetchone()
 
-    async def page(
-        self, user_id: UUID | None, now: datetime, before: UUID | None, limit: int
-    ) -> list[Session]:
-        """Those that are good, newest first; everybody's, or one user's."""
+    async def page(self, user_id: UUID | None, now: datetime, order: Order, limit: int) -> list[Session]:
+        """Those that are good; everybody's, or one user's."""
         async with self._connection.cursor(row_factory=class_row(Session)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, user_id, client_id, client_name, audience, scopes, address, created_at, refreshed_at, idle_until, expires_at,
                     revoked_at
                 FROM sessions
                 WHERE revoked_at IS NULL AND least(idle_until, expires_at) > %(now)s
-                    AND (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND (%(before)s::uuid IS NULL OR id < %(before)s)
-                ORDER BY id DESC LIMIT %(limit)s
+                    AND (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s) AND {behind}
+                ORDER BY {order} LIMIT %(limit)s
                 """,
-                {"user_id": user_id, "now": now, "before": before, "limit": limit},
+                    behind=behind(BY_AGE, order),
+                    order=by(BY_AGE, order),
+                ),
+                {"user_id": user_id, "now": now, **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 

@@ -9,20 +9,24 @@ Columns = Mapping[LiteralString, LiteralString]
 """The columns that may be sorted by, with their types."""
 
 
-def behind(columns: Columns, order: Order) -> LiteralString:
+BY_AGE: Columns = {}
+"""Of lists that are sorted by nothing else."""
+
+
+def behind(columns: Columns, order: Order, key: LiteralString = "id") -> LiteralString:
     """The condition on what comes behind the order's position: TRUE at the beginning. Its values are those of `values_of`."""
     sign = "<" if order.descending else ">"
     if order.field == CREATED:
-        return f"(%(after_id)s::uuid IS NULL OR id {sign} %(after_id)s)"
+        return f"(%(after_id)s::uuid IS NULL OR {key} {sign} %(after_id)s)"
     column = _declared(columns, order)
     return f"(%(after_id)s::uuid IS NULL OR ({column}, id) {sign} (%(after)s::{columns[column]}, %(after_id)s::uuid))"
 
 
-def by(columns: Columns, order: Order) -> LiteralString:
+def by(columns: Columns, order: Order, key: LiteralString = "id") -> LiteralString:
     """What follows ORDER BY."""
     direction = "DESC" if order.descending else "ASC"
     if order.field == CREATED:
-        return f"id {direction}"
+        return f"{key} {direction}"
     return f"{_declared(columns, order)} {direction}, id {direction}"
 
 

@@ -18,6 +18,8 @@ _COLUMNS = sql.SQL("""
     id, tenant_id, owner_id, tool, arguments, priority, status, message, progress, total, answerable, questions, answers, result,
     attempt, attempts_before, context_id, origin, limits, created_at, updated_at, expires_at
 """)
+_KNOWN_MESSAGES = sql.SQL("coalesce(message_ids, array_remove(ARRAY[message_id], NULL))")
+"""Of a task that an older version made, the one."""
 
 _SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "tool": "text"}
 
@@ -32,9 +34,9 @@ class Tasks:
         found = await self._one(
             sql.SQL("""
             INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, answers, context_id, origin, limits, expires_at,
-                               message_id)
+                               message_id, message_ids)
             VALUES (%(id)s, %(owner_id)s, %(tool)s, %(arguments)s, %(priority)s, 'working', %(answerable)s, %(answers)s,
-                    %(context_id)s, %(origin)s, %(limits)s, %(expires_at)s, %(message_id)s)
+                    %(context_id)s, %(origin)s, %(limits)s, %(expires_at)s, %(message_id)s, ARRAY[%(message_id)s])
             RETURNING {columns}
             """).format(columns=_COLUMNS),
             {
@@ -51,8 +53,10 @@ class Tasks:
         """Several that no credential asked for, and of which nobody has been asked anything; each waits for its message."""
         await self._connection.execute(
             """
-            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, context_id, origin, expires_at, message_id)
-            SELECT id, owner_id, tool, arguments, priority, 'working', '{}', context_id, origin, expires_at, message_id
+            INSERT INTO tasks (id, owner_id, tool, arguments, priority, status, answerable, context_id, origin, expires_at,
+                               message_id, message_ids)
+            SELECT id, owner_id, tool, arguments, priority, 'working', '{}', context_id, origin, expires_at,
+                   message_id, ARRAY[message_id]
             FROM jsonb_to_recordset(%s::jsonb) AS t (id uuid, owner_id uuid, tool text, arguments jsonb, priority text,
                 context_id uuid, origin jsonb, expires_at timestamptz, message_id uuid)
             """,
@@ -94,19 +98,30 @@ class Tasks:
             return await cursor.fetchall()
 
     async def wait_for(self, task_id: UUID, message_id: UUID) -> None:
-        """From here on the task waits for another message."""
+        """From here on the task waits for another message, too."""
         await self._connection.execute(
-            "UPDATE tasks SET message_id = %s WHERE id = %s", (message_id, task_id)
+            sql.SQL("""
+            UPDATE tasks SET message_id = %(message)s, message_ids = {known} || %(message)s WHERE id = %(id)s
+            """).format(known=_KNOWN_MESSAGES),
+            {"id": task_id, "message": message_id},
+        )
+
+    async def pass_by(self, task_id: UUID, message_id: UUID) -> None:
+        """The message came to nothing, and will not come again."""
+        await self._connection.execute(
+            "UPDATE tasks SET message_ids = array_remove(message_ids, %s) WHERE id = %s",
+            (message_id, task_id),
         )
 
     async def claim(self, task_id: UUID, lease_until: datetime, message_id: UUID) -> Task | None:
         """Begin the next attempt by this message; None when the task has ended, waits for answers, or is held by another."""
         return await self._one(
             sql.SQL("""
-            UPDATE tasks SET attempt = attempt + 1, lease_until = %(lease)s, message_id = %(message)s, updated_at = now()
+            UPDATE tasks SET attempt = attempt + 1, lease_until = %(lease)s, message_id = %(message)s,
+                             message_ids = array_remove({known}, %(message)s) || %(message)s, updated_at = now()
             WHERE id = %(id)s AND status = 'working' AND (lease_until IS NULL OR lease_until < now())
             RETURNING {columns}
-            """).format(columns=_COLUMNS),
+            """).format(columns=_COLUMNS, known=_KNOWN_MESSAGES),
             {"id": task_id, "lease": lease_until, "message": message_id},
         )
 
@@ -156,7 +171,8 @@ class Tasks:
         """Put the task aside until its questions are answered."""
         cursor = await self._connection.execute(
             """
-            UPDATE tasks SET status = 'input_required', questions = %s, lease_until = NULL, updated_at = now()
+            UPDATE tasks SET status = 'input_required', questions = %s, lease_until = NULL, updated_at = now(),
+                             message_ids = array_remove(message_ids, message_id)
             WHERE id = %s AND attempt = %s AND status = 'working'
             """,
             (Jsonb(_dumped(questions)), task_id, attempt),
@@ -169,7 +185,8 @@ class Tasks:
         return await self._one(
             sql.SQL("""
             UPDATE tasks SET answers = answers || %(answers)s, questions = %(left)s, updated_at = now(),
-                             status = CASE WHEN %(done)s THEN 'working' ELSE status END
+                             status = CASE WHEN %(done)s THEN 'working' ELSE status END,
+                             message_ids = coalesce(array_remove(message_ids, message_id), '{{}}')
             WHERE id = %(id)s AND status = 'input_required'
             RETURNING {columns}
             """).format(columns=_COLUMNS),
@@ -189,12 +206,12 @@ class Tasks:
         )
 
     async def die(self, task_id: UUID, message_id: UUID, result: TaskResult) -> Task | None:
-        """End it as failed with its message; None when a worker is at it, or it waits for another message or for none."""
+        """End it as failed with the last of its messages; None when a worker is at it, or it waits for another message or for none."""
         return await self._one(
             sql.SQL("""
             UPDATE tasks SET status = 'failed', result = %(result)s, message_id = %(message)s, lease_until = NULL, updated_at = now()
             WHERE id = %(id)s AND status = 'working' AND (lease_until IS NULL OR lease_until < now())
-                AND coalesce(message_id, %(message)s) = %(message)s
+                AND coalesce(message_ids, ARRAY[coalesce(message_id, %(message)s)]) = ARRAY[%(message)s]
             RETURNING {columns}
             """).format(columns=_COLUMNS),
             {"id": task_id, "message": message_id, "result": Jsonb(result.model_dump(mode="json"))},
@@ -207,7 +224,8 @@ class Tasks:
         """
         return await self._one(
             sql.SQL("""
-            UPDATE tasks SET status = 'working', result = NULL, attempt = attempt + 1, attempts_before = attempt + 1,
+            UPDATE tasks SET status = 'working', result = NULL, message_ids = ARRAY[%(message)s],
+                             attempt = attempt + 1, attempts_before = attempt + 1,
                              updated_at = now(), expires_at = greatest(expires_at, now() + %(kept_for)s)
             WHERE id = %(id)s AND status = 'failed' AND message_id = %(message)s
             RETURNING {columns}

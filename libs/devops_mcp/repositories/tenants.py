@@ -6,8 +6,13 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
-from devops_mcp.models.accounts import RetentionWanted, Tenant
+from devops_mcp.models.accounts import RetentionWanted, Tenant, TenantsWanted
 from devops_mcp.models.errors import Conflict
+from devops_mcp.models.pages import Order
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
+from devops_mcp.repositories.statements import composed
+
+_SORTED: Columns = {"created_at": "timestamptz", "name": "text"}
 
 
 class Tenants:
@@ -24,6 +29,13 @@ class Tenants:
                 """
             )
             return await cursor.fetchone()
+
+    async def is_active(self) -> bool:
+        """Whether there is the transaction's tenant, and nobody has suspended it."""
+        cursor = await self._connection.execute(
+            "SELECT 1 FROM tenants WHERE tenant_id = current_tenant() AND suspended_at IS NULL"
+        )
+        return await cursor.fetchone() is not None
 
     async def add(self, tenant: Tenant) -> None:
         """Create the transaction's tenant. Raises `Conflict` when its slug names another one."""
@@ -63,15 +75,26 @@ class Tenants:
             "UPDATE tenants SET suspended_at = %s WHERE tenant_id = current_tenant()", (since,)
         )
 
-    async def page_of_all(self, after: UUID | None, limit: int) -> list[Tenant]:
-        """By id; nothing unless the transaction is of the operator's tenant."""
+    async def page_of_all(self, wanted: TenantsWanted, order: Order, limit: int) -> list[Tenant]:
+        """Nothing unless the transaction is of the operator's tenant."""
         async with self._connection.cursor(row_factory=class_row(Tenant)) as cursor:
             await cursor.execute(
-                """
-                SELECT tenant_id AS id, name, slug, CASE WHEN suspended_at IS NULL THEN 'active' ELSE 'suspended' END AS status, created_at
-                FROM list_tenants(%s, %s)
+                composed(
+                    """
+                SELECT id, name, slug, status, created_at
+                FROM (
+                    SELECT tenant_id AS id, name, slug, CASE WHEN suspended_at IS NULL THEN 'active' ELSE 'suspended' END AS status,
+                        created_at
+                    FROM list_tenants(NULL, NULL)
+                ) AS t
+                WHERE {behind} AND (%(status)s::text IS NULL OR status = %(status)s) AND (%(slug)s::text IS NULL OR slug = %(slug)s)
+                    AND (%(name)s::text IS NULL OR strpos(lower(name), lower(%(name)s)) > 0)
+                ORDER BY {order} LIMIT %(limit)s
                 """,
-                (after, limit),
+                    behind=behind(_SORTED, order),
+                    order=by(_SORTED, order),
+                ),
+                {**wanted.model_dump(), **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 

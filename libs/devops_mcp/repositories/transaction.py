@@ -5,9 +5,6 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
 from devops_mcp.repositories.agents import Agents
 from devops_mcp.repositories.api_keys import ApiKeys
 from devops_mcp.repositories.audit import AuditLog
@@ -51,7 +48,7 @@ RepositoryT = TypeVar("RepositoryT")
 class _Made(Generic[RepositoryT]):
     """A repository that is made when it is first asked for, as a transaction needs one or two of them."""
 
-    def __init__(self, make: Callable[[AsyncConnection[TupleRow]], RepositoryT]) -> None:
+    def __init__(self, make: Callable[[Connection], RepositoryT]) -> None:
         self._make = make
 
     def __set_name__(self, owner: type[Any], name: str) -> None:

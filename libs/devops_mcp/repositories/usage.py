@@ -1,13 +1,13 @@
 """What was used of the tools, by day."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.usage import ToolsUsed, ToolUsage, ToolUsageReport, ToolUsageSums, ToolUsageWanted
+from devops_mcp.repositories.rows import rows
 
 
 class ToolUsages:
@@ -16,17 +16,17 @@ class ToolUsages:
 
     async def add(self, used: Sequence[ToolsUsed]) -> None:
         """Add to what there is. In one order for all, so that nobody waits for who waits for them."""
-        rows = [asdict(one) for one in sorted(used, key=lambda one: (one.principal_id, one.tool, one.day))]
+        ordered = sorted(used, key=lambda one: (one.principal_id, one.tool, one.day))
         await self._connection.execute(
             """
             INSERT INTO tool_usage AS u (principal_id, tool, day, system, calls, errors, duration_ms, tokens)
-            SELECT * FROM unnest(%(principal_id)s::uuid[], %(tool)s::text[], %(day)s::timestamptz[], %(system)s::text[],
-                                 %(calls)s::bigint[], %(errors)s::bigint[], %(duration_ms)s::float8[], %(tokens)s::bigint[])
+            SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (principal_id uuid, tool text, day timestamptz, system text, calls bigint,
+                errors bigint, duration_ms float8, tokens bigint)
             ON CONFLICT (tenant_id, principal_id, tool, day) DO UPDATE SET
                 calls = u.calls + excluded.calls, errors = u.errors + excluded.errors,
                 duration_ms = u.duration_ms + excluded.duration_ms, tokens = u.tokens + excluded.tokens
             """,
-            {name: [row[name] for row in rows] for name in rows[0]},
+            (rows(ordered),),
         )
 
     async def report(self, wanted: ToolUsageWanted, since: datetime, until: datetime) -> ToolUsageReport:

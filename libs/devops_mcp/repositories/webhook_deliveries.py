@@ -8,7 +8,9 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.ids import new_id
+from devops_mcp.models.pages import Order
 from devops_mcp.models.webhooks import DeliveryStatus, WebhookDelivery
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
 
 _COLUMNS = sql.SQL("""
     id, endpoint_id, event_id, replay_id, status, attempts, next_at, last_at, last_status, last_error, last_duration_ms, created_at
@@ -24,13 +26,13 @@ class WebhookDeliveries:
     ) -> list[WebhookDelivery]:
         """A delivery for each endpoint and event, in this order, that has none yet of this replay; only the new ones are returned.
 
-        None: not of a replay, but because the event has just happened.
+        None: not of a replay, but because the event has just happened. Each waits for a message of the same id as its own.
         """
         async with self._connection.cursor(row_factory=class_row(WebhookDelivery)) as cursor:
             await cursor.execute(
                 sql.SQL("""
-                INSERT INTO webhook_deliveries (id, endpoint_id, event_id, replay_id, next_at)
-                SELECT p.id, p.endpoint_id, p.event_id, %s, now()
+                INSERT INTO webhook_deliveries (id, endpoint_id, event_id, replay_id, next_at, message_id)
+                SELECT p.id, p.endpoint_id, p.event_id, %s, now(), p.id
                 FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS p (id, endpoint_id, event_id)
                 ON CONFLICT DO NOTHING RETURNING {columns}
                 """).format(columns=_COLUMNS),
@@ -59,29 +61,41 @@ class WebhookDeliveries:
         )
 
     async def page(
-        self, endpoint_id: UUID, status: DeliveryStatus | None, before: UUID | None, limit: int
+        self, endpoint_id: UUID, status: DeliveryStatus | None, order: Order, limit: int
     ) -> list[WebhookDelivery]:
-        """An endpoint's, newest first."""
+        """An endpoint's."""
         async with self._connection.cursor(row_factory=class_row(WebhookDelivery)) as cursor:
             await cursor.execute(
                 sql.SQL("""
                 SELECT {columns} FROM webhook_deliveries
                 WHERE endpoint_id = %(endpoint_id)s AND (%(status)s::text IS NULL OR status = %(status)s)
-                    AND (%(before)s::uuid IS NULL OR id < %(before)s)
-                ORDER BY id DESC LIMIT %(limit)s
-                """).format(columns=_COLUMNS),
-                {"endpoint_id": endpoint_id, "status": status, "before": before, "limit": limit},
+                    AND {behind}
+                ORDER BY {order} LIMIT %(limit)s
+                """).format(
+                    columns=_COLUMNS,
+                    behind=sql.SQL(behind(BY_AGE, order)),
+                    order=sql.SQL(by(BY_AGE, order)),
+                ),
+                {"endpoint_id": endpoint_id, "status": status, **values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 
-    async def begin_again(self, endpoint_id: UUID, delivery_id: UUID) -> WebhookDelivery | None:
-        """Let an ended delivery be tried as if it were new; None when there is no such, or it is still on its way."""
+    async def begin_again(
+        self, endpoint_id: UUID, delivery_id: UUID, message_id: UUID
+    ) -> WebhookDelivery | None:
+        """Let an ended delivery be tried by this message as if it were new; None when there is no such, or it is still on its way."""
         return await self._one(
             sql.SQL("""
-            UPDATE webhook_deliveries SET status = 'pending', attempts = 0, next_at = now()
+            UPDATE webhook_deliveries SET status = 'pending', attempts = 0, next_at = now(), message_id = %(message_id)s
             WHERE id = %(id)s AND endpoint_id = %(endpoint_id)s AND status <> 'pending' RETURNING {columns}
             """).format(columns=_COLUMNS),
-            {"id": delivery_id, "endpoint_id": endpoint_id},
+            {"id": delivery_id, "endpoint_id": endpoint_id, "message_id": message_id},
+        )
+
+    async def wait_for(self, delivery_id: UUID, message_id: UUID) -> None:
+        """From here on it waits for another message."""
+        await self._connection.execute(
+            "UPDATE webhook_deliveries SET message_id = %s WHERE id = %s", (message_id, delivery_id)
         )
 
     async def postpone(self, delivery_id: UUID, until: datetime) -> None:
@@ -100,12 +114,27 @@ class WebhookDeliveries:
             (error, delivery_id),
         )
 
-    async def revive(self, delivery_id: UUID) -> None:
-        """Let one that was given up go on with its attempts."""
+    async def die(self, delivery_id: UUID, message_id: UUID, error: str) -> None:
+        """Given up with its message, unless it waits for another."""
         await self._connection.execute(
-            "UPDATE webhook_deliveries SET status = 'pending', next_at = now() WHERE id = %s AND status = 'failed'",
-            (delivery_id,),
+            """
+            UPDATE webhook_deliveries SET status = 'failed', next_at = NULL, last_error = %(error)s, message_id = %(message)s
+            WHERE id = %(id)s AND status = 'pending' AND coalesce(message_id, %(message)s) = %(message)s
+            """,
+            {"id": delivery_id, "message": message_id, "error": error},
         )
+
+    async def revive(self, delivery_id: UUID, message_id: UUID) -> None:
+        """Let one that was given up with this message go on with its attempts."""
+        cursor = await self._connection.execute(
+            """
+            UPDATE webhook_deliveries SET status = 'pending', next_at = now()
+            WHERE id = %(id)s AND status = 'failed' AND coalesce(message_id, %(message)s) = %(message)s
+            """,
+            {"id": delivery_id, "message": message_id},
+        )
+        if cursor.rowcount:
+            await self.wait_for(delivery_id, message_id)
 
     async def attempted(
         self,

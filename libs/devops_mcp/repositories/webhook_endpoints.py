@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow, class_row
+from psycopg import sql
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.pages import Order
@@ -16,6 +16,7 @@ from devops_mcp.models.webhooks import (
     SealedSecrets,
     WebhookEndpoint,
 )
+from devops_mcp.repositories.connection import Asked, Connection
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 
 _COLUMNS = sql.SQL("""
@@ -26,7 +27,7 @@ _SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "n
 
 
 class WebhookEndpoints:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, endpoint_id: UUID, draft: EndpointDraft, secret: bytes) -> WebhookEndpoint:
@@ -72,12 +73,13 @@ class WebhookEndpoints:
             {"id": endpoint_id},
         )
 
-    async def listening(self) -> list[tuple[UUID, EventFilter]]:
+    def listening(self) -> Asked[list[tuple[UUID, EventFilter]]]:
         """The enabled endpoints that choose events themselves, and what they choose."""
-        cursor = await self._connection.execute(
-            "SELECT id, filter FROM webhook_endpoints WHERE enabled AND filter IS NOT NULL"
+        return self._connection.ask(
+            "SELECT id, filter FROM webhook_endpoints WHERE enabled AND filter IS NOT NULL",
+            (),
+            lambda rows: [(row[0], EventFilter.model_validate(row[1])) for row in rows],
         )
-        return [(row[0], EventFilter.model_validate(row[1])) for row in await cursor.fetchall()]
 
     async def lock_enabled(self, endpoint_ids: Sequence[UUID]) -> set[UUID]:
         """Those of these that are enabled; none is deleted until this transaction ends."""

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from devops_mcp.resilience.watch import Watch
 from devops_mcp.serving.limits import Limits
-from devops_mcp.serving.watch import Watch
 
 
 class Connection(Protocol):

@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from devops_mcp.serving.gate import Gate
 from devops_mcp.serving.one_write import OneWrite
+from devops_mcp.serving.problems import CODE_BY_STATUS
 from devops_mcp.serving.request_head import (
     FRAMING_WASTE,
     HEAD_TOO_LARGE,
@@ -86,9 +87,12 @@ class HardenedHttp(HttpToolsProtocol):
         self._gate.receiving.add(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Fields behind the body (trailers) would pass for headers although nothing checked them.
+        # As uvicorn's own. Fields behind the body (trailers) would pass for headers although nothing checked them.
         if self._in_head:
-            super().on_header(name, value.strip(b" \t"))  # RFC 9110, 5.5: no part of the value
+            name, value = name.lower(), value.strip(b" \t")  # RFC 9110, 5.5: no part of the value
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._fault = self._fault_in_head()
@@ -211,13 +215,14 @@ class HardenedHttp(HttpToolsProtocol):
 
 
 def _response(fault: Fault) -> bytes:
-    title = HTTPStatus(fault.status).phrase
+    title, code = HTTPStatus(fault.status).phrase, CODE_BY_STATUS[fault.status]
     document = {
-        "type": f"urn:devops-mcp:problem:{fault.reason}",
+        "type": f"urn:devops-mcp:problem:{code}",
         "title": title,
         "status": fault.status,
         "detail": fault.detail,
-        "code": fault.reason,
+        "code": code,
+        "retryable": False,
     }
     body = orjson.dumps(document)
     fields = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close"

@@ -42,6 +42,10 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "upstream_rate_limited": 503,
     "upstream_unavailable": 502,
     "upstream_invalid": 502,
+    # It was not asked, and may be later.
+    "circuit_open": 503,
+    "bulkhead_full": 503,
+    "address_refused": 403,
     "poison_message": 422,
     "invalid_cursor": 400,
     "precondition_failed": 412,
@@ -52,15 +56,18 @@ STATUS_BY_CODE: Mapping[str, int] = {
 _HIDDEN = frozenset({"internal", "configuration"})
 _UNKNOWN = "the request failed in a way we did not foresee; quote the request id when you report it"
 _RESERVED = frozenset({"type", "title", "status", "detail", "code", "retryable", "request_id"})
-_NAMES = {
+CODE_BY_STATUS = {
     400: "malformed_input",
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
     413: "payload_too_large",
+    414: "target_too_long",
     415: "unsupported_format",
     421: "misdirected_request",
+    431: "head_too_large",
 }
+"""Of what is refused before there is an error of ours."""
 
 Handler = Callable[[Any, Exception], Awaitable[Response | None]]
 
@@ -131,7 +138,9 @@ def of_exception(error: Exception, request_id: str | None) -> Response:
 
 
 def _of_http_exception(error: HTTPException, request_id: str | None) -> Response:
-    code = _NAMES.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
+    code = CODE_BY_STATUS.get(
+        error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    )
     response = problem(error.status_code, code, error.detail, retryable=False, request_id=request_id)
     response.headers.update(error.headers or {})
     return response

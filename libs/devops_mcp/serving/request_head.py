@@ -20,7 +20,7 @@ _WEBSOCKET_HEADER_BYTES = 8_000  # the websockets library reads lines of up to 8
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a request is refused before it reaches the application."""
+    """Why a request is refused before it reaches the application; `reason` is what it is counted as."""
 
     status: int
     reason: str

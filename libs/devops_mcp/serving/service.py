@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from typing import TypeAlias
 
+import structlog
 from starlette.types import ASGIApp
 
-from devops_mcp.config import LogFormat, ServerSettings, Settings, load_settings
+from devops_mcp.config import LogFormat, ServerSettings, Settings, load_settings, unknown_variables
 from devops_mcp.models.errors import ConfigurationError
 from devops_mcp.observability.logging import start_logging
 from devops_mcp.observability.metrics import Metrics
@@ -21,6 +23,7 @@ OpenApp: TypeAlias = Callable[[Settings, Metrics, asyncio.Event], AbstractAsyncC
 """Opens an application with everything behind it; the event is set when the drain begins."""
 
 CANNOT_START = 2
+log = structlog.get_logger()
 
 
 def run_service(name: str, listens: Callable[[Settings], ServerSettings], open_app: OpenApp) -> None:
@@ -28,6 +31,8 @@ def run_service(name: str, listens: Callable[[Settings], ServerSettings], open_a
     try:
         settings = load_settings()
         start_logging(name, settings.log_level, console=settings.log_format is LogFormat.CONSOLE)
+        for variable in unknown_variables(os.environ):
+            log.warning("environment variable is no setting", variable=variable)
         end_tracing = start_tracing(name, version("devops-mcp"), settings.otlp_endpoint)
         try:
             run(lambda: _serve(settings, listens(settings), open_app))

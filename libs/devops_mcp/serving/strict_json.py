@@ -31,7 +31,8 @@ def loads(raw: bytes, max_depth: int = MAX_DEPTH) -> JsonValue:
         raise MalformedInput(
             f"not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
         ) from None
-    _check_depth(value, max_depth)
+    if raw.count(b"{") + raw.count(b"[") > max_depth:
+        _check_depth(value, max_depth)
     if b"\\u00" in raw or _LONG_NUMBER in raw.translate(_DIGITS_TO_ZERO) or _has_repeated_key(raw, value):
         _examine(raw)
     return cast("JsonValue", value)

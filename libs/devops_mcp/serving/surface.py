@@ -38,14 +38,21 @@ _WANTED = frozenset(
     {b"host", b"origin", b"content-length", b"transfer-encoding", b"traceparent", b"x-request-id"}
 )
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_TYPES = re.compile(r":\w+}")
 _CHALLENGE = b"www-authenticate"
 _UNMATCHED = "unmatched"
 _EXTRA = "extra_headers"
+_RECORDED = "is_recorded"
 
 
 def add_headers(scope: Scope, headers: Mapping[str, str]) -> None:
     """Have the answer to this request carry the headers, whatever it will be."""
     scope["state"][_EXTRA] += [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def recorded(scope: Scope) -> None:
+    """Have the log tell of this request at `debug` where it goes well: who did what in it, and for how long, stands in the audit log."""
+    scope["state"][_RECORDED] = True
 
 
 class Surface:
@@ -167,9 +174,11 @@ class Surface:
         if span.is_recording():
             span.update_name(f"{method} {route}")
             span.set_attributes({"http.route": route, "http.response.status_code": status or 499})
-        if scope["path"] in PROBED and status is not None and status < 400:
+        went_well = status is not None and status < 400
+        if scope["path"] in PROBED and went_well:
             return
-        log.info(
+        say = log.debug if went_well and _RECORDED in scope["state"] else log.info
+        say(
             "request served",
             method=method,
             route=route,
@@ -296,7 +305,7 @@ def _template(scope: Scope) -> str:
 
 @lru_cache(maxsize=1_024)
 def _without_types(root_path: str, path: str) -> str:
-    return f"{root_path}{path}".replace(":uuid}", "}")
+    return _TYPES.sub("}", f"{root_path}{path}")
 
 
 def _outcome(status: int | None) -> str:

@@ -1,24 +1,49 @@
-"""uvicorn's sans-I/O WebSocket protocol with what it lacks: a deadline for each message and a limit of fragments.
+"""uvicorn's sans-I/O WebSocket protocol with what it lacks: a deadline for each message, a limit of fragments, and a short way.
 
-Leans on internals of the uvicorn pinned in pyproject.toml; the tests of S02 to S04 are its guard. See docs/decisions/0005.
+The short way is for an application that reads and writes thousands of small messages a second: see `Frames`. Leans on internals of the
+uvicorn and websockets pinned in pyproject.toml; the tests of S02 to S04 are its guard. See docs/decisions/0005.
 """
 
+import asyncio
 import logging
-from typing import Any
+from collections import deque
+from typing import Any, Protocol, cast
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from devops_mcp.serving.gate import Gate
 
 HELD_BYTES = 65_536
 """So much is gathered within a turn of the loop before it is written."""
+MAX_WAITING = 8
+"""So many messages wait for the application before no more are read, and fewer where one is as large as `HELD_BYTES`."""
+FRAMES = "devops_mcp.frames"
+"""In the extensions of a WebSocket's scope: its `Frames`."""
+
+
+class Frames(Protocol):
+    """The messages of a WebSocket that was accepted, without the events that ASGI makes of them."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take at once."""
+        ...
+
+    async def next_message(self) -> bytes | None:
+        """The next whole message, text as UTF-8; None when the client has gone, and then this is not to be asked again."""
+        ...
+
+    async def send_text(self, data: bytes) -> None:
+        """Send a message of text in UTF-8, once the client has read enough of the others. Who has gone hears it no more."""
+        ...
 
 
 class HardenedWebSocket(WebSocketsSansIOProtocol):
@@ -34,6 +59,7 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._gate = gate
+        self.queue = cast("asyncio.Queue[ASGIReceiveEvent]", _Inbox(self.loop))
         self._delivered = False
         self._unwritten = 0
         self.conn.parser.close()  # else it and its connection hold each other until a collection of everything
@@ -61,8 +87,11 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
                 await application(scope, receive, send)
             finally:
                 self._flush()  # who returns is hung up on, and what it said before is to arrive
+                if self.initial_response is not None:
+                    self.handshake_complete = True  # by a refusal; else that is logged as a fault of ours
 
         self.app = to_the_end
+        cast("dict[str, Any]", self.scope.setdefault("extensions", {}))[FRAMES] = self
         await super().run_asgi()
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -83,11 +112,33 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
             (self.conn.send_binary if text is None else self.conn.send_text)(data)
         except InvalidState:
             raise ClientDisconnected from None
+        self._write_soon(len(data))
+
+    async def send_text(self, data: bytes) -> None:
+        if not self.writable.is_set():
+            await self.writable.wait()
+        if self._is_open() and not self.disconnected and self.conn.state is State.OPEN:
+            self.conn.writes += (_head_of_text(len(data)), data)
+            self._write_soon(len(data))
+
+    def _write_soon(self, size: int) -> None:
         if not self._unwritten:
             self.loop.call_soon(self._flush)
-        self._unwritten += len(data) or 1
+        self._unwritten += size or 1
         if self._unwritten > HELD_BYTES:
             self._flush()  # so that the transport can say when its reader is slow
+
+    @property
+    def waiting(self) -> bool:
+        return not self.queue.empty()
+
+    async def next_message(self) -> bytes | None:
+        event: Any = await super().receive()
+        return event.data if isinstance(event, _Whole) else None
+
+    async def receive(self) -> ASGIReceiveEvent:
+        event: Any = await super().receive()
+        return event.as_event() if isinstance(event, _Whole) else event
 
     def _is_open(self) -> bool:
         return self.handshake_complete and not self.close_sent and self.initial_response is None
@@ -132,15 +183,13 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
         self._delivered = True
         if self.close_sent:
             return
-        if self.curr_msg_data_type == "bytes":
-            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
-        else:
-            try:
-                self.queue.put_nowait({"type": "websocket.receive", "text": data.decode()})
-            except UnicodeDecodeError:
-                self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
-                return
-        if not self.read_paused:
+        is_text = self.curr_msg_data_type == "text"
+        if is_text and not _is_utf8(data):
+            self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+            return
+        self.queue.put_nowait(cast("ASGIReceiveEvent", _Whole(data, is_text)))
+        is_much = len(data) > HELD_BYTES or self.queue.qsize() >= MAX_WAITING
+        if is_much and not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()
 
@@ -167,6 +216,47 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
 
+class _Whole:
+    """A message that has come."""
+
+    __slots__ = ("data", "is_text")
+
+    def __init__(self, data: bytes, is_text: bool) -> None:
+        self.data = data
+        self.is_text = is_text
+
+    def as_event(self) -> ASGIReceiveEvent:
+        if self.is_text:
+            return {"type": "websocket.receive", "text": self.data.decode()}
+        return {"type": "websocket.receive", "bytes": self.data}
+
+
+class _Inbox:
+    """What waits for the application, its one reader, as far as uvicorn uses a queue."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._items: deque[Any] = deque()
+        self._reader: asyncio.Future[None] | None = None
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def put_nowait(self, item: Any) -> None:
+        self._items.append(item)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> Any:
+        while not self._items:
+            self._reader = self._loop.create_future()
+            await self._reader
+        return self._items.popleft()
+
+
 class _BoundedServer(ServerProtocol):
     """Counts the fragments of a message: empty ones never reach the limit of bytes."""
 
@@ -183,3 +273,19 @@ class _BoundedServer(ServerProtocol):
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._fragments = 0
         super().recv_frame(frame)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _head_of_text(size: int) -> bytes:
+    """What comes before the text of a whole message of a server's, which is not masked (RFC 6455 §5.2)."""
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2, "big")
+    return b"\x81\x7f" + size.to_bytes(8, "big")

@@ -70,9 +70,22 @@ async def test_without_redis_the_process_keeps_the_limit_itself():
 
 async def test_callers_that_find_no_permits_at_once_ask_redis_once(redis_url):
     async with open_redis(redis_url, command_timeout_s=2) as redis:
-        limiter = RateLimiter(redis, Rate(per_s=1_000, burst=1_000))
+        limiter = RateLimiter(redis, Rate(per_s=1_000, burst=1_000), monotonic=lambda: 0.0)
         await limiter.take(uuid4().hex)  # the script is known from now on
         before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
         await asyncio.gather(*(limiter.take("caller-" + redis_url) for _ in range(50)))
         after = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
     assert after - before == 1
+
+
+async def test_a_caller_that_asks_now_and_then_loses_little_of_what_it_may(redis_url):
+    """Permits that a replica does not spend within a second are lost: with lots of ten this one would have lost 270."""
+    time_s = [0.0]
+    async with open_redis(redis_url, command_timeout_s=2) as redis:
+        limiter = RateLimiter(redis, Rate(per_s=100, burst=10_000), monotonic=lambda: time_s[0])
+        caller = uuid4().hex
+        lefts = []
+        for _ in range(30):
+            lefts.append((await limiter.take(caller)).left)
+            time_s[0] += 2
+    assert min(lefts) >= 10_000 - 2 * 30

@@ -4,19 +4,23 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from pydantic import SecretStr
 
-from devops_mcp.auth.api_keys import hash_secret, parse_key
+from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key
 from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.connection import open_sqs
 from devops_mcp.events.provisioning import queue_definitions
+from devops_mcp.models.errors import InvalidInput
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import PrincipalKind
 from devops_mcp.operations.accounts import open_accounts
+from devops_mcp.operations.bootstrap import add_key
+from devops_mcp.operations.toolsets import Toolsets
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.migrate import migrations
 from support.databases import empty_database
@@ -82,11 +86,40 @@ async def test_a_created_key_is_in_the_audit_log_and_its_secret_nowhere(database
     assert parts.secret not in repr(record)
 
 
+async def test_a_key_for_a_toolset_that_there_is_not_is_not_created():
+    with pytest.raises(InvalidInput, match="no toolset 'gihub'"):
+        await add_key(
+            "", generate_key(), name="x", grants=("*",), kind=PrincipalKind.AGENT, toolsets=("gihub",)
+        )
+
+
 @pytest.mark.parametrize("command", [("db", "migrate"), ("keys", "create", "--name", "x", "--grant", "*")])
 def test_a_missing_address_is_named_in_one_line(command):
     refused = devops_mcp(*command)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("DEVOPS_MCP_MIGRATION_DATABASE_URL is missing")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_the_version_is_told_and_the_help_is_for_those_who_use_it():
+    told, helped = devops_mcp("--version"), devops_mcp("--help")
+    assert (told.returncode, told.stdout) == (0, f"devops-mcp {version('devops-mcp')}\n")
+    assert helped.returncode == 0
+    assert "imported" not in helped.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (("login", "--url", "devops.example.com"), "devops.example.com is not the address of rest-api"),
+        (("search", "x", "--since", "now"), "since: must be a time such as"),
+        (("demo", "--state", "/nowhere"), "the story ends here: nothing runs in /nowhere"),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_one_line_of_the_error_output(command, why):
+    refused = devops_mcp(*command)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(why)
     assert len(refused.stderr.splitlines()) == 1
 
 
@@ -102,7 +135,7 @@ async def test_the_first_owner_is_created_and_may_log_in(database, redis_url):
         open_redis(redis_url, command_timeout_s=5) as redis,
     ):
         with open_accounts(
-            opened, redis, Keyring((SecretStr(PASSWORD * 2),)), "https://rest.example.com"
+            opened, redis, Keyring((SecretStr(PASSWORD * 2),)), "https://rest.example.com", Toolsets(())
         ) as accounts:
             principal = await accounts.login.verify_password("alice", SecretStr(PASSWORD))
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:

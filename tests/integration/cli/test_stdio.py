@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 from asyncio.subprocess import DEVNULL
 from contextlib import AsyncExitStack
 
+import psycopg
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -15,6 +17,7 @@ from websockets.http11 import Response
 import mcp_server.transports.websocket
 from devops_mcp.embedded.ports import choose_ports
 from support.agents import ERAS
+from support.mcp_process import an_mcp_server
 from support.services import new_key, running_mcp, settings_for
 from support.stdio import COMMAND, ask, bridge, ended, environment
 
@@ -33,6 +36,8 @@ ENVELOPE = {
     "io.modelcontextprotocol/clientCapabilities": {},
     "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
 }
+
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -364,6 +369,56 @@ async def test_what_a_server_asked_before_it_restarted_confirms_nothing_after(
         told = json.loads(await process.stdout.readline())
     assert withdrawn["params"]["requestId"] == asked["id"]
     assert (told["id"], told["result"]["isError"], notes.read_text()) == (2, True, "kept")
+
+
+async def test_after_kill_9_of_the_server_its_client_is_told_what_was_lost_and_goes_on(
+    database, redis_url, tmp_path
+):
+    """In the midst of a call, and of another that asks back."""
+    (tmp_path / "notes.txt").write_text("kept")
+    roots = {"work": {"path": str(tmp_path), "read_only": False}}
+    served = {
+        "DATABASE_URL": database.mcp_url,
+        "REDIS_URL": redis_url,
+        "MASTER_KEYS": '["a master key for the tests, and nothing else"]',
+        "EMBEDDING_PROVIDER": "lexical",
+        "INTEGRATIONS": json.dumps([{"name": "files", "system": "fs", "options": {"roots": roots}}]),
+    }
+    initialize = {**INITIALIZE, "params": {**INITIALIZE["params"], "capabilities": {"elicitation": {}}}}
+    arguments = {"path": "work/notes.txt", "content": "lost", "overwrite": True}
+    key = await new_key(database.owner_url)
+    async with (
+        an_mcp_server(served) as server,
+        bridge("--url", f"{websocket(server.url)}/x/fs", DEVOPS_MCP_API_KEY=key) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        await ask(process, initialize)
+        asked = await ask(process, calling(2, "fs_write", arguments))
+        assert asked["method"] == "elicitation/create"
+        with (
+            psycopg.connect(database.superuser_url) as locking,
+            psycopg.connect(database.superuser_url) as watching,
+        ):
+            watching.autocommit = True
+            locking.execute("LOCK TABLE contexts IN ACCESS EXCLUSIVE MODE")
+            process.stdin.write(json.dumps(calling(3, "context_list", {})).encode() + b"\n")
+            while watching.execute(BLOCKED).fetchone() is None:
+                await asyncio.sleep(0.02)
+            await server.end(signal.SIGKILL)
+        withdrawn = json.loads(await process.stdout.readline())
+        async with an_mcp_server(served, server.port):
+            lost = [json.loads(await process.stdout.readline()) for _ in range(2)]
+            listed = await ask(process, calling(4, "context_list", {}))
+    assert (withdrawn["method"], withdrawn["params"]["requestId"]) == ("notifications/cancelled", asked["id"])
+    assert {answer["id"]: answer["error"]["code"] for answer in lost} == {2: -32003, 3: -32003}
+    assert listed["result"]["structuredContent"] == {"items": []}
+    assert (tmp_path / "notes.txt").read_text() == "kept"
+
+
+def calling(request_id: int, tool: str, arguments: dict) -> dict:
+    params = {"name": tool, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
 
 
 async def test_messages_pass_unchanged_and_one_a_line():

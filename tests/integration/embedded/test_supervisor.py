@@ -4,16 +4,18 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from devops_mcp.embedded.ports import LOOPBACK, free_port
-from devops_mcp.embedded.process import ChildFailed, Program
+from devops_mcp.embedded.process import Child, ChildFailed, Program
 from devops_mcp.embedded.supervisor import Supervisor
 from support.processes import wait_until_gone
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every service is a program")
 LISTEN = """
 import signal, socket, sys
 if "deaf" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -104,6 +106,51 @@ async def test_a_program_that_does_not_heed_its_stop_signal_is_killed(tmp_path):
         (pid,) = supervisor.pids.values()
 
     assert wait_until_gone([pid]) == []
+
+
+def of_its_own() -> None:
+    print(dict(os.environ), sys.argv, flush=True)
+    while True:
+        signal.pause()
+
+
+def without_a_table() -> None:
+    raise LookupError("no such table")
+
+
+def copy_of_us(folder: Path, main: Callable[[], None]) -> Program:
+    log = folder / "copy.log"
+
+    async def has_spoken() -> bool:
+        return log.read_bytes().endswith(b"\n")
+
+    executed = (sys.executable, "-S", "-c", "raise SystemExit('executed')")
+    return Program(
+        name="copy", argv=executed, main=main, is_ready=has_spoken, log_file=log, environment={"A": "1"}
+    )
+
+
+@LINUX
+async def test_a_copy_of_this_process_has_none_of_its_environment_files_and_signal_handlers(tmp_path):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+    reading, writing = os.pipe()
+    child = await Child.start(copy_of_us(tmp_path, of_its_own))
+    await child.wait_ready()
+    os.close(writing)
+    os.set_blocking(reading, False)
+    assert os.read(reading, 1) == b"", "nobody else may still write"
+    os.close(reading)
+    await child.stop()
+    assert child.exit_code == -signal.SIGTERM
+    assert (tmp_path / "copy.log").read_text() == "{'A': '1'} ['copy']\n"
+
+
+@LINUX
+async def test_a_copy_that_fails_is_named_with_its_last_words(tmp_path):
+    child = await Child.start(copy_of_us(tmp_path, without_a_table))
+    assert await child.wait() == 1
+    with pytest.raises(ChildFailed, match=r"(?s)copy ended before it was ready, exit code 1.*no such table"):
+        await child.wait_ready()
 
 
 async def test_a_program_that_dies_is_said_so_and_started_again(tmp_path):

@@ -220,8 +220,29 @@ async def test_the_choice_is_said(folder, tmp_path):
 
 
 async def test_many_texts_come_back_in_order(folder):
-    texts = [f"event number {number}" for number in range(40)]
+    texts = [f"event number {number}" + " of the gateway" * (number % 7) for number in range(40)]
     async with open_local(folder) as provider:
         together = (await provider.embed(texts)).vectors
         [one] = (await provider.embed([texts[17]], Purpose.QUESTION)).vectors
     assert int((np.array(together) @ np.array(one)).argmax()) == 17
+
+
+async def test_long_passages_are_computed_few_together_and_short_ones_many(model, monkeypatch):
+    """What is computed together is memory that onnxruntime keeps, and what a question waits for."""
+    asked, computed, compute = [], [], Model._batch
+
+    def vectors(given, texts):
+        asked.append(len(texts))
+        return given._vectors(texts)
+
+    def batch(given, ids):
+        computed.append((len(ids), max(len(row) for row in ids)))
+        return compute(given, ids)
+
+    monkeypatch.setattr(Model, "vectors", vectors)
+    monkeypatch.setattr(Model, "_batch", batch)
+    provider = LocalProvider(lambda: model)
+    await provider.embed([*["gateway " * 300] * 3, *["short"] * 20])
+    await provider.close()
+    assert asked == [16, 4, 2, 1]
+    assert computed == [(16, 3), (4, 3), (2, 256), (1, 256)]

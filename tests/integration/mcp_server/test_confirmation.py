@@ -76,6 +76,31 @@ async def test_a_person_who_does_not_confirm_loses_nothing(
     assert notes.read_text() == "old"
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_key_is_free_until_a_person_confirms_and_then_nobody_is_asked_again(
+    database, settings, notes, era
+):
+    """H14: a decline is no answer to keep, and what is done cannot be declined any more."""
+    key, asked, actions = await new_key(database.owner_url), [], ["decline", "accept", "decline"]
+
+    async def answers(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(params.message)
+        return types.ElicitResult(action=actions[len(asked) - 1], content={"confirm": True})  # type: ignore[arg-type]
+
+    async with (
+        running_mcp(settings) as url,
+        agent("ws", url, key, era, view="/x/fs", elicitation_callback=answers) as client,
+    ):
+        keyed = {**OVERWRITE, "idempotency_key": "k"}
+        declined, done, again = [await client.call_tool("fs_write", keyed) for _ in range(3)]
+        other = await client.call_tool("fs_write", {**keyed, "content": "worse"})
+    assert "nothing was done" in declined.content[0].text
+    assert not done.is_error, done.content
+    assert again.structured_content == done.structured_content
+    assert "other arguments" in other.content[0].text
+    assert (len(asked), notes.read_text()) == (2, "new")
+
+
 async def told(ws: ClientConnection, **message: Any) -> dict[str, Any]:
     """What the server says next, once it has been told this."""
     await ws.send(json.dumps({"jsonrpc": "2.0", **message}))

@@ -10,8 +10,10 @@ from typing import Any, LiteralString
 import httpx2
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 
+from devops_mcp.models.ids import new_id
 from mcp_server.fast_calls import Answering, FastCalls
 from support.channels import ALL_REVISIONS, STATELESS, Ask, asking, channel, opening, serves
 from support.handshake import BOTH, REVISIONS, HandshakeClient, messages_of, next_message
@@ -180,6 +182,34 @@ async def test_both_ways_answer_alike(database, settings, short, revision):
                     )
 
 
+@pytest.mark.parametrize("revision", [REVISIONS[-1], STATELESS])
+async def test_lists_have_a_rate_on_either_way_and_pings_have_none(database, redis_url, short, revision):
+    settings = settings_for(database.mcp_url, redis_url, requests_per_s=0.001, requests_burst=4)
+    a_list, ping = Case("tools/list").said(revision), Case("ping").said(revision)
+    async with running_mcp(settings) as url:
+        for transport in (way for way in WAYS if serves(way, revision)):
+            key = await new_key(database.owner_url, id=new_id())
+            async with greeted(transport, url, key, revision) as ask:
+                while "error" not in (refused := await answered(ask, a_list)):
+                    assert short.since()[-1]
+                assert short.since()[-1]
+                pinged = await answered(ask, ping)
+                with short.shut():
+                    long, pinged_long = await answered(ask, a_list), await answered(ask, ping)
+            for answer in (refused, long):
+                assert answer["error"]["data"].pop("retry_after_s") > 0
+            assert refused == long, transport
+            assert refused["error"]["code"] == -32004
+            assert pinged == pinged_long
+            assert ("result" in pinged) == (revision != STATELESS)  # which has no ping
+
+
+async def answered(ask: Ask, said: str) -> dict[str, Any]:
+    answer = await ask(said)
+    assert answer is not None
+    return answer
+
+
 @pytest.mark.parametrize("revision", ALL_REVISIONS)
 async def test_what_is_not_plain_goes_the_long_way(database, settings, short, revision):
     key = await new_key(database.owner_url)
@@ -251,9 +281,15 @@ async def test_headers_that_say_something_else_than_the_body_are_refused(databas
         "Mcp-Name": "fs_read",
     }
     async with running_mcp(settings) as url, httpx2.AsyncClient(timeout=60) as http:
-        for name, value in {"Mcp-Name": "fs_list", "Mcp-Method": "tools/list"}.items():
+        for changes in (
+            {"Mcp-Name": "fs_list"},
+            {"Mcp-Method": "tools/list"},
+            {"MCP-Protocol-Version": REVISIONS[-1]},
+            {"MCP-Protocol-Version": None},
+        ):
             said = PLAIN["a read"].said(STATELESS)
-            answer = await http.post(f"{url}/mcp/x/fs", content=said, headers=right | {name: value})
+            headers = {name: value for name, value in (right | changes).items() if value is not None}
+            answer = await http.post(f"{url}/mcp/x/fs", content=said, headers=headers)
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
     assert not any(short.taken)
 
@@ -335,6 +371,16 @@ async def test_a_call_over_http_that_is_cancelled_is_answered_so(database, setti
         await client.post({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
         assert messages_of(await answer)[-1]["error"]["code"] == -32800
     assert short.taken[-1]
+
+
+async def test_a_call_over_http_leaves_its_line_to_the_audit_log(database, settings, short):
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, channel("http-json", url, key, STATELESS) as ask:
+        with capture_logs() as logs:
+            for case in (PLAIN["a read"], PLAIN["a list"], LONG_WAY["a tool that hands on"]):
+                await ask(case.said(STATELESS))
+    levels = [line["log_level"] for line in logs if line["event"] == "request served"]
+    assert levels == ["debug", "info", "debug"]
 
 
 async def test_a_call_over_http_ends_with_its_client(database, settings, short):

@@ -5,12 +5,16 @@ import json
 import httpx2
 import pytest
 from mcp.shared.exceptions import MCPError
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from devops_mcp.adapters.base import Effect
 from devops_mcp.adapters.registry import load_adapters
 from devops_mcp.embedding.tokens import count_tokens
 from devops_mcp.operations.own_tools import OWN_TOOLS
 from support.agents import ERAS, STATELESS, TRANSPORTS, agent
+from support.channels import opening
+from support.handshake import REVISIONS
 from support.services import new_key, running_mcp, settings_for
 
 MAX_TOKENS = 4_000
@@ -133,12 +137,54 @@ async def test_a_tool_that_is_not_listed_is_reached_within_rights_and_mode_only(
 
 async def test_a_header_asks_for_tools_where_the_address_cannot(database, settings):
     key = await new_key(database.owner_url)
-    headers = {"Authorization": f"Bearer {key}", "X-MCP-Toolsets": "fs", "X-MCP-Readonly": "true"}
+    headers = {"Authorization": f"Bearer {key}", "X-MCP-Toolsets": "fs"}
     request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}}
+    listed = {}
     async with running_mcp(settings) as url, httpx2.AsyncClient(headers=headers, timeout=60) as http:
-        answer = await http.post(f"{url}/mcp", json=request, headers=TRANSPORT)
-    names = {tool["name"] for tool in answer.json()["result"]["tools"]}
-    assert names == {name for name in TOOLS if name in FRONT or name.startswith("fs_")} & READS
+        for said in ("true", "1", "yes", "On", "false", "0", ""):
+            asked = TRANSPORT | {"X-MCP-Readonly": said}
+            answer = await http.post(f"{url}/mcp", json=request, headers=asked)
+            listed[said] = {tool["name"] for tool in answer.json()["result"]["tools"]}
+    shown = {name for name in TOOLS if name in FRONT or name.startswith("fs_")}
+    restricted = dict.fromkeys(("true", "1", "yes", "On"), shown & READS)
+    assert listed == restricted | dict.fromkeys(("false", "0", ""), shown)
+
+
+MISSPELT = "there is no toolset 'gihub'; there are"
+
+
+@pytest.mark.parametrize("said", [{"view": "/x/fs,gihub"}, {"view": "/x/all,gihub"}, {"header": "gihub"}])
+async def test_a_toolset_that_there_is_not_is_refused_with_those_that_there_are(database, settings, said):
+    view, header = said.get("view", ""), said.get("header")
+    headers = {"X-API-Key": await new_key(database.owner_url)} | (
+        {"X-MCP-Toolsets": header} if header else {}
+    )
+    request = {"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {"_meta": ENVELOPE}}
+    async with running_mcp(settings) as url, httpx2.AsyncClient(headers=headers, timeout=60) as http:
+        posts = [
+            await http.post(f"{url}/mcp{view}", json=request, headers=TRANSPORT),
+            await http.post(f"{url}/mcp{view}", json=opening(REVISIONS[-1]) | {"id": 7}, headers=ACCEPT),
+        ]
+        stream = await http.get(f"{url}/sse{view}", headers={"Accept": "text/event-stream"})
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url.replace("http", "ws", 1) + f"/ws{view}", additional_headers=headers)
+    for post in posts:
+        answer = post.json()
+        assert (post.status_code, answer["id"], answer["error"]["code"]) == (400, 7, -32602)
+        assert MISSPELT in answer["error"]["message"]
+        assert "github, gitlab" in answer["error"]["message"]
+    assert (stream.status_code, MISSPELT in stream.text) == (400, True)
+    assert refused.value.response.status_code == 422
+    assert MISSPELT in refused.value.response.body.decode()
+
+
+async def test_a_system_of_which_there_is_no_integration_yet_may_be_asked_for(database, settings):
+    key = await new_key(database.owner_url)
+    async with (
+        running_mcp(settings) as url,
+        agent("http", url, key, STATELESS, view="/x/gitlab,fs") as client,
+    ):
+        assert await names_of(client) == MODES["/x/fs"]
 
 
 async def test_an_agent_finds_reads_and_calls_what_is_not_listed(database, settings):
@@ -170,8 +216,8 @@ ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": STATELESS,
     "io.modelcontextprotocol/clientCapabilities": {},
 }
-TRANSPORT = {
-    "Accept": "application/json, text/event-stream",
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+TRANSPORT = ACCEPT | {
     "MCP-Protocol-Version": STATELESS,
     "Mcp-Method": "tools/list",
 }

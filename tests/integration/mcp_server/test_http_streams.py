@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx2
 import pytest
 
 from devops_mcp.cache.redis import open_redis
+from mcp_server.transports import http_sessions
 from support.handshake import REVISIONS, HandshakeClient, messages_of, next_message
-from support.talkative import KEY, Talkative, replica
+from support.talkative import KEY, NOT_THERE, Talkative, replica
 
 CAPABILITIES = {"elicitation": {"form": {}}}
 
@@ -127,6 +128,50 @@ async def test_a_call_can_be_cancelled_through_the_other_replica(redis_url):
         assert messages_of(await call)[-1]["error"]["code"] == -32800
 
 
+async def test_who_was_refused_a_subscription_does_not_have_it_where_the_session_is_rebuilt(redis_url):
+    talkative = Talkative()
+    async with (
+        AsyncExitStack() as others,
+        replica(redis_url, talkative) as staying,
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
+    ):
+        client = HandshakeClient(http, [await others.enter_async_context(replica(redis_url, talkative))], KEY)
+        await client.begin()
+        assert "error" in await client.call("resources/subscribe", {"uri": NOT_THERE})
+        for method, uri in (
+            ("subscribe", "test://a"),
+            ("subscribe", "test://b"),
+            ("unsubscribe", "test://a"),
+        ):
+            assert "result" in await client.call(f"resources/{method}", {"uri": uri})
+        await others.aclose()
+        client.replica, before = staying, len(talkative.watched)
+        assert "result" in await client.call("ping")
+    assert talkative.watched[before:] == ["test://b"]
+
+
+async def test_a_session_that_could_not_be_rebuilt_in_time_is_with_the_next_request(redis_url, monkeypatch):
+    talkative = Talkative()
+    async with (
+        AsyncExitStack() as others,
+        replica(redis_url, talkative) as staying,
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
+    ):
+        client = HandshakeClient(http, [await others.enter_async_context(replica(redis_url, talkative))], KEY)
+        await client.begin()
+        await client.call("resources/subscribe", {"uri": "test://a"})
+        await others.aclose()
+        client.replica, before = staying, len(talkative.watched)
+        with monkeypatch.context() as hurried:
+            hurried.setattr(http_sessions, "_REBUILT_WITHIN_S", 0.0)
+            late = await client.post(client.request("ping"))
+        assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+        assert "result" in await client.call("ping")
+    assert talkative.watched[before:] == ["test://a"]
+
+
 async def test_an_id_that_is_in_use_is_refused(redis_url):
     """J02"""
     async with meeting(redis_url) as (client, talkative, _, _):
@@ -149,13 +194,14 @@ async def test_an_event_id_that_is_not_ours_is_refused(redis_url, last_event_id)
 
 
 async def test_a_call_that_nobody_knows_is_answered_with_an_error(redis_url):
-    async with meeting(redis_url) as (client, _, _, other):
+    async with meeting(redis_url) as (client, talkative, _, other):
         async with client.streaming(calling(client, "leave")) as events:
             [mark] = [event async for event in events]
         unknown = HandshakeClient(client.http, [other], KEY)
         await unknown.begin()
         async with unknown.listening(mark.id) as events:
             answer = (await next_message(events)).data
+        talkative.go_on.set()
     assert answer["error"]["code"] == -32003
 
 
@@ -190,6 +236,24 @@ async def test_a_stop_finishes_calls_that_came_through_the_other_replica(redis_u
             await talkative.called.wait()
             asyncio.get_running_loop().call_later(0.5, talkative.go_on.set)
         assert messages_of(await call)[-1]["result"]["content"][0]["text"] == "whole"
+
+
+async def test_a_stop_finishes_calls_whose_client_has_left(redis_url):
+    talkative = Talkative()
+    async with (
+        replica(redis_url, talkative) as other,
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
+    ):
+        async with replica(redis_url, talkative) as owner:
+            client = HandshakeClient(http, [owner], KEY)
+            await client.begin()
+            async with client.streaming(calling(client, "report", progressToken="t")) as events:
+                progress = await next_message(events)
+            asyncio.get_running_loop().call_later(0.5, talkative.go_on.set)
+        client.replica = other
+        async with client.listening(progress.id) as events:
+            assert (await next_message(events)).data["result"]["content"][0]["text"] == "whole"
 
 
 async def test_a_session_that_nobody_uses_ends_and_one_that_is_listened_to_does_not(redis_url):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx2
 import pytest
@@ -106,6 +106,22 @@ async def test_an_id_that_is_in_use_is_refused(redis_url, http):
         assert (await listener.next())["result"]["content"][0]["text"] == "whole"
 
 
+async def test_a_call_that_is_cancelled_is_not_answered(redis_url, http):
+    talkative = Talkative()
+    call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "report"}}
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
+    async with replica(redis_url, talkative) as url, listening(http, url, KEY) as listener:
+        for message in (INITIALIZE, call):
+            await post(http, url + listener.path, KEY, message)
+        await listener.next()
+        await talkative.called.wait()
+        await post(http, url + listener.path, KEY, cancelled)
+        async with asyncio.timeout(30):
+            while (await post(http, url + listener.path, KEY, {**call, "method": "ping"})).status_code == 400:
+                pass
+        assert (await listener.next()) == {"jsonrpc": "2.0", "id": 7, "result": {}}
+
+
 async def test_a_session_is_nobody_elses(database, redis_url, http):
     """M05"""
     owner, stranger = await new_key(database.owner_url), await new_key(database.owner_url)
@@ -160,3 +176,18 @@ async def test_the_python_client_lists_and_calls_tools(database, redis_url, view
             created = await client.call_tool("context_create", {"title": "over SSE"})
     assert "context_create" in names
     assert not created.is_error
+
+
+async def test_a_stop_answers_what_is_under_way_and_then_ends_the_stream(redis_url, http):
+    talkative = Talkative()
+    call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "report"}}
+    async with AsyncExitStack() as stack:
+        async with replica(redis_url, talkative) as url:
+            listener = await stack.enter_async_context(listening(http, url, KEY))
+            await post(http, url + listener.path, KEY, INITIALIZE)
+            await listener.next()
+            await post(http, url + listener.path, KEY, call)
+            await talkative.called.wait()
+            asyncio.get_running_loop().call_later(0.5, talkative.go_on.set)
+        assert (await listener.next())["result"]["content"][0]["text"] == "whole"
+        assert [event async for event in listener.events] == []

@@ -100,6 +100,17 @@ async def test_what_is_anothers_cannot_be_watched(database, settings, era):
             assert "there is no" in str(_innermost(refused.value))
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_address_to_hear_of_is_of_bounded_length(database, settings, era):
+    """S03: who may name a hundred of them on each of a thousand connections must not fill our memory."""
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url:
+        with pytest.raises((MCPError, ExceptionGroup)) as refused:
+            async with a_listener("ws", url, key, era, f"devops://events/github/{'x' * 4_096}"):
+                pass
+    assert "at most 4096 characters" in str(_innermost(refused.value))
+
+
 async def test_the_integrations_are_a_resource_that_tells_no_secret(database, redis_url, tmp_path):
     files = {"name": "files", "system": "fs", "options": {"roots": {"work": str(tmp_path)}}}
     key = await new_key(database.owner_url)

@@ -1,8 +1,12 @@
 """mcp-server over both transports and in both eras, with the protocol's own Python client."""
 
+import psycopg
 import pytest
+from mcp import Client
 from mcp.shared.exceptions import MCPError
+from psycopg.rows import dict_row
 
+from mcp_server.handlers.rates import RATE_LIMITED
 from support.agents import ERAS, TRANSPORTS, agent
 from support.services import new_key, running_mcp, settings_for
 
@@ -51,6 +55,32 @@ async def test_a_tool_beyond_the_callers_grants_is_neither_listed_nor_called(
             await client.call_tool("context_create", {"title": "x"})
 
 
+async def asked_until_refused(client: Client) -> MCPError:
+    for _ in range(6):
+        try:
+            await client.list_resources()
+        except MCPError as error:
+            return error
+    raise AssertionError("asked as often as it likes")
+
+
+@pytest.mark.parametrize(("transport", "era"), every_way)
+async def test_who_asks_too_often_for_what_is_no_call_is_told_so_and_may_still_call(
+    database, redis_url, transport, era
+):
+    settings = settings_for(database.mcp_url, redis_url, requests_per_s=0.001, requests_burst=5)
+    key, other = await new_key(database.owner_url), await new_key(database.owner_url)
+    async with running_mcp(settings) as url, agent(transport, url, key, era) as client:
+        await client.list_tools()
+        refused = await asked_until_refused(client)
+        described = await client.call_tool("tools_describe", {"names": ["task_get"]})
+        async with agent(transport, url, other, era) as another:
+            assert (await another.list_resources()).resources
+    assert refused.error.code == RATE_LIMITED
+    assert refused.error.data["retry_after_s"] > 0
+    assert not described.is_error
+
+
 @pytest.mark.parametrize(("transport", "era"), every_way)
 async def test_a_context_is_kept_and_read_as_a_resource(database, settings, transport, era):
     key = await new_key(database.owner_url)
@@ -72,3 +102,20 @@ async def test_a_context_is_kept_and_read_as_a_resource(database, settings, tran
     assert only["why"].startswith("words #1")
     assert f"devops://contexts/{context_id}" in [str(resource.uri) for resource in resources.resources]
     assert "the cache was cold" in read.contents[0].text
+
+
+async def test_a_change_of_a_context_leaves_what_was_asked_and_what_it_did(database, settings):
+    """L05: two records of one trace; neither says what the other does."""
+    key = await new_key(database.owner_url)
+    arguments = {"title": "checkout incident", "idempotency_key": "once"}
+    async with running_mcp(settings) as url, agent("ws", url, key, ERAS[-1]) as client:
+        created = await client.call_tool("context_create", arguments)
+    target = f"context:{created.structured_content['data']['context_id']}"
+    async with await psycopg.AsyncConnection.connect(database.superuser_url, row_factory=dict_row) as sql:
+        found = await sql.execute("SELECT * FROM audit_log WHERE action IN ('tool.write', 'contexts.create')")
+        by_action = {record["action"]: record for record in await found.fetchall()}
+    asked, done = by_action["tool.write"], by_action["contexts.create"]
+    assert (asked["target"], asked["arguments"]) == ("context_create", arguments)
+    assert (done["target"], done["arguments"]["after"]["title"]) == (target, "checkout incident")
+    assert asked["trace_id"] == done["trace_id"] is not None
+    assert asked["duration_ms"] > done["duration_ms"] == 0

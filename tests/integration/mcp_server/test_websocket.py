@@ -7,6 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from mcp_server.transports.under_way import MAX_IN_FLIGHT
 from support.services import new_key, running_mcp, settings_for
 
 INITIALIZE = {
@@ -90,6 +91,8 @@ async def test_a_host_that_is_not_served_is_misdirected(database, settings):
         ('{"jsonrpc":"2.0","id":1.5,"method":"tools/list"}', -32600),
         ('{"jsonrpc":"2.0","id":{},"method":"tools/list"}', -32600),
         ('{"jsonrpc":"2.0","id":1,"id":2,"method":"tools/list"}', -32700),
+        pytest.param('{"jsonrpc":"2.0","id":"%s","method":"ping"}' % ("x" * 1_001), -32600, id="long id"),
+        pytest.param(json.dumps({**INITIALIZE, "more": "x" * 65_536}), -32600, id="long greeting"),
     ],
 )
 async def test_a_bad_frame_is_answered_and_the_connection_goes_on(database, settings, frame, code):
@@ -101,6 +104,23 @@ async def test_a_bad_frame_is_answered_and_the_connection_goes_on(database, sett
     ):
         assert (await ask(socket, frame))["error"]["code"] == code
         assert (await ask(socket, INITIALIZE))["result"]["protocolVersion"] == "2025-11-25"
+
+
+async def test_what_is_both_request_and_answer_is_refused_and_takes_nobodys_place(database, settings):
+    """J01: nor is an answer that cannot be read answered under an id that a request of the client's may have."""
+    key = await new_key(database.owner_url)
+    async with (
+        running_mcp(settings) as url,
+        connect(address(url), additional_headers={"X-API-Key": key}) as socket,
+    ):
+        await ask(socket, INITIALIZE)
+        for number in range(MAX_IN_FLIGHT + 1):
+            both = {"jsonrpc": "2.0", "id": number, "method": "ping", "error": {"code": 1, "message": "x"}}
+            refused = await ask(socket, json.dumps(both))
+            assert (refused["id"], refused["error"]["code"]) == (number, -32600)
+        unread = await ask(socket, '{"jsonrpc":"2.0","id":7,"error":"x"}')
+        assert (unread["id"], unread["error"]["code"]) == (None, -32600)
+        assert (await ask(socket, '{"jsonrpc":"2.0","id":7,"method":"ping"}'))["result"] == {}
 
 
 async def test_an_unknown_method_is_told_so(database, settings):

@@ -91,6 +91,22 @@ async def test_only_a_ticket_may_stand_in_an_address(database, settings):
             assert (await http.get(f"{url}/ws/tickets")).status_code == 405
 
 
+async def test_who_asks_for_what_is_not_there_or_without_an_upgrade_is_told_so_in_a_problem_document(
+    settings,
+):
+    async with running_mcp(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
+        answers = [await http.get(path) for path in ("/ws", "/ws/x/github/readonly", "/nowhere")]
+        answers.append(await http.put("/mcp"))
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (426, "upgrade_required"),
+        (426, "upgrade_required"),
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+    ]
+    assert answers[0].headers["upgrade"] == "websocket"
+    assert "ws://" in answers[0].json()["detail"]
+
+
 async def test_without_redis_no_ticket_is_sold_or_taken_and_headers_still_do(database):
     """R01"""
     key = await new_key(database.owner_url)

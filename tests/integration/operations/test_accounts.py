@@ -10,7 +10,7 @@ from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.passwords import Passwords
 from devops_mcp.cache.redis import open_redis
-from devops_mcp.models.accounts import UserStatus, UsersWanted
+from devops_mcp.models.accounts import IdentityName, UserStatus, UsersWanted
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import (
     Conflict,
@@ -30,6 +30,7 @@ from devops_mcp.operations import login
 from devops_mcp.operations.accounts import open_accounts
 from devops_mcp.operations.api_keys import ApiKeyDraft, NewApiKey
 from devops_mcp.operations.roles import NewRole, RoleDraft
+from devops_mcp.operations.toolsets import Toolsets
 from devops_mcp.operations.users import NewUser, UserDraft
 from devops_mcp.repositories.database import open_database
 from support.services import new_key
@@ -51,16 +52,16 @@ CLERK = who("api_keys:write", "contexts:read")
 
 @pytest.fixture
 async def opened(database):
+    for chief in (ROOT, ADMIN, CLERK):
+        await new_key(database.owner_url, *chief.grants, id=chief.id, name=chief.name)
     async with open_database(database.app_url, pool_size=4, application="test") as opened:
         yield opened
 
 
 @pytest.fixture
-async def accounts(database, opened, redis_url):
-    for chief in (ROOT, ADMIN, CLERK):
-        await new_key(database.owner_url, *chief.grants, id=chief.id, name=chief.name)
+async def accounts(opened, redis_url):
     async with open_redis(redis_url, command_timeout_s=5) as redis:
-        with open_accounts(opened, redis, KEYRING, "https://rest.example.com") as accounts:
+        with open_accounts(opened, redis, KEYRING, "https://rest.example.com", Toolsets(())) as accounts:
             yield accounts
 
 
@@ -165,7 +166,7 @@ async def test_without_redis_guessing_is_stopped_too(opened, monkeypatch):
     """R01"""
     monkeypatch.setattr(login, "FAILURES_PER_USER_AND_ADDRESS", 2)
     async with open_redis("redis://127.0.0.1:1", command_timeout_s=0.1) as redis:
-        with open_accounts(opened, redis, KEYRING, "https://rest.example.com") as accounts:
+        with open_accounts(opened, redis, KEYRING, "https://rest.example.com", Toolsets(())) as accounts:
             await accounts.users.create(ROOT, draft("alice", password=PASSWORD))
             for expected in (Unauthenticated, Unauthenticated, RateLimited):
                 with pytest.raises(expected):
@@ -279,7 +280,9 @@ async def test_names_are_a_tenants_own_and_unique_in_it(accounts, database):
     for taken in (draft("ALICE"), draft("bob", email="A@example.com")):
         with pytest.raises(Conflict):
             await accounts.users.create(ROOT, taken)
-    theirs = await accounts.users.create(who("*", tenant_id=tenant_id), draft("alice", email="a@example.com"))
+    their_chief = who("*", tenant_id=tenant_id)
+    await new_key(database.owner_url, id=their_chief.id, tenant_id=tenant_id)
+    theirs = await accounts.users.create(their_chief, draft("alice", email="a@example.com"))
     with pytest.raises(NotFound):
         await accounts.users.get(ROOT, theirs.id)
     with pytest.raises(InvalidInput):
@@ -307,22 +310,44 @@ async def test_a_rotated_key_keeps_its_id_and_the_old_secret_only_for_its_grace(
         await accounts.api_keys.rotate(ROOT, key.id, timedelta())
 
 
-async def test_a_key_that_is_remembered_with_more_rights_than_it_has_now_cannot_write_them_down(
-    opened, accounts
-):
+async def test_who_is_remembered_with_more_rights_than_it_has_now_cannot_write_them_down(opened, accounts):
     """L05"""
+    carol = await accounts.users.create(ROOT, draft("carol", password=PASSWORD))
+    role = await accounts.roles.create(ROOT, NewRole(name="ops", grants=("search:read",)))
     key = await accounts.api_keys.create(ROOT, NewApiKey(name="ci", roles=("admin",)))
     remembered = await Authenticator(opened.find_api_keys).principal_of(key.key)
+    attempts = [
+        lambda: accounts.api_keys.replace(remembered, key.id, ApiKeyDraft(name="ci", roles=("admin",))),
+        lambda: accounts.api_keys.create(remembered, NewApiKey(name="another", roles=("admin",))),
+        lambda: accounts.users.create(remembered, draft("eve", "admin", password=PASSWORD)),
+        lambda: accounts.users.replace(remembered, carol.id, draft("carol", "admin")),
+        lambda: accounts.users.put_password(remembered, carol.id, WRONG),
+        lambda: accounts.identity_links.add(
+            remembered, carol.id, IdentityName(issuer="https://i", subject="e")
+        ),
+        lambda: accounts.roles.create(remembered, NewRole(name="mine", grants=("users:write",))),
+        lambda: accounts.roles.replace(remembered, role.name, RoleDraft(grants=("users:write",))),
+    ]
     await accounts.api_keys.replace(ROOT, key.id, ApiKeyDraft(name="ci", grants=("search:read",)))
-    again = ApiKeyDraft(name="ci", roles=("admin",))
-    another = NewApiKey(name="another", roles=("admin",))
-    with pytest.raises(Forbidden):
-        await accounts.api_keys.replace(remembered, key.id, again)
-    with pytest.raises(Forbidden):
-        await accounts.api_keys.create(remembered, another)
+    for attempt in attempts:
+        with pytest.raises(Forbidden):
+            await attempt()
     await accounts.api_keys.revoke(ROOT, key.id)
+    for attempt in attempts:
+        with pytest.raises(Unauthenticated):
+            await attempt()
+
+
+async def test_a_session_that_is_remembered_after_its_end_writes_nothing_down(accounts):
+    """L05"""
+    await accounts.users.create(ROOT, draft("alice", "admin", password=PASSWORD))
+    alice = await accounts.login.verify_password("alice", PASSWORD)
+    begun = await accounts.sessions.begin(alice, client_id="rest-api", audience="https://rest.example.com")
+    remembered = await accounts.sessions.principal_of(begun.access_token, "https://rest.example.com")
+    await accounts.users.create(remembered, draft("bob", "admin", password=PASSWORD))
+    await accounts.session_list.revoke(ROOT, begun.session_id)
     with pytest.raises(Unauthenticated):
-        await accounts.api_keys.create(remembered, another)
+        await accounts.users.create(remembered, draft("eve", "admin", password=PASSWORD))
 
 
 async def test_who_does_not_manage_keys_sees_and_ends_only_their_own(accounts):

@@ -212,6 +212,17 @@ class Model:
         return JSONResponse({"choices": [{"index": 0, "message": message}]}, self.status)
 
 
+async def test_a_context_whose_time_is_over_is_not_summed_up(database):
+    """It is there until the worker's upkeep removes it, and the message must not wait for that."""
+    async with a_bench(database) as bench:
+        await bench.append(300)
+        [message] = await bench.requested()
+        with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+            connection.execute("UPDATE contexts SET expires_at = now() - interval '1 minute'")
+        async with asyncio.timeout(60):
+            assert await bench.compactor.process(TENANT, [message]) == set()
+
+
 @pytest.mark.parametrize(
     ("status", "made_by"), [(200, "small-model"), (500, "extractive"), (401, "extractive")]
 )

@@ -54,11 +54,11 @@ class OneLocked(ContextService):
     locked: UUID | None = None
 
     async def append_prepared(
-        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
+        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem], *, recorded: bool = False
     ) -> list[ContextItem]:
         if context_id == self.locked:
             raise DeadlineExceeded("locked")
-        return await super().append_prepared(principal, context_id, items)
+        return await super().append_prepared(principal, context_id, items, recorded=recorded)
 
 
 async def test_a_context_that_cannot_be_written_to_refuses_calls_only_once_there_is_no_room(

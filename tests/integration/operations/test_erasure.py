@@ -16,7 +16,7 @@ from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.messages import ErasureRequested, EventReceived
 from devops_mcp.events.model import AlertEvent
 from devops_mcp.models.contexts import NewItem
-from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound
+from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, OPERATOR_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
@@ -34,10 +34,12 @@ from support.tenants import add_tenant
 
 TENANT = UUID("00000000-0000-7000-8000-000000000007")
 NEIGHBOUR = UUID("00000000-0000-7000-8000-000000000008")
-STAYS = {"tenants", "audit_log", "audit_chains", "erasures"}
+STAYS = {"tenants", "audit_log", "audit_chains", "audit_waiting", "erasures"}
 OPERATOR = Principal(
     id=new_id(), tenant_id=OPERATOR_TENANT_ID, kind=PrincipalKind.USER, name="operator", grants=("*",)
 )
+MEMBER = OPERATOR.model_copy(update={"id": new_id(), "grants": ("tenant:*",)})
+GONE = OPERATOR.model_copy(update={"id": new_id()})
 
 
 def rows(database, tenant_id: UUID) -> dict[str, int]:
@@ -111,6 +113,8 @@ async def fill(database: Database, blobs: BlobStore, tenant_id: UUID, notices: N
 
 @pytest.fixture
 async def bench(database, redis_url) -> AsyncIterator[Bench]:
+    for who in (OPERATOR, MEMBER):
+        await new_key(database.owner_url, *who.grants, id=who.id, tenant_id=OPERATOR_TENANT_ID)
     async with a_bench(database, redis_url) as opened:
         yield opened
 
@@ -167,9 +171,9 @@ async def test_only_an_erasure_that_was_ordered_removes_anything(bench, database
 
 
 async def test_who_may_not_and_what_is_not_confirmed_is_refused(bench):
-    member = OPERATOR.model_copy(update={"tenant_id": TENANT, "grants": ("tenant:*",)})
     for principal, tenant_id, confirm, error in (
-        (member, TENANT, str(TENANT), Forbidden),
+        (MEMBER, TENANT, str(TENANT), Forbidden),
+        (GONE, TENANT, str(TENANT), Unauthenticated),
         (OPERATOR, TENANT, "another", InvalidInput),
         (OPERATOR, new_id(), "x", NotFound),
         (OPERATOR, DEFAULT_TENANT_ID, "default", Conflict),

@@ -16,6 +16,7 @@ from devops_mcp.events.messages import MESSAGE, ReplayDue
 from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.replays import Replay, ReplayConsumer, ReplayDraft, ReplayStatus
 from devops_mcp.models.webhooks import DeliveryStatus, EndpointDraft
@@ -130,7 +131,7 @@ async def test_an_endpoint_gets_the_events_of_the_range_anew_in_their_order_and_
         assert (ended.status, ended.done) == (ReplayStatus.COMPLETED, 5)
     assert before[0] not in events
     listed = await bench.endpoints.deliveries(
-        bench.owner, endpoint, status=DeliveryStatus.PENDING, cursor=None, limit=100
+        bench.owner, endpoint, status=DeliveryStatus.PENDING, order=NEWEST, limit=100
     )
     assert {delivery.replay_id for delivery in listed.items} == {first.id, second.id}
     async with bench.worker.transaction(TENANT) as tx:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, LiteralString, cast
 from uuid import UUID
 
 import psycopg
@@ -12,11 +12,12 @@ from pydantic import SecretStr
 
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.auth.sealing import SecretSeal
-from devops_mcp.events.messages import MESSAGE, Message, NotificationDue, ReplayDue, TaskReady
+from devops_mcp.events.messages import MESSAGE, Message, ReplayDue, TaskReady
 from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.events.sqs import Received
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.replays import ReplayConsumer, ReplayDraft, ReplayStatus
 from devops_mcp.models.rules import RunOutcome
@@ -29,7 +30,7 @@ from devops_mcp.operations.event_replays import Replayer, ReplayService
 from devops_mcp.operations.task_runner import MAX_ATTEMPTS, TaskRunner
 from devops_mcp.operations.tasks import enqueue_abandoned, start_tasks
 from devops_mcp.operations.tools import ToolService
-from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
+from devops_mcp.operations.webhook_endpoints import WebhookEndpointService, notify_all
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.rule_runs import NewRun
 from support.happenings import happen
@@ -66,6 +67,10 @@ class Bench:
         body = MESSAGE.dump_json(message).decode()
         received = Received(letter or str(new_id()), "", body, epitaph, 1, datetime.now(UTC))
         await DeadLetterFiler(self.worker).file(SPECS[queue], [received])
+
+    def as_an_older_version(self, statement: LiteralString, *values: UUID) -> None:
+        with psycopg.connect(self.superuser_url) as connection:
+            assert connection.execute(statement, values).rowcount == 1
 
     def letters(self) -> int:
         with psycopg.connect(self.superuser_url) as connection:
@@ -146,17 +151,40 @@ async def test_a_delivery_whose_message_died_has_failed_and_is_on_its_way_again_
     [event_id] = await happen(database.worker_url, redis_url, 1)
     async with bench.worker.transaction(TENANT) as tx:
         [delivery] = await tx.webhook_deliveries.create([(endpoint.id, event_id)], new_id())
+        await notify_all(tx, [delivery], {})
+    [first] = bench.waiting(QueueName.NOTIFICATIONS)
 
-    async def states() -> list[tuple[DeliveryStatus, str | None]]:
-        page = await endpoints.deliveries(bench.owner, endpoint.id, status=None, cursor=None, limit=10)
-        return [(one.status, one.last_error) for one in page.items if one.id == delivery.id]
+    async def state() -> tuple[DeliveryStatus, str | None]:
+        found = await endpoints.delivery(bench.owner, endpoint.id, delivery.id)
+        return found.status, found.last_error
 
-    await bench.die(
-        QueueName.NOTIFICATIONS, NotificationDue(id=new_id(), tenant_id=TENANT, delivery_id=delivery.id)
-    )
-    assert await states() == [(DeliveryStatus.FAILED, f"its message died: {REASON}")]
+    died = (DeliveryStatus.FAILED, f"its message died: {REASON}")
+    await bench.die(QueueName.NOTIFICATIONS, first)
+    assert await state() == died
     await bench.redrive(QueueName.NOTIFICATIONS)
-    assert [status for status, _ in await states()] == [DeliveryStatus.PENDING]
+    assert (await state())[0] is DeliveryStatus.PENDING
+    await bench.die(QueueName.NOTIFICATIONS, first)
+    await endpoints.resend(bench.owner, endpoint.id, delivery.id)
+    [newer] = [one for one in bench.waiting(QueueName.NOTIFICATIONS) if one.id != first.id]
+    await bench.die(QueueName.NOTIFICATIONS, first)
+    assert (await state())[0] is DeliveryStatus.PENDING, "it waits for the newer message"
+    await bench.die(QueueName.NOTIFICATIONS, newer)
+    assert await state() == died
+
+    await endpoints.resend(bench.owner, endpoint.id, delivery.id)
+    bench.as_an_older_version(  # which tries it, and sends a message for its next attempt
+        "UPDATE webhook_deliveries SET attempts = 1, next_at = now() + interval '1 s' WHERE id = %s",
+        delivery.id,
+    )
+    untold = first.model_copy(update={"id": new_id()})
+    await bench.die(QueueName.NOTIFICATIONS, untold)
+    assert await state() == died, "or it would wait for ever"
+    bench.as_an_older_version(
+        "UPDATE webhook_deliveries SET status = 'pending', attempts = 0, next_at = now() WHERE id = %s",
+        delivery.id,
+    )
+    await bench.die(QueueName.NOTIFICATIONS, untold.model_copy(update={"id": new_id()}))
+    assert await state() == died, "sent again"
 
 
 async def test_a_context_whose_compaction_died_may_be_summed_up_again(bench):
@@ -234,7 +262,7 @@ class Tasks:
 
     async def run_of(self, task_id: UUID) -> RunOutcome:
         async with self.bench.worker.transaction(TENANT) as tx:
-            runs = await tx.rule_runs.page(self.rule_id, None, None, 10)
+            runs = await tx.rule_runs.page(self.rule_id, None, NEWEST, 10)
         [outcome] = [run.outcome for run in runs if run.task_id == task_id]
         return outcome
 
@@ -307,6 +335,76 @@ async def test_a_task_ends_with_the_message_that_it_waits_for_and_no_other(bench
     await bench.die(QueueName.TASKS_NORMAL, newer)
     assert (await tasks.found(task_id)).status is TaskStatus.WORKING
     await bench.die(QueueName.TASKS_NORMAL, old)
+    assert (await tasks.found(task_id)).status is TaskStatus.FAILED
+
+
+async def test_a_task_outlives_the_older_message_that_it_was_tried_by_last(bench, tasks):
+    """D07: the newer one is still to come, unless it came while a worker was at the task, and so to nothing."""
+    task_id, old = await tasks.new()
+    await tasks.claim(task_id, old, -timedelta(seconds=1))
+    newer = await tasks.enqueue_abandoned()
+    await tasks.claim(task_id, old, -timedelta(seconds=1))
+    await bench.die(QueueName.TASKS_NORMAL, old)
+    assert (await tasks.found(task_id)).status is TaskStatus.WORKING
+    await bench.die(QueueName.TASKS_NORMAL, newer)
+    assert (await tasks.found(task_id)).status is TaskStatus.FAILED
+
+    task_id, old = await tasks.new()
+    await tasks.claim(task_id, old, -timedelta(seconds=1))
+    newer = await tasks.enqueue_abandoned()
+    held = await tasks.claim(task_id, old)
+    assert not await TaskRunner(bench.worker, cast("ToolService", _Tool())).run(TENANT, task_id, newer.id)
+    async with bench.worker.transaction(TENANT) as tx:
+        await tx.tasks.release(task_id, held.attempt)
+    await bench.die(QueueName.TASKS_NORMAL, old)
+    assert (await tasks.found(task_id)).status is TaskStatus.FAILED
+
+
+async def test_a_task_that_an_older_version_sent_another_message_for_waits_for_both(bench, tasks):
+    """D07: as it writes while the new one is rolled out."""
+    task_id, first = await tasks.new()
+    await tasks.claim(task_id, first, -timedelta(seconds=1))
+    second = first.model_copy(update={"id": new_id()})
+    bench.as_an_older_version("UPDATE tasks SET message_id = %s WHERE id = %s", second.id, task_id)
+    await bench.die(QueueName.TASKS_NORMAL, first)
+    assert (await tasks.found(task_id)).status is TaskStatus.WORKING
+    await bench.die(QueueName.TASKS_NORMAL, second)
+    assert (await tasks.found(task_id)).status is TaskStatus.FAILED
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_task_that_an_older_version_made_waits_for_its_message_and_the_newer_one(bench, tasks, taken):
+    task_id, first = await tasks.new()
+    bench.as_an_older_version(
+        "UPDATE tasks SET message_ids = NULL, lease_until = now() - interval '1 s' WHERE id = %s", task_id
+    )
+    second = await tasks.enqueue_abandoned()
+    if taken:
+        bench.as_an_older_version(
+            "UPDATE tasks SET message_ids = NULL, message_id = %s WHERE id = %s", first.id, task_id
+        )
+        await tasks.claim(task_id, second, -timedelta(seconds=1))
+    await bench.die(QueueName.TASKS_NORMAL, second)
+    assert (await tasks.found(task_id)).status is TaskStatus.WORKING
+    await bench.die(QueueName.TASKS_NORMAL, first)
+    assert (await tasks.found(task_id)).status is TaskStatus.FAILED
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_task_whose_question_an_older_version_asked_waits_for_the_answers_message_alone(
+    bench, tasks, known
+):
+    task_id, first = await tasks.new()
+    await tasks.claim(task_id, first)
+    if not known:
+        bench.as_an_older_version("UPDATE tasks SET message_ids = NULL WHERE id = %s", task_id)
+    bench.as_an_older_version(
+        "UPDATE tasks SET status = 'input_required', lease_until = NULL WHERE id = %s", task_id
+    )
+    async with bench.worker.transaction(TENANT) as tx:
+        assert await tx.tasks.answer(await tasks.found(task_id), {})
+        await tx.tasks.wait_for(task_id, second := new_id())
+    await bench.die(QueueName.TASKS_NORMAL, first.model_copy(update={"id": second}))
     assert (await tasks.found(task_id)).status is TaskStatus.FAILED
 
 

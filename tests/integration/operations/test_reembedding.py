@@ -114,6 +114,16 @@ async def test_passages_from_before_there_was_a_model_get_their_vectors(bench, d
     assert len(bench.old.texts) == 10
 
 
+async def test_a_suspended_tenant_is_left_alone_so_that_an_erased_one_stays_empty(bench, database):
+    await bench.index("a text")
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute("UPDATE tenants SET suspended_at = now()")
+        assert await bench.turn() == 0
+        assert connection.execute("SELECT count(*) FROM embedding_choices").fetchone() == (0,)
+        connection.execute("UPDATE tenants SET suspended_at = NULL")
+        assert await bench.turn() == 1
+
+
 async def test_another_model_takes_over_chunk_by_chunk_while_all_is_found(bench, database):
     texts = [f"text number {number}" for number in range(10)]
     await bench.index(*texts)

@@ -20,6 +20,7 @@ from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import ApiKey, Principal, PrincipalKind
 from devops_mcp.models.rules import MAX_DEPTH, Rule, RuleDraft, RuleRun
 from devops_mcp.models.webhooks import EndpointDraft
@@ -120,14 +121,14 @@ class Bench:
     async def runs(self, rule: Rule) -> list[RuleRun]:
         """Oldest first."""
         async with self.app.transaction(TENANT) as tx:
-            return (await tx.rule_runs.page(rule.id, None, None, 100))[::-1]
+            return (await tx.rule_runs.page(rule.id, None, NEWEST, 100))[::-1]
 
     async def outcomes(self, rule: Rule) -> list[str]:
         return [run.outcome.value for run in await self.runs(rule)]
 
     async def told(self) -> list[RuleNotified]:
         async with self.app.transaction(TENANT) as tx:
-            found = await tx.events.page(EventsWanted(type="rule.notified"), before=None, limit=100)
+            found = await tx.events.page(EventsWanted(type="rule.notified"), limit=100)
         return [stored.event for stored in found if isinstance(stored.event, RuleNotified)][::-1]
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -443,7 +444,7 @@ async def test_rules_of_one_tenant_never_hear_of_anothers_events(bench, database
     rule = await bench.rule(stranger, TELL)
     await bench.happen(1)
     async with bench.app.transaction(tenant) as tx:
-        assert await tx.rule_runs.page(rule.id, None, None, 10) == []
+        assert await tx.rule_runs.page(rule.id, None, NEWEST, 10) == []
     assert await bench.told() == []
 
 

@@ -1,7 +1,7 @@
 """Calling tools the one way there is, against PostgreSQL; the system behind them is a small one of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -24,12 +24,12 @@ from devops_mcp.adapters.base import (
 )
 from devops_mcp.auth.envelope import Envelope
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.cache.rates import Rate, RateLimiter
+from devops_mcp.cache.rates import Rate
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import OWN_SYSTEM, Model
-from devops_mcp.models.conversation import Conversation
+from devops_mcp.models.conversation import Answer, Conversation, Form, FormAnswer, Question
 from devops_mcp.models.errors import (
     Conflict,
     DeadlineExceeded,
@@ -50,10 +50,12 @@ from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
+from devops_mcp.operations import pacing
 from devops_mcp.operations.agents import AgentService
 from devops_mcp.operations.audit import open_audit_trail
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.call_ledger import CallLedger
+from devops_mcp.operations.caller_rates import CallerRates
 from devops_mcp.operations.catalogue import Catalogue
 from devops_mcp.operations.confirmation import Confirmation
 from devops_mcp.operations.context_copies import ContextCopyService
@@ -66,11 +68,12 @@ from devops_mcp.operations.facts import FactService
 from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import open_integrations
 from devops_mcp.operations.quota_keeper import QuotaKeeper
-from devops_mcp.operations.requester import Requester
+from devops_mcp.operations.requester import NobodyToAsk, Requester
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_tools import SUITE_TOOLS, Desk, Suite
 from devops_mcp.operations.tasks import TaskService
+from devops_mcp.operations.tool_outcomes import ToolOutcome
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox, ToolLimits, ToolService
 from devops_mcp.operations.upstream_access import UpstreamAccess
@@ -138,8 +141,26 @@ async def box_thing_put(box: Box, params: PutThing) -> WriteResult:
 
 
 async def box_thing_ask(box: Box, params: PutThing, conversation: Conversation) -> WriteResult:
-    """Put a thing, if a person says so."""
+    """Put a thing, if there is a person who says so."""
+    if conversation.can_answer("form"):
+        await conversation.ask({"sure": Form(message="sure?", fields={})})
     return await box_thing_put(box, params)
+
+
+class Speechless(NobodyToAsk):
+    """A person who is asked and says nothing, until `says` is set."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.says = asyncio.Event()
+
+    def can_answer(self, kind: str) -> bool:
+        return True
+
+    async def ask(self, questions: Mapping[str, Question]) -> Mapping[str, Answer]:
+        self.asked.set()
+        await self.says.wait()
+        return {name: FormAnswer(action="accept") for name in questions}
 
 
 class World:
@@ -171,7 +192,7 @@ async def a_world(
     *,
     read_only: bool = False,
     deadline_s: float = 5.0,
-    rates: RateLimiter | None = None,
+    rates: CallerRates | None = None,
 ) -> AsyncIterator[World]:
     box = Box()
 
@@ -260,7 +281,7 @@ async def test_a_call_answers_and_leaves_one_audit_record_with_its_secrets_maske
 
 async def test_who_is_told_that_a_system_was_changed_finds_it_in_the_audit_log(database, monkeypatch):
     """I8, D01: killed a moment later, the process takes no record of a change with it."""
-    monkeypatch.setattr("devops_mcp.operations.audit.FLUSH_S", 3_600.0)
+    monkeypatch.setattr("devops_mcp.operations.backlog.FLUSH_S", 3_600.0)
     async with a_world(database.app_url) as world:
         await world.call("box_thing_list")
         await asyncio.gather(*(world.call("box_thing_put", name=f"{n}") for n in range(20)))
@@ -278,8 +299,8 @@ async def test_a_call_of_a_systems_tool_is_published_once_and_one_of_the_suites_
         await world.call("tools_describe", names=["box_thing_put"])
     async with open_database(database.worker_url, pool_size=1, application="test") as opened:
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
-            stored = await tx.events.page(EventsWanted(system=OWN_SYSTEM), before=None, limit=10)
-            unasked = await tx.events.page(EventsWanted(), before=None, limit=10)
+            stored = await tx.events.page(EventsWanted(system=OWN_SYSTEM), limit=10)
+            unasked = await tx.events.page(EventsWanted(), limit=10)
             records = {record.id: record for record in await tx.audit.latest(10)}
             listed, put = (one.event for one in stored)
             await tx.events.publish([put], [None])  # as when the commit was not heard of
@@ -431,6 +452,28 @@ async def test_a_keyed_write_that_asks_a_person_is_left_the_time_of_the_answer(d
         assert told.value.retry_after_s > 300
 
 
+async def test_a_keyed_write_that_ends_while_a_person_is_asked_was_not_made(database, monkeypatch):
+    """H14: its client's connection breaks, or nobody answers."""
+    async with a_world(database.app_url) as world:
+        person = Speechless()
+
+        async def call() -> ToolOutcome:
+            requester = Requester(who("*"), conversation=person)
+            return await world.tools.call(requester, "box_thing_ask", {"name": "x", "idempotency_key": "k"})
+
+        async with asyncio.timeout(30), anyio.create_task_group() as connection:
+            connection.start_soon(call)
+            await person.asked.wait()
+            connection.cancel_scope.cancel()
+        with monkeypatch.context() as impatient:
+            impatient.setattr(pacing, "ANSWER_WITHIN_S", 0.01)
+            with pytest.raises(DeadlineExceeded, match="nobody answered"):
+                await call()
+        person.says.set()
+        assert (await call()).data == (await call()).data
+        assert world.box.writes == 1
+
+
 async def test_a_keyed_write_that_broke_off_says_at_once_when_it_would_be_made_anew(database):
     """H14: as when its client's connection breaks, or its client cancels it."""
     async with a_world(database.app_url) as world:
@@ -474,7 +517,7 @@ async def test_what_a_tool_did_not_foresee_is_answered_without_its_text(database
 
 async def test_a_caller_is_held_to_its_rate_and_another_is_not_concerned(database, redis_url):
     async with open_redis(redis_url, command_timeout_s=2) as redis:
-        rates = RateLimiter(redis, Rate(per_s=0.01, burst=3))
+        rates = CallerRates(redis, Rate(per_s=0.01, burst=3), kind="calls", of_tenant=0)
         async with a_world(database.app_url, rates=rates) as world:
             one, other = who("*", id_=new_id()), who("*", id_=new_id())
             for _ in range(3):

@@ -23,6 +23,7 @@ from devops_mcp.events.messages import MESSAGE, NotificationDue
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.errors import Conflict
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.webhooks import (
     DeliveryStatus,
@@ -91,7 +92,7 @@ class Bench:
         return len(await self.sender.send(TENANT, messages)) if messages else 0
 
     async def deliveries(self, endpoint: WebhookEndpoint) -> list[WebhookDelivery]:
-        page = await self.service.deliveries(OWNER, endpoint.id, status=None, cursor=None, limit=100)
+        page = await self.service.deliveries(OWNER, endpoint.id, status=None, order=NEWEST, limit=100)
         return list(page.items)
 
     async def only(self, endpoint: WebhookEndpoint) -> WebhookDelivery:

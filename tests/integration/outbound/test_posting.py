@@ -78,8 +78,10 @@ async def test_an_answers_status_counts_whatever_becomes_of_its_body(talk):
         assert (await poster.post(url, BODY, {})).status == 200
 
 
-async def test_of_a_long_answer_only_the_beginning_is_read():
-    async with serve_bytes(flood) as url, open_poster(LOOPBACK, deadline_s=60) as poster:
+@pytest.mark.parametrize("talk", [flood, trickle])
+async def test_of_a_long_answer_only_the_beginning_is_read(talk):
+    """X01: who trickles it holds up nobody for as long as an answer may take."""
+    async with serve_bytes(talk) as url, open_poster(LOOPBACK, deadline_s=60) as poster:
         async with asyncio.timeout(30):
             assert (await poster.post(url, BODY, {})).status == 200
 

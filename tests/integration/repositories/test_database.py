@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -188,6 +188,72 @@ async def test_a_statement_that_failed_as_it_was_to_be_prepared_can_be_asked_aga
             await connection.execute("SELECT 'often'")
         for _ in range(7):
             assert await (await connection.execute("SELECT 'often'")).fetchall() == [("often",)]
+
+
+DEFERRED = "INSERT INTO delivery_keys (source, key) VALUES (%s, 1 / %s)"
+
+
+async def deferring(opened: Database, source: str, divisor: int, trouble: Exception | None = None) -> None:
+    async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+        tx.connection.defer(DEFERRED, (source, divisor))
+        if trouble is not None:
+            raise trouble
+
+
+async def defer_alone(tx: Transaction) -> None:
+    tx.connection.defer(DEFERRED, ("nothing to go out with", 1))
+
+
+async def sources(opened: Database) -> list[str]:
+    async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+        cursor = await tx.connection.execute("SELECT source FROM delivery_keys ORDER BY source")
+        return [row[0] for row in await cursor.fetchall()]
+
+
+async def test_what_is_deferred_is_done_with_the_next_statement_or_the_commit_or_not_at_all(database):
+    """I4"""
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        for n in range(7):  # then it is prepared
+            await deferring(opened, f"{n} alone", 1)
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            tx.connection.defer(DEFERRED, ("before", 1))
+            cursor = await tx.connection.execute("SELECT count(*) FROM delivery_keys")
+            assert await cursor.fetchone() == (8,)
+        with pytest.raises(InvalidInput):
+            await deferring(opened, "undone", 1, InvalidInput("no"))
+        with pytest.raises(DivisionByZero):
+            await deferring(opened, "failed", 0)
+        with pytest.raises(DataError):
+            await deferring(opened, "\0", 1)
+        async with opened.joining(DEFAULT_TENANT_ID):
+            with pytest.raises(InvalidInput):
+                await deferring(opened, "undone in a part", 1, InvalidInput("no"))
+            with pytest.raises(DivisionByZero):
+                await deferring(opened, "failed in a part", 0)
+            await deferring(opened, "in a part", 1)
+        with pytest.raises(AssertionError):
+            await opened.write(DEFAULT_TENANT_ID, defer_alone)
+        assert await sources(opened) == [*(f"{n} alone" for n in range(7)), "before", "in a part"]
+
+
+async def test_what_is_asked_comes_with_the_next_answer_or_when_it_is_awaited(database):
+    def one(rows: Sequence[tuple[Any, ...]]) -> Any:
+        return rows[0][0]
+
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        for n in range(7):  # then they are prepared
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                first = tx.connection.ask("SELECT %s::int + 1", (n,), one)
+                second = tx.connection.ask("SELECT current_setting('app.tenant')", (), one)
+                cursor = await tx.connection.execute("SELECT %s::int", (n,))
+                assert await cursor.fetchone() == (n,)
+                assert (await second, await first) == (str(DEFAULT_TENANT_ID), n + 1)
+                assert await tx.connection.ask("SELECT 'alone'", (), one) == "alone"
+        with pytest.raises(DivisionByZero):
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                await tx.connection.ask("SELECT 1 / 0", (), one)
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            assert await tx.connection.ask("SELECT 'again'", (), one) == "again"
 
 
 async def test_a_cursor_serves_again_only_whoever_asks_for_such_a_one(database):

@@ -72,9 +72,7 @@ async def test_events_of_a_subject_come_newest_first(database):
         for event in events:
             await accept(opened, event, f"id:{event.id}")
         async with opened.transaction(TENANT) as tx:
-            page = await tx.events.page(
-                EventsWanted(system="github", subject="acme/shop"), before=None, limit=10
-            )
+            page = await tx.events.page(EventsWanted(system="github", subject="acme/shop"), limit=10)
     assert [stored.event.id for stored in page] == [events[2].id, events[0].id]
 
 
@@ -109,7 +107,7 @@ async def test_events_are_found_by_each_thing_that_may_be_named_and_in_a_range_o
 
         async def found(**wanted: object) -> list[int]:
             async with opened.transaction(TENANT) as tx:
-                page = await tx.events.page(EventsWanted.model_validate(wanted), before=None, limit=10)
+                page = await tx.events.page(EventsWanted.model_validate(wanted), limit=10)
             return [events.index(stored.event) for stored in page]
 
         now = utc_now()

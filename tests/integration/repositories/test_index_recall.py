@@ -73,7 +73,7 @@ def plan(
         connection.execute("SELECT set_config('app.tenant', %s, true)", (str(tenant),))
         for name, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-        ground = Groundwork(tenant, "the", wanted(systems), Ranking(), [], [], [], few=False)
+        ground = Groundwork(tenant, "the", wanted(systems), Ranking(), "{}", "{}", "{}", few=False)
         arguments = passage_search.arguments(ground, [question], 10)
         statement = sql.SQL("EXPLAIN ") + passage_search.statement(ground, [question])
         return "\n".join(row[0] for row in connection.execute(statement, arguments).fetchall())

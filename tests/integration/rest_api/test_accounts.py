@@ -43,15 +43,16 @@ async def a_front(database, settings):
 
 class Keyed:
     def __init__(self, http, key) -> None:
-        self._http, self._options = http, {"headers": {"X-API-Key": key}}
+        self._http, self._headers, self._auth = http, {"X-API-Key": key}, None
 
-    async def request(self, method, path, **options):
-        return await self._http.request(method, path, **self._options, **options)
+    async def request(self, method, path, *, headers=None, **options):
+        headers = self._headers | (headers or {})
+        return await self._http.request(method, path, headers=headers, auth=self._auth, **options)
 
 
 class Basic(Keyed):
     def __init__(self, http, credential) -> None:
-        self._http, self._options = http, {"auth": credential}
+        self._http, self._headers, self._auth = http, {}, credential
 
 
 def another_tenant(database):
@@ -132,9 +133,23 @@ async def test_a_key_is_rotated_under_its_id_and_ends_when_it_is_revoked(databas
         assert (await root("DELETE", one)).status_code == 204
         for key in (made["key"], rotated["key"]):
             assert await until(lambda key=key: caller(key)("GET", ME), 401) < EFFECT_WITHIN_S
-        assert (await root("POST", f"{one}/rotate", json={})).status_code == 409
+        assert (await root("POST", f"{one}/rotate")).status_code == 409
         past = await root("POST", KEYS, json={"name": "x", "expires_at": "2020-01-01T00:00:00Z"})
         assert past.status_code == 422
+
+
+async def test_a_key_is_not_given_a_toolset_that_there_is_not(database, settings):
+    """One that it has already may have gone with its adapter."""
+    key_id = new_id()
+    await new_key(database.owner_url, id=key_id, toolsets=("gone",))
+    async with a_caller(database, settings) as rest:
+        made = await rest("POST", KEYS, json={"name": "x", "toolsets": ["github", "gihub"]})
+        one = f"{KEYS}/{key_id}"
+        kept = await rest("PATCH", one, json={"name": "renamed"}, headers=MERGE)
+        changed = await rest("PATCH", one, json={"toolsets": ["gone", "gihub"]}, headers=MERGE)
+    assert [answer.status_code for answer in (made, kept, changed)] == [422, 200, 422]
+    for refused in (made, changed):
+        assert "toolsets: there is no toolset 'gihub'; there are" in refused.json()["detail"]
 
 
 async def test_a_key_is_given_other_rights_and_keeps_its_secret(database, settings):
@@ -142,7 +157,7 @@ async def test_a_key_is_given_other_rights_and_keeps_its_secret(database, settin
     async with a_caller(database, settings) as rest:
         made = (await rest("POST", KEYS, json={"name": "ci", "roles": ["viewer"]})).json()
         one, itself = f"{KEYS}/{made['id']}", {"X-API-Key": made["key"]}
-        admin = {"X-API-Key": await new_key(database.owner_url, "x:y", roles=("admin",))}
+        admin = {"X-API-Key": await new_key(database.owner_url, "prompts:read:none", roles=("admin",))}
         stranger = {"X-API-Key": await new_key(database.owner_url, tenant_id=another_tenant(database))}
         seen = (await rest("GET", one)).headers["etag"]
         patch = {"roles": ["admin"], "expires_at": "2099-01-01T00:00:00Z"}
@@ -220,6 +235,7 @@ async def test_the_operator_makes_and_suspends_tenants_and_nobody_else_does(data
                 ("GET", TENANTS, None),
                 ("POST", TENANTS, new),
                 ("GET", f"{TENANTS}/{DEFAULT_TENANT_ID}", None),
+                ("PUT", f"{TENANTS}/{DEFAULT_TENANT_ID}", {"name": "mine"}),
                 ("POST", f"{TENANTS}/{DEFAULT_TENANT_ID}/suspend", None),
             ):
                 assert (await caller_of_acme(method, path, json=body)).status_code == 403
@@ -228,6 +244,16 @@ async def test_the_operator_makes_and_suspends_tenants_and_nobody_else_does(data
             ("default", "default"),
             ("acme", "Acme Inc"),
         ]
+        one = f"{TENANTS}/{acme['id']}"
+        seen = {"If-Match": (await root("GET", one)).headers["etag"]}
+        renamed = await root("PUT", one, json={"name": "Acme plc"}, headers=seen)
+        behind = await root("PUT", one, json={"name": "Acme GmbH"}, headers=seen)
+        patched = await root(
+            "PATCH", one, content='{"name": "Acme"}', headers={"Content-Type": "application/merge-patch+json"}
+        )
+        assert [answer.status_code for answer in (renamed, behind, patched)] == [200, 412, 200]
+        assert (await zoe("GET", f"{TENANTS}/current")).json() == {**acme, "name": "Acme"}
+        assert (await root("PUT", f"{TENANTS}/{new_id()}", json={"name": "x"})).status_code == 404
         suspended = await root("POST", f"{TENANTS}/{acme['id']}/suspend")
         assert suspended.json()["status"] == "suspended"
         for out in (zoe, mighty):

@@ -23,8 +23,8 @@ MODEL = {"name": "small", "provider": "openai", "dimensions": 8, "base_url": "ht
 async def an_agent(database, redis_url, role: str = "agent") -> AsyncIterator[tuple[Rest, dict[str, str]]]:
     """An agent's key, `ME`, and the headers of another agent's, `OTHER`."""
     settings = settings_for(database.app_url, redis_url, embedding_models=[MODEL])
-    other = await new_key(database.owner_url, "no:grant:but", id=OTHER, roles=("agent",))
-    async with a_caller(database, settings, "no:grant:but", id=ME, roles=(role,)) as rest:
+    other = await new_key(database.owner_url, "prompts:read:none", id=OTHER, roles=("agent",))
+    async with a_caller(database, settings, "prompts:read:none", id=ME, roles=(role,)) as rest:
         yield rest, {"X-API-Key": other}
 
 
@@ -87,7 +87,7 @@ async def test_an_agent_registers_itself_and_is_what_its_heartbeats_say(database
 async def test_an_agent_acts_for_itself_only_and_an_admin_for_all(database, redis_url):
     """G01, L05"""
     async with an_agent(database, redis_url) as (rest, other):
-        admin = {"X-API-Key": await new_key(database.owner_url, "no:grant:but", roles=("admin",))}
+        admin = {"X-API-Key": await new_key(database.owner_url, "prompts:read:none", roles=("admin",))}
         forbidden = [await rest("POST", AGENTS, json={"name": "x", "principal_id": str(OTHER)})]
         by_admin = {"name": "theirs", "principal_id": str(OTHER), "embedding_model": "small"}
         made = await rest("POST", AGENTS, json=by_admin, headers=admin)

@@ -8,11 +8,14 @@ import httpx2
 import psycopg
 import pytest
 
+from devops_mcp.auth.keyring import Keyring
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.operations import audit_log
+from devops_mcp.repositories.database import open_database
 from support.rest import Rest, a_caller
 from support.services import new_key, running_rest, settings_for
 from support.tenants import add_tenant
+from worker.upkeep import Upkeep
 
 AUDIT, PASSWORD = "/api/v1/audit", "correct horse battery staple"
 
@@ -47,6 +50,76 @@ async def test_a_change_is_recorded_with_before_and_after_and_from_where(databas
     assert (updated["address"], updated["actor"], updated["outcome"]) == ("127.0.0.1", "tester", "ok")
     assert [one["action"] for one in everything.json()["items"]] == ["users.update", "users.create"]
     assert PASSWORD not in everything.text
+
+
+async def test_what_is_done_to_a_context_is_recorded(database, settings):
+    """L05: what is appended stands in the context itself, and who appended it in the log, in the same transaction."""
+    async with a_caller(database, settings) as rest:
+        path = (
+            f"/api/v1/contexts/{(await rest('POST', '/api/v1/contexts', json={'title': 'x'})).json()['id']}"
+        )
+        await rest("POST", f"{path}/items", json={"items": [{"text": "needle"}]})
+        await rest("POST", f"{path}/items", json={"items": [{"text": "x" * 40_000}, {"text": "y"}]})
+        with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+            waiting = connection.execute("SELECT record ->> 'action' FROM audit_waiting").fetchall()
+        await rest("PUT", path, json={"title": "y"})
+        await rest("PUT", f"{path}/items/1/pin")
+        await rest("POST", f"{path}/compact", json={})
+        snapshot = (await rest("POST", f"{path}/snapshots", json={"name": "s"})).headers["location"]
+        assert (await rest("DELETE", snapshot)).status_code == 204
+        assert (await rest("GET", snapshot)).status_code == 404
+        fork = (await rest("POST", f"{path}/fork")).headers["location"]
+        await rest("PUT", f"{path}/retention", json={"expires_at": "2099-01-01T00:00:00Z"})
+        await rest("DELETE", path)
+        of_context = await found(rest, 10, target=f"context:{path.rpartition('/')[2]}", sort="created_at")
+        [forked] = await found(rest, target=f"context:{fork.rpartition('/')[2]}")
+    verbs = [record["action"].partition(".")[2] for record in of_context]
+    assert waiting == [("contexts.append",)] * 2
+    appends = [of_context.pop(1), of_context.pop(1)]
+    assert [record["arguments"] for record in appends] == [{"from": 1, "to": 1}, {"from": 2, "to": 3}]
+    assert {(one["actor"], one["address"], one["outcome"]) for one in appends} == {
+        ("tester", "127.0.0.1", "ok")
+    }
+    verbs = verbs[:1] + verbs[3:]
+    assert verbs == ["create", "update", "pin", "compact", "snapshot", "forget_snapshot", "update", "delete"]
+    assert (of_context[1]["arguments"]["before"]["title"], of_context[1]["arguments"]["after"]["title"]) == (
+        "x",
+        "y",
+    )
+    assert (forked["action"], forked["arguments"]["position"]) == ("contexts.fork", 3)
+
+
+async def test_records_that_wait_are_chained_by_the_worker_and_nobody_else_can_touch_them(database, settings):
+    """L05, T04: more of them than are chained at once."""
+    async with a_caller(database, settings) as rest:
+        path = (
+            f"/api/v1/contexts/{(await rest('POST', '/api/v1/contexts', json={'title': 'x'})).json()['id']}"
+        )
+        await rest("POST", f"{path}/items", json={"items": [{"text": "needle"}]})
+        with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+            connection.execute(
+                """
+                INSERT INTO audit_waiting (tenant_id, id, record)
+                SELECT tenant_id, uuid_floor(now() + n * interval '1 ms'),
+                    record || jsonb_build_object('id', uuid_floor(now() + n * interval '1 ms'))
+                FROM audit_waiting, generate_series(1, 600) AS n
+                """
+            )
+        with psycopg.connect(database.app_url, autocommit=True) as connection:
+            for statement in ("SELECT FROM audit_waiting", "DELETE FROM audit_waiting"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(statement)
+        async with open_database(database.worker_url, pool_size=2, application="worker") as opened:
+            await Upkeep(opened, Keyring(settings.master_keys)).chain_records()
+        with psycopg.connect(database.superuser_url) as connection:
+            chained = connection.execute(
+                "SELECT seq, id FROM audit_log WHERE action = 'contexts.append' ORDER BY seq"
+            ).fetchall()
+            assert connection.execute("SELECT FROM audit_waiting").fetchall() == []
+        verdict = (await rest("GET", f"{AUDIT}/verify")).json()
+    assert [seq for seq, _ in chained] == list(range(2, 603))
+    assert len({one for _, one in chained}) == 601
+    assert (verdict["intact"], verdict["records"]) == (True, 602)
 
 
 async def test_what_a_key_of_a_user_does_is_found_by_the_user(database, settings):

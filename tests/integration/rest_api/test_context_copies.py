@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from devops_mcp.auth.keyring import Keyring
@@ -68,10 +69,12 @@ async def test_a_fork_at_a_position_counts_what_it_has(database, settings):
         whole = (await rest("POST", f"{path}/fork", json={})).json()
         part = (await rest("POST", f"{path}/fork", json={"position": 4})).json()
         beyond = await rest("POST", f"{path}/fork", json={"position": 10})
+        snapshot = (await rest("POST", f"{path}/snapshots", json={"name": "now"})).json()
+        either = await rest("POST", f"{path}/fork", json={"position": 4, "snapshot_id": snapshot["id"]})
         original = (await rest("GET", path)).json()
     assert (whole["item_count"], whole["token_count"]) == (9, original["token_count"])
     assert (part["item_count"], part["pending_tokens"]) == (4, part["token_count"])
-    assert beyond.status_code == 422
+    assert (beyond.status_code, either.status_code) == (422, 422)
 
 
 async def test_snapshots_are_listed_and_a_name_is_given_once(database, settings):
@@ -124,6 +127,7 @@ async def test_what_is_exported_is_taken_in_again_as_it_was(database, settings):
     assert taken.status_code == 201
     assert taken.json()["metadata"] == {"n": 1}
     assert [line["type"] for line in exported] == ["context"] + ["item"] * 154
+    assert exported[0]["items"] == 154
     assert base64.b64decode(exported[153]["file"]["data"]) == file.content == FILE
     assert exported[154]["covers_to"] == 153
 
@@ -141,6 +145,8 @@ WRONG: list[tuple[list[dict], str]] = [
     ([HEAD, *[ITEM] * 120, ITEM | {"covers_from": 1, "covers_to": 121}], "line 122"),
     ([HEAD, ITEM | {"file": {"name": "../x", "media_type": "a/b", "data": ""}}], "line 2"),
     ([HEAD, ITEM | {"file": {"name": "x", "media_type": "a/b", "data": "!"}}], "base64"),
+    ([HEAD | {"items": 3}, ITEM, ITEM], "line 1"),
+    ([HEAD | {"items": 0}, ITEM], "line 1"),
 ]
 
 
@@ -150,7 +156,10 @@ async def test_a_file_that_is_wrong_is_refused_by_its_line_and_leaves_nothing(da
             answer = await take_in(rest, lines)
             assert answer.status_code == 422
             assert where in answer.json()["detail"]
+        cut = await rest("POST", "/api/v1/imports", content=f"{json.dumps(HEAD)}\n{json.dumps(ITEM)[:-1]}")
         assert (await rest("GET", "/api/v1/contexts")).json()["items"] == []
+    assert cut.status_code == 400
+    assert cut.json()["detail"].startswith("line 2: not valid JSON")
 
 
 async def test_an_import_that_is_sent_again_is_done_once_and_another_by_the_same_key_is_refused(
@@ -226,7 +235,20 @@ async def test_a_context_is_not_there_once_its_time_is_over_and_then_removed(dat
     async with a_caller(database, settings) as rest:
         kept = await a_context(rest, {"text": "kept"}, expires_at="2999-01-01T00:00:00Z")
         path = await a_context(rest, {"text": "the canary sings at noon"})
-        assert (await rest("PUT", f"{path}/retention", json={"expires_at": past})).status_code == 200
+        before = await rest("GET", path)
+        patch = {"Content-Type": "application/merge-patch+json"}
+        refused = [
+            await rest("PUT", f"{path}/retention", json={"expires_at": past}),
+            await rest("PUT", path, json={"title": "x", "expires_at": past}),
+            await rest("PATCH", path, json={"expires_at": past}, headers=patch),
+            await rest("POST", "/api/v1/contexts", json={"title": "x", "expires_at": past}),
+        ]
+        assert [answer.status_code for answer in refused] == [422] * 4
+        assert (await rest("GET", path)).json() == before.json()
+        with psycopg.connect(database.superuser_url) as connection:
+            connection.execute(
+                "UPDATE contexts SET expires_at = %s WHERE id = %s", (past, path.rpartition("/")[2])
+            )
         assert (await rest("GET", path)).status_code == 404
         listed = (await rest("GET", "/api/v1/contexts")).json()["items"]
         async with open_database(database.worker_url, pool_size=2, application="worker") as opened:
@@ -253,6 +275,9 @@ async def test_contexts_are_found_by_what_is_noted_of_them(database, settings):
         assert await titles('{"team": "shop"}', limit=1) == ["shop 2"]
         assert await titles('{"team": "none"}') == []
         assert len(await titles("{}")) == 3
-        for wrong in ("", "[]", "{", "null", '{"a": "\\u0000"}', '{"a": NaN}', "[" * 1_500):
+        deep = '{"a": ' + "[" * 990 + "]" * 990 + "}"
+        assert (await rest("GET", "/api/v1/contexts", params={"metadata": deep})).status_code in (200, 422)
+        twice = ('{"a": 1, "a": 1}', '{"b": [{"a": 1, "\\u0061": 2}]}')
+        for wrong in ("", "[]", "{", "null", '{"a": "\\u0000"}', '{"a": NaN}', "[" * 1_500, *twice):
             answer = await rest("GET", "/api/v1/contexts", params={"metadata": wrong})
             assert answer.status_code == 422, wrong

@@ -2,16 +2,13 @@
 
 import re
 
-import httpx2
 import psycopg
 import pytest
 
 from devops_mcp.models.oauth import CLI_CLIENT
-from support.oauth import PASSWORD, Place, an_authorization_server, reachable_settings
+from support.device import Device
+from support.oauth import PASSWORD, an_authorization_server, reachable_settings
 from support.services import new_key
-
-GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-SCOPE = "contexts:read search:read"
 
 
 @pytest.fixture
@@ -19,74 +16,28 @@ def settings(database, redis_url):
     return reachable_settings(database.app_url, redis_url)
 
 
-class Device:
-    """A program without a browser."""
-
-    def __init__(self, place: Place, database) -> None:
-        self._place = place
-        self._database = database
-        self.told: dict = {}
-
-    async def begin(self, **changes: str) -> httpx2.Response:
-        asked = {"client_id": CLI_CLIENT, "scope": SCOPE, "resource": self._place.url, **changes}
-        answer = await self._place.client.http.post(
-            f"{self._place.url}/oauth/device_authorization", data=asked
-        )
-        self.told = answer.json()
-        return answer
-
-    async def poll(self, **changes: str) -> httpx2.Response:
-        asked = {"grant_type": GRANT, "device_code": self.told["device_code"], "client_id": CLI_CLIENT}
-        return await self._place.client.token(**{**asked, **changes})
-
-    async def error(self, **changes: str) -> str:
-        answer = await self.poll(**changes)
-        assert answer.status_code == 400
-        return answer.json()["error"]
-
-    def let_time_pass(self, seconds: int) -> None:
-        """As if everything about it had been longer ago."""
-        with psycopg.connect(self._database.superuser_url) as connection:
-            connection.execute(
-                """
-                UPDATE device_codes SET polled_at = polled_at - make_interval(secs => %(s)s),
-                    expires_at = expires_at - make_interval(secs => %(s)s)
-                """,
-                {"s": seconds},
-            )
-
-    async def connect(self, decision: str, **fields):
-        """What alice does at her browser; the last page."""
-        page = await self._place.alice.open(self.told["verification_uri_complete"])
-        if any(name == "password" for form in page.forms for name, _ in form.fields):
-            page = await self._place.alice.sign_in(page, "alice", PASSWORD)
-        page = await self._place.alice.submit(page)
-        assert self.told["user_code"] in page.text
-        return await self._place.alice.submit(page, decision=decision, **fields)
-
-
 async def test_a_program_waits_for_its_user_and_has_then_what_was_allowed(database, settings):
     async with an_authorization_server(database, settings) as place:
-        device = Device(place, database)
+        device = Device(place)
         await device.begin()
         assert re.fullmatch(r"[B-DF-HJ-NP-TV-XZ]{4}-[B-DF-HJ-NP-TV-XZ]{4}", device.told["user_code"])
         assert device.told["verification_uri"] == f"{place.url}/oauth/device"
         assert await device.error() == "authorization_pending"
         assert await device.error() == "slow_down"
-        device.let_time_pass(5)
+        device.let_time_pass(database, 5)
         assert await device.error() == "slow_down", "the pause has become longer"
-        device.let_time_pass(15)
+        device.let_time_pass(database, 15)
         assert await device.error() == "authorization_pending"
         done = await device.connect("allow", scope="search:read")
         assert "Done" in done.text
         assert await device.error(client_id=place.client.id) == "invalid_grant", "another program's code"
-        device.let_time_pass(15)
+        device.let_time_pass(database, 15)
         answer = await device.poll()
         assert (answer.headers["cache-control"], answer.json()["scope"]) == ("no-store", "search:read")
         bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
         me = (await place.client.http.get(f"{place.url}/api/v1/me", headers=bearer)).json()
         assert (me["name"], me["limits"]) == ("alice", [["search:read"]])
-        device.let_time_pass(15)
+        device.let_time_pass(database, 15)
         assert await device.error() == "invalid_grant", "it is good once"
         refreshed = {"grant_type": "refresh_token", "refresh_token": answer.json()["refresh_token"]}
         assert (await place.client.token(**refreshed, client_id=CLI_CLIENT)).status_code == 200
@@ -94,13 +45,13 @@ async def test_a_program_waits_for_its_user_and_has_then_what_was_allowed(databa
 
 async def test_a_user_says_no_and_a_user_says_nothing(database, settings):
     async with an_authorization_server(database, settings) as place:
-        device = Device(place, database)
+        device = Device(place)
         await device.begin()
         await device.connect("deny")
         assert await device.error() == "access_denied"
         assert await device.error() == "invalid_grant"
         await device.begin()
-        device.let_time_pass(601)
+        device.let_time_pass(database, 601)
         assert await device.error() == "expired_token"
         for changes, error in (
             ({"client_id": "nobody"}, "invalid_client"),
@@ -115,7 +66,7 @@ async def test_a_user_says_no_and_a_user_says_nothing(database, settings):
 
 async def test_who_withdraws_before_the_device_asks_has_let_it_have_nothing(database, settings):
     async with an_authorization_server(database, settings) as place:
-        device = Device(place, database)
+        device = Device(place)
         await device.begin()
         await device.connect("allow", scope="search:read")
         root = {"X-API-Key": await new_key(database.owner_url)}
@@ -132,7 +83,7 @@ async def test_who_guesses_codes_is_stopped_and_hears_nothing_of_those_that_are_
 ):
     """A10"""
     async with an_authorization_server(database, settings) as place:
-        device = Device(place, database)
+        device = Device(place)
         await device.begin()
         page = await place.alice.open(f"{place.url}/oauth/device")
         page = await place.alice.sign_in(page, "alice", PASSWORD)

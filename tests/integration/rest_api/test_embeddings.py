@@ -31,7 +31,7 @@ async def world(
         ]
         chat = {
             "base_url": url,
-            "model": "writer",
+            "model": "house/writer",
             "price_per_million_output_tokens": 8,
             "max_tokens": 128_000,
         }
@@ -43,6 +43,12 @@ async def world(
 async def test_models_are_listed_and_chosen(database, redis_url):
     async with world(database, redis_url) as (rest, _):
         listed = (await rest("GET", "/api/v1/models")).json()
+        alone = [
+            await rest("GET", "/api/v1/models/embedding/spare"),
+            await rest("GET", "/api/v1/models/language/house%2Fwriter"),
+            await rest.http.get("/api/v1/models/language/house/writer"),
+            await rest("GET", "/api/v1/models/language/house"),
+        ]
         chosen = await rest("PUT", "/api/v1/models/choice", json={"model": "spare"})
         unknown = await rest("PUT", "/api/v1/models/choice", json={"model": "none"})
         of_tenant = await rest("PUT", "/api/v1/models/choice", json={"model": "dear", "tenant": True})
@@ -50,13 +56,15 @@ async def test_models_are_listed_and_chosen(database, redis_url):
         metrics = (await rest.http.get("/metrics")).text
     kinds = [(model["kind"], model["name"]) for model in listed["items"]]
     assert kinds[:2] == [("embedding", "dear"), ("embedding", "spare")]
-    assert [name for kind, name in kinds if kind == "language"] == ["writer"]
+    assert [name for kind, name in kinds if kind == "language"] == ["house/writer"]
     writer = listed["items"][-1]
     assert (writer["provider"], writer["used_for"], writer["dimensions"]) == ("openai", "summaries", None)
     assert (writer["max_tokens"], writer["max_output_tokens"]) == (128_000, 800)
     assert (writer["price_per_million_tokens"], writer["price_per_million_output_tokens"]) == (None, 8)
     assert listed["items"][0]["is_default"]
     assert listed["items"][0]["stands_in_for"] == ["spare"]
+    assert [answer.status_code for answer in alone] == [200, 200, 200, 404]
+    assert [answer.json()["name"] for answer in alone[:3]] == ["spare", "house/writer", "house/writer"]
     assert listed["mine"] is listed["tenant"] is None
     assert (chosen.status_code, unknown.status_code, of_tenant.status_code) == (200, 404, 200)
     assert (after["mine"]["model"], after["tenant"]["model"]) == ("spare", "dear")

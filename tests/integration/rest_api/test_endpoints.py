@@ -1,7 +1,9 @@
 """rest-api over real HTTP, PostgreSQL and Redis; every answer is held against the OpenAPI document."""
 
+import asyncio
 import gzip
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -136,11 +138,37 @@ async def test_tools_are_listed_described_and_called(database, settings):
     assert [violation["where"] for violation in wrong.json()["violations"]] == ["arguments.colour"]
 
 
+async def test_what_is_refused_before_it_is_read_is_refused_in_the_documents_words(database, settings):
+    """H04"""
+    async with a_caller(database, settings) as rest:
+        long = await rest("GET", f"/api/v1/contexts?title={'x' * 20_000}")
+        many = await rest("GET", "/api/v1/contexts", headers={"X-Filler": "x" * 20_000})
+    assert (long.status_code, long.json()["code"]) == (414, "target_too_long")
+    assert (many.status_code, many.json()["code"]) == (431, "head_too_large")
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+async def test_the_ends_of_time_can_be_said(database, settings, end):
+    """H05"""
+    async with a_caller(database, settings) as rest:
+        answers = [
+            await rest("POST", "/api/v1/contexts", json={"title": "x", "expires_at": end}),
+            await rest("POST", "/api/v1/api-keys", json={"name": "x", "expires_at": end}),
+            await rest("GET", "/api/v1/api-keys"),
+            await rest("GET", "/api/v1/events", params={"since": end, "until": end}),
+        ]
+    made = {True: 201, False: 422}[end.startswith("9999")]
+    assert [answer.status_code for answer in answers] == [made, made, 200, 200]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "options", "status"),
     [
         ("GET", "/api/v1/contexts?limit=0", {}, 422),
         ("GET", "/api/v1/contexts?limit=101", {}, 422),
+        ("GET", "/api/v1/contexts?limit=1_0", {}, 422),
+        ("GET", "/api/v1/contexts?limit=%201", {}, 422),
+        ("GET", "/api/v1/tasks?of_all=yes", {}, 422),
         ("GET", "/api/v1/contexts?limit=5&limit=6", {}, 422),
         ("GET", "/api/v1/contexts?colour=red", {}, 422),
         ("GET", "/api/v1/contexts?cursor=nonsense", {}, 400),
@@ -267,6 +295,25 @@ async def test_of_two_integrations_each_has_its_own_address(database, redis_url)
         ).status_code == 404
 
 
+async def test_an_address_that_tries_many_keys_is_told_to_wait_and_who_is_known_there_is_not(
+    database, settings
+):
+    """A10"""
+    async with a_caller(database, settings) as rest:
+        await rest("GET", "/api/v1/me")
+        answers: list[httpx2.Response] = []
+        while 429 not in {answer.status_code for answer in answers} and len(answers) < 2_000:
+            guesses = [f"dm_{len(answers) + number:012d}_{'x' * 43}" for number in range(40)]
+            answers += await asyncio.gather(
+                *(rest.http.get("/api/v1/me", headers={"X-API-Key": guess}) for guess in guesses)
+            )
+        known = await rest("GET", "/api/v1/me")
+    [late, *_] = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert (late.json()["code"], int(late.headers["retry-after"])) == ("rate_limited", 1)
+    assert known.status_code == 200
+
+
 async def test_the_document_is_served_and_its_page_works_without_the_network(database, settings):
     async with a_caller(database, settings) as rest:
         rest.http.headers.pop("X-API-Key")
@@ -277,3 +324,15 @@ async def test_the_document_is_served_and_its_page_works_without_the_network(dat
     assert all(endpoint.path in page.text for endpoint in ENDPOINTS)
     assert "<script" not in page.text
     assert "src=" not in page.text
+    ids, led_to = (set(re.findall(rf'{name}="#?([^"/]*)"', page.text)) for name in ("id", "href"))
+    assert led_to <= ids
+    assert not any(" " in anchor for anchor in ids)
+    patched = page.text.partition("PATCH</span> /api/v1/api-keys/{key_id}</h3>")[2].partition("<h3>")[0]
+    assert (
+        '<a href="#ApiKeyDraftPatch">ApiKeyDraftPatch</a> as <code>application/merge-patch+json</code>'
+        in patched
+    )
+    assert 'Answer: 200 OK, <a href="#ApiKeyView">ApiKeyView</a>' in patched
+    listed = page.text.partition("GET</span> /api/v1/contexts</h3>")[2].partition("<h3>")[0]
+    assert "at least 1, at most 100, default 20" in listed
+    assert "<code>next_cursor</code> of the page before" in listed

@@ -1,6 +1,7 @@
 """Integrations that tenants make over REST, in the services that then use them."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -187,7 +188,7 @@ async def test_it_is_patched_as_it_was_seen_and_made_once_under_a_key(database, 
 
 async def test_every_system_tells_what_an_integration_of_it_is_told(database, settings):
     async with a_front(database, settings) as caller:
-        rest = await caller("nothing:at:all")
+        rest = await caller("prompts:read:none")
         systems = {
             one["name"]: one for one in (await rest("GET", "/api/v1/integration-systems")).json()["items"]
         }
@@ -439,6 +440,26 @@ async def test_webhooks_are_taken_at_an_address_of_the_integrations_own_with_eac
         async with asyncio.timeout(EFFECT_WITHIN_S):
             while await delivered(paths[1], "first-secret") != 202:
                 await asyncio.sleep(0.1)
+
+
+async def test_a_webhook_secret_that_can_verify_nothing_is_refused_and_one_that_we_make_can(
+    database, settings
+):
+    async with a_front(database, settings) as caller:
+        rest = await caller()
+        hook = {"name": "billing", "system": "standard", "webhook_secrets": ["not base64!"]}
+        refused = [await rest("POST", ALL, json=hook)]
+        await rest("POST", ALL, json=hook | {"webhook_secrets": []})
+        refused.append(await rest("POST", f"{ALL}/billing/webhook-secrets", json={"secret": "not base64!"}))
+        refused.append(await rest("PUT", f"{ALL}/billing", json={"webhook_secrets": ["not base64!"]}))
+        made = (await rest("POST", f"{ALL}/billing/webhook-secrets")).json()
+    assert [answer.status_code for answer in refused] == [422] * 3
+    assert [answer.json()["violations"][0]["where"] for answer in refused] == [
+        "body.webhook_secrets",
+        "body.secret",
+        "body.webhook_secrets",
+    ]
+    assert len(base64.b64decode(made["secret"].removeprefix("whsec_"), validate=True)) == 32
 
 
 async def test_what_is_sealed_opens_nowhere_else_and_not_as_another_version(database, settings, upstream):

@@ -1,13 +1,17 @@
 """What can be listed is filtered and sorted by what is declared for it, page by page."""
 
+import json
 from typing import Any
 
 import psycopg
 import pytest
 
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from support.happenings import happen
 from support.rest import Rest, a_caller
 from support.services import settings_for
 
+CONTEXTS, EVENTS, TENANTS = "/api/v1/contexts", "/api/v1/events", "/api/v1/tenants"
 KEYS, RULES, HOOKS = "/api/v1/api-keys", "/api/v1/rules", "/api/v1/webhook-endpoints"
 TASKS, INTEGRATIONS = "/api/v1/tasks", "/api/v1/integrations"
 GITHUB = {"name": "a-github", "system": "github"}
@@ -25,7 +29,7 @@ async def listed(rest: Rest, path: str, query: str, name: str = "name") -> str:
     while cursor is not None:
         answer = await rest("GET", f"{path}?{query}&limit=2{cursor and '&cursor='}{cursor}")
         assert answer.status_code == 200, answer.text
-        found += [item[name] for item in answer.json()["items"]]
+        found += [str(item[name]) for item in answer.json()["items"]]
         cursor = answer.json()["next_cursor"]
     return " ".join(found)
 
@@ -55,6 +59,28 @@ async def test_api_keys(database, settings):
         assert await listed(rest, KEYS, "name=A") == "a"
         wrong = [await rest("GET", f"{KEYS}?{query}") for query in ("sort=prefix", "in_force=x", "kind=x")]
     assert [answer.status_code for answer in wrong] == [422] * 3
+
+
+async def test_contexts_are_listed_as_each_is_read(database, settings):
+    """They come from the database as JSON, whatever is in them and however they are sorted."""
+    large = '{"big": 1e300, "small": 1.5e-7, "none": null, "text": "\\u2028 \\"%s\\" {} €"}'
+    bodies = [
+        {"title": 'b "quoted" \\ %s \u2028\t€', "metadata": json.loads(large), "compact_above": 0},
+        {"title": "a", "expires_at": "2099-01-01T00:00:00.5Z"},
+        {"title": "c", "expires_at": "9999-12-31T23:59:59+00:00", "metadata": {"nested": [{"%d": [1, 2.5]}]}},
+    ]
+    async with a_caller(database, settings) as rest:
+        ids = await made(rest, CONTEXTS, *bodies)
+        fork = await rest("POST", f"{CONTEXTS}/{ids[1]}/fork", json={"title": "d"})
+        assert fork.status_code == 201, fork.text
+        each = {one: (await rest("GET", f"{CONTEXTS}/{one}")).json() for one in (*ids, fork.json()["id"])}
+        answer = await rest("GET", f"{CONTEXTS}?limit=4&sort=title")
+        assert await listed(rest, CONTEXTS, "sort=-title&fields=title", "title") == " ".join(
+            ["d", "c", bodies[0]["title"], "a"]
+        )
+        assert await listed(rest, CONTEXTS, "sort=updated_at", "id") == " ".join(each)
+    assert answer.json()["items"] == sorted(each.values(), key=lambda one: str(one["title"]))
+    assert answer.json()["next_cursor"] is None
 
 
 async def test_rules(database, settings):
@@ -103,6 +129,88 @@ async def test_tasks(database, settings):
         assert await listed(rest, TASKS, "sort=-updated_at", "tool") == "fact_list event_list context_list"
         assert await listed(rest, TASKS, "priority=high&status=working", "tool") == "event_list"
         assert await listed(rest, TASKS, "of_all=true&owner_id=" + ids[0], "tool") == ""
+
+
+def put_rows(database, rule_id: str) -> None:
+    """Three of each of what nothing here makes."""
+    with psycopg.connect(database.superuser_url) as connection:
+        connection.execute("SELECT set_config('app.tenant', %s, true)", (str(DEFAULT_TENANT_ID),))
+        for n in range(3):
+            values = {"id": new_id(), "other": new_id(), "rule": rule_id, "n": str(n)}
+            for insert in (
+                "rule_runs (id, rule_id, version, event_id, outcome) VALUES (%(id)s, %(rule)s, 1, %(other)s, 'done')",
+                """dead_letters (id, queue, message_id, body, reason, attempts, died_at)
+                    VALUES (%(id)s, 'events', %(n)s, 'x', 'x', 1, now())""",
+                """oauth_consents (id, user_id, client_id, client_name, audience, scopes, remembered)
+                    SELECT %(id)s, id, %(n)s, 'x', 'x', '{}', false FROM users""",
+            ):
+                connection.execute(f"INSERT INTO {insert}", values)  # type: ignore[arg-type]
+
+
+async def test_what_is_listed_by_age_is_listed_from_either_end(database, settings, redis_url):
+    password = {"username": "alice", "password": "correct horse battery staple"}
+    async with a_caller(database, settings) as rest:
+        [context] = await made(rest, CONTEXTS, {"title": "x"})
+        await made(rest, f"{CONTEXTS}/{context}/snapshots", *({"name": name} for name in "abc"))
+        await made(rest, "/api/v1/users", {"name": "Alice", "grants": ["search:read"], **password})
+        for _ in range(3):
+            assert (await rest("POST", "/api/v1/login", json=password)).status_code == 200
+        told = {"kind": "notification", "title": "x"}
+        [rule] = await made(rest, RULES, {"name": "r", "match": {"types": ["build.*"]}, "action": told})
+        hook = {"name": "h", "url": "https://example.com/", "filter": {"types": ["build.*"]}}
+        [hook_id] = await made(rest, HOOKS, hook)
+        await happen(database.worker_url, redis_url, 1, 2, 3)
+        for _ in range(3):
+            replay = {"events": {"since": "2026-11-01T00:00:00Z"}, "consumer": "processing"}
+            [replay_id] = await made(rest, f"{EVENTS}/replays", replay)
+            await rest("POST", f"{EVENTS}/replays/{replay_id}/cancel")
+        put_rows(database, rule)
+        for path in (
+            "/api/v1/audit?action=sessions.begin",
+            f"{EVENTS}?type=build.*",
+            f"{EVENTS}/replays?",
+            f"{CONTEXTS}/{context}/snapshots?",
+            f"{RULES}/{rule}/runs?",
+            f"{HOOKS}/{hook_id}/deliveries?",
+            "/api/v1/sessions?",
+            "/api/v1/dead-letters?",
+            "/api/v1/oauth/consents?",
+        ):
+            way, _, query = path.partition("?")
+            newest = await listed(rest, way, query, "id")
+            oldest = await listed(rest, way, f"{query}&sort=created_at", "id")
+            assert oldest.split() == sorted(newest.split()) == newest.split()[::-1], path
+            assert len(oldest.split()) == 3, path
+
+
+async def test_items(database, settings):
+    async with a_caller(database, settings) as rest:
+        [context] = await made(rest, CONTEXTS, {"title": "x"})
+        kinds = ("message", "note", "message", "message", "note")
+        items = [
+            {"text": "x", "kind": kind, "role": "user" if n % 2 else None} for n, kind in enumerate(kinds)
+        ]
+        await rest("POST", f"{CONTEXTS}/{context}/items", json={"items": items})
+        way = f"{CONTEXTS}/{context}/items"
+        assert await listed(rest, way, "kind=message", "position") == "1 3 4"
+        assert await listed(rest, way, "kind=message&sort=-position", "position") == "4 3 1"
+        assert await listed(rest, way, "role=user", "position") == "2 4"
+        assert await listed(rest, way, "sort=-position", "position") == "5 4 3 2 1"
+
+
+async def test_tenants_roles_and_models(database, settings):
+    async with a_caller(database, settings) as rest:
+        for slug in ("beta", "alpha"):
+            owner = {"username": "chief", "name": "Chief", "password": "correct horse battery staple"}
+            new = {"name": slug.title(), "slug": slug, "owner": owner}
+            assert (await rest("POST", TENANTS, json=new)).status_code == 201
+        assert (await listed(rest, TENANTS, "sort=-name", "slug")).split()[-2:] == ["beta", "alpha"]
+        assert await listed(rest, TENANTS, "name=ALPH&status=active", "slug") == "alpha"
+        assert await listed(rest, TENANTS, "slug=beta", "slug") == "beta"
+        assert await listed(rest, TENANTS, "status=suspended", "slug") == ""
+        roles = (await rest("GET", "/api/v1/roles?built_in=true&name=own")).json()["items"]
+        assert [role["name"] for role in roles] == ["owner"]
+        assert (await rest("GET", "/api/v1/models?kind=language")).json()["items"] == []
 
 
 async def test_integrations(database, settings):

@@ -15,7 +15,7 @@ from support.rest import a_caller
 from support.services import new_key, settings_for
 from support.tenants import add_tenant
 
-CONTEXTS = "/api/v1/contexts"
+CONTEXTS, IMPORTS = "/api/v1/contexts", "/api/v1/imports"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -96,6 +96,8 @@ async def test_a_marked_request_is_done_once_and_answered_alike(database, settin
             await rest("POST", CONTEXTS, json={"title": "x"}, headers=marked(key))
             for key in ("", "x" * 201, "a b", '"')
         ]
+        twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+        malformed.append(await rest("POST", CONTEXTS, json={"title": "x"}, headers=twice))
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.content == first.content
     assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (
@@ -187,6 +189,19 @@ async def test_who_has_not_seen_the_last_change_changes_nothing(database, settin
         ]
         appended = await rest("POST", f"{path}/items", json={"items": [{"text": "more"}]})
         behind = await patch(rest, path, {"title": "y"}, {"If-Match": now.headers["etag"]})
+        latest = (await rest("GET", path)).headers["etag"]
+        stale += [
+            await rest("PUT", path, json={"title": "y"}, headers={"If-None-Match": tag})
+            for tag in ("*", f"W/{latest}")
+        ]
+        lines = [("If-Match", '"another"'), ("If-Match", latest), ("If-None-Match", '"another"')]
+        assert (await rest("PUT", path, json={"title": "y"}, headers=lines)).status_code == 200
+        unread = f"{path}/items/1/pin"
+        stale += [
+            await rest("PUT", unread, headers={"If-Match": latest}),
+            await rest("DELETE", unread, headers={"If-None-Match": "*"}),
+        ]
+        assert (await rest("PUT", unread, headers={"If-Match": "*"})).status_code == 204
         gone = await rest("DELETE", path, headers={"If-Match": "*"})
         missing = await rest("DELETE", path, headers={"If-Match": "*"})
     assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412, 412]
@@ -310,7 +325,7 @@ async def test_large_answers_are_sent_in_an_encoding_that_the_caller_takes(
         known = await rest("GET", path, headers=takes | {"If-None-Match": answer.headers["etag"]})
         changed = await rest("PUT", path, json=large, headers={"If-Match": answer.headers["etag"]})
         small = await rest("GET", f"{path}?fields=title", headers=takes)
-        secret = {"name": "x" * 200, "grants": [f"search:{n:0100d}" for n in range(20)]}
+        secret = {"name": "x" * 200, "grants": [f"tools:read:{n:0100d}" for n in range(20)]}
         key = await rest("POST", "/api/v1/api-keys", json=secret, headers=takes)
         document = await rest("GET", "/openapi.json", headers=takes)
     assert answer.headers.get("content-encoding") == document.headers.get("content-encoding") == coding
@@ -330,6 +345,13 @@ async def test_what_is_made_is_found_where_its_answer_says(database, settings):
         "/api/v1/tasks": {"tool": "context_list"},
     }
     async with a_caller(database, settings) as rest:
+        context = f"{CONTEXTS}/{(await rest('POST', CONTEXTS, json={'title': 'x'})).json()['id']}"
+        made |= {
+            f"{context}/snapshots": {"name": "x"},
+            f"{context}/fork": {},
+            IMPORTS: {"type": "context", "title": "x"},
+        }
+        made[f"/api/v1/attachments?name=x&context_id={context.rpartition('/')[2]}"] = {"a": "file"}
         for path, body in made.items():
             places = [
                 (await rest("POST", path, json=body, headers=marked("a"))).headers["location"]
@@ -339,16 +361,37 @@ async def test_what_is_made_is_found_where_its_answer_says(database, settings):
             assert (await rest("GET", places[0])).status_code == 200, path
 
 
-async def test_a_packed_body_is_refused_by_that_name(database, settings):
+async def test_a_post_that_needs_to_be_told_nothing_takes_no_body(database, settings):
+    async with a_caller(database, settings) as rest:
+        path = f"{CONTEXTS}/{(await rest('POST', CONTEXTS, json={'title': 'x'})).json()['id']}"
+        forked = await rest("POST", f"{path}/fork")
+        refused = [
+            await rest("POST", CONTEXTS),
+            await rest("POST", f"{path}/fork", content=b"{}"),
+            await rest("POST", f"{path}/fork", headers={"Content-Type": "text/plain"}),
+        ]
+    assert (forked.status_code, forked.json()["forked_from"]) == (201, path.rpartition("/")[2])
+    assert [answer.status_code for answer in refused] == [415, 415, 415]
+
+
+async def test_a_body_of_another_kind_is_refused_by_what_is_taken(database, settings):
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     body = gzip.compress(b'{"title": "x"}')
     async with a_caller(database, settings) as rest:
         refused = await rest("POST", CONTEXTS, content=body, headers=packed)
         as_it_is = {**packed, "Content-Encoding": "identity"}
         taken = await rest("POST", CONTEXTS, content=b'{"title": "x"}', headers=as_it_is)
+        text = await rest("POST", CONTEXTS, content=b"x", headers={"Content-Type": "text/plain"})
+        whole = await rest("PATCH", taken.headers["location"], json={"title": "y"})
     assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_format")
     assert "Content-Encoding" in refused.json()["detail"]
     assert taken.status_code == 201
+    assert [answer.status_code for answer in (text, whole)] == [415, 415]
+    assert refused.headers["accept-encoding"] == "identity"
+    assert (text.headers["accept"], whole.headers["accept-patch"]) == (
+        "application/json",
+        MERGE["Content-Type"],
+    )
 
 
 async def test_every_answer_says_which_request_it_is_to_and_how_long_it_took(database, settings):

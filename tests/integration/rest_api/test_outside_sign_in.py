@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from devops_mcp.config import Environment, IdentityProviderSettings
 from support.browser import Page, Person
+from support.device import Device
 from support.html_rules import faults_of
 from support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, an_identity_provider
 from support.oauth import PASSWORD, Place, an_authorization_server, reachable_settings
@@ -69,6 +70,7 @@ async def a_way_elsewhere(database, redis_url, **options: Any):
 
 
 TOO_LARGE = JSONResponse({"sub": "ann", "padding": "x" * 300_000})
+REFUSED = [JSONResponse({"error": "insufficient_scope"}, status) for status in (401, 403)]
 SIGNED = Response("eyJ.eyJ.c2ln", media_type="application/jwt")
 
 
@@ -203,7 +205,7 @@ async def test_what_the_id_token_leaves_out_is_asked_for_where_the_provider_tell
         assert "You are signed in as" in (await away.come_anew(**not_asked)).text
         assert (told_once, provider.told) == (1, 1)
         assert users_of(database) == [("ann.lee", "ann@example.com", [])]
-        for wrong in ({**told, "sub": "bob"}, {}, [told], TOO_LARGE, SIGNED):
+        for wrong in ({**told, "sub": "bob"}, {}, [told], TOO_LARGE, SIGNED, *REFUSED):
             provider.userinfo = wrong
             assert "cannot be believed" in (await away.come_anew()).text, wrong
         for silent in (Response(status_code=502), RedirectResponse(f"{place.url}/api/v1/me")):
@@ -214,10 +216,27 @@ async def test_what_the_id_token_leaves_out_is_asked_for_where_the_provider_tell
         only_address = {"sub": "fay", "preferred_username": "fay", "groups": []}
         provider.userinfo = {"sub": "eve", "email": "fay@example.com"}
         assert "cannot be believed" in (await away.come_anew(**only_address)).text
-        for unread in (SIGNED, [told], Response(status_code=502)):
+        for unread in (SIGNED, [told], *REFUSED, Response(status_code=502)):
             provider.userinfo = unread
             assert "You are signed in as fay" in (await away.come_anew(**only_address)).text, unread
     assert users_of(database)[1:] == [("ann", None, ["developer"]), ("fay", None, [])]
+
+
+async def test_a_provider_that_is_silent_once_makes_no_stranger_of_who_is_expected(database, redis_url):
+    """A03: nor of anybody else who was never here; the identity would be the new user's for good."""
+    async with a_way_elsewhere(database, redis_url, create_users=True) as (away, place, provider):
+        owner = {"X-API-Key": await new_key(database.owner_url)}
+        expected = {"username": "fay", "name": "Fay", "email": "fay@example.com"}
+        async with httpx2.AsyncClient(base_url=place.url, headers=owner, timeout=60) as admin:
+            (await admin.post("/api/v1/users", json=expected)).raise_for_status()
+        lacks_address = {"sub": "f-1", "preferred_username": "new", "groups": []}
+        provider.userinfo = Response(status_code=503)
+        assert (await away.come_anew(**lacks_address)).answer.status_code == 503
+        assert [name for name, *_ in users_of(database)] == ["fay"]
+        provider.userinfo = {"sub": "f-1", "email": "fay@example.com", "email_verified": True}
+        assert "You are signed in as fay" in (await away.come_anew(**lacks_address)).text
+        provider.userinfo = Response(status_code=503)
+        assert "You are signed in as fay" in (await away.come_anew(**lacks_address)).text
 
 
 async def test_roles_within_another_claim_are_found_though_the_id_token_has_a_part_of_it(database, redis_url):
@@ -236,25 +255,63 @@ async def test_roles_within_another_claim_are_found_though_the_id_token_has_a_pa
     assert [roles for *_, roles in users_of(database)] == [["developer"], []]
 
 
-async def test_a_browser_is_signed_in_no_longer_than_its_identity_is_linked(database, redis_url):
-    """A10: also when the same identity is linked anew; who signed in with the password stays."""
+class Begun:
+    """What a person who is signed in has begun: a session, a code that is not exchanged yet, and a device that may ask for tokens."""
+
+    def __init__(self, place: Place, person: Person) -> None:
+        self._place, self._person = place, person
+        self.device = Device(place, person)
+
+    async def _code(self) -> str:
+        asked = await self._person.open(self._place.client.asking(resource=self._place.url))
+        await self._person.submit(asked, decision="allow")
+        return self._person.answered()["code"]
+
+    async def begin(self) -> None:
+        self.tokens = (await self._place.client.exchange(await self._code())).json()
+        self.code = await self._code()
+        await self.device.begin()
+        await self.device.connect("allow")
+
+    async def answers(self) -> list[int]:
+        """How each is answered now."""
+        http, url = self._place.client.http, self._place.url
+        bearer = {"Authorization": f"Bearer {self.tokens['access_token']}"}
+        answers = [
+            await http.get(f"{url}/api/v1/me", headers=bearer),
+            await self._place.client.refresh(self.tokens["refresh_token"]),
+            await self._place.client.exchange(self.code),
+            await self.device.poll(),
+        ]
+        return [answer.status_code for answer in answers]
+
+
+async def test_who_signs_in_by_an_identity_has_begun_nothing_that_outlasts_its_link(database, redis_url):
+    """A10: also when the same identity is linked anew; what was begun by the password stays."""
     async with a_way_elsewhere(database, redis_url) as (away, place, provider):
         owner = {"X-API-Key": await new_key(database.owner_url)}
-        async with httpx2.AsyncClient(base_url=place.url, headers=owner, timeout=60) as admin:
+        async with (
+            httpx2.AsyncClient(base_url=place.url, headers=owner, timeout=60) as admin,
+            httpx2.AsyncClient(timeout=60) as another,
+        ):
             users = (await admin.get("/api/v1/users")).json()["items"]
             links = f"/api/v1/users/{users[0]['id']}/identities"
             identity = {"issuer": provider.issuer, "subject": "ann"}
             link = (await admin.post(links, json=identity)).json()["id"]
             assert "You are signed in as alice" in (await away.come_back()).text
-            async with httpx2.AsyncClient(timeout=60) as another:
-                by_password = Person(another, place.url)
-                asked = await by_password.open(place.client.asking())
-                await by_password.sign_in(asked, "alice", PASSWORD)
-                await admin.delete(f"{links}/{link}")
-                asked_again = await away.alice.open(place.client.asking())
-                still_in = await by_password.open(place.client.asking())
+            by_password = Person(another, place.url)
+            asked = await by_password.open(place.client.asking())
+            await by_password.sign_in(asked, "alice", PASSWORD)
+            outside, inside = Begun(place, away.alice), Begun(place, by_password)
+            await outside.begin()
+            await inside.begin()
+            await admin.delete(f"{links}/{link}")
+            asked_again = await away.alice.open(place.client.asking())
+            still_in = await by_password.open(place.client.asking())
             await admin.post(links, json=identity)
             and_again = await away.alice.open(place.client.asking())
+            assert await outside.answers() == [401, 400, 400, 400]
+            assert await inside.answers() == [200, 200, 200, 200]
     assert "Sign in with Example & Co" in asked_again.text
     assert "Sign in with Example & Co" in and_again.text
     assert "You are signed in as alice" in still_in.text

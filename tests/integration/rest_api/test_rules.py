@@ -65,6 +65,7 @@ async def test_a_rule_is_written_read_changed_stopped_and_deleted_and_all_of_it_
 
 WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"match": {"fields": [{"path": "$..x", "value": 1}]}}, "body.match.fields.0.path"),
+    ({"match": {"types": ["build.*", "build.finishd"]}}, "body.match.types.1"),
     ({"action": {**TELL, "title": "{{ subject }}"}}, "body.action.title"),
     ({"action": {"kind": "tool", "tool": "fs_write", "arguments": {}}}, "body.action.destructive"),
     ({"action": {"kind": "shell"}}, "body.action"),

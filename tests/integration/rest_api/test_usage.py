@@ -35,7 +35,7 @@ async def test_calls_are_counted_on_every_transport_and_kept_over_a_stop(databas
     settings = settings_for(database.app_url, redis_url)
     theirs = new_id()
     add_tenant(database, theirs)
-    key = await new_key(database.owner_url, "no:grant:but", id=AGENT, roles=("agent",))
+    key = await new_key(database.owner_url, "prompts:read:none", id=AGENT, roles=("agent",))
     async with a_caller(database, settings, id=ME) as rest:
         for _ in range(3):
             await rest("POST", LIST, json={})

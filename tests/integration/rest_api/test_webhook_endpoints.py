@@ -83,6 +83,17 @@ async def test_a_rotation_shows_the_new_secret_once_and_until_when_the_old_one_s
     assert too_long.status_code == 422
 
 
+async def test_an_endpoint_that_no_event_could_reach_is_refused(database, settings):
+    async with a_caller(database, settings) as rest:
+        path = f"{ENDPOINTS}/{(await rest('POST', ENDPOINTS, json=DRAFT)).json()['id']}"
+        misspelt = {**DRAFT, "filter": {"types": ["build.*", "alert.fire"]}}
+        refused = [await rest("POST", ENDPOINTS, json=misspelt), await rest("PUT", path, json=misspelt)]
+    for answer in refused:
+        assert answer.status_code == 422
+        assert answer.json()["violations"][0]["where"] == "body.filter.types.1"
+        assert "alert.fired" in answer.json()["detail"]
+
+
 async def test_addresses_of_ours_are_refused_when_they_are_saved(database, settings):
     """I05, I06: loopback is opened in these settings, metadata services never are."""
     forbidden = [address for address in (*FORBIDDEN, *METADATA) if "127." not in address]

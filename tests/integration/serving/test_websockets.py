@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import logging
 import os
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from starlette.routing import WebSocketRoute
@@ -17,7 +19,7 @@ from websockets.server import ServerProtocol
 
 from devops_mcp.serving.http_protocol import HardenedHttp
 from devops_mcp.serving.limits import MIB, Limits
-from devops_mcp.serving.websocket_protocol import _BoundedServer
+from devops_mcp.serving.websocket_protocol import FRAMES, MAX_WAITING, Frames, _BoundedServer
 from support.raw_http import PATIENCE_S, Peer, Site, site
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
@@ -42,13 +44,11 @@ def frame(first: int, payload: bytes = b"", *, announce: int | None = None, mask
 
 
 async def echo(websocket: WebSocket) -> None:
+    """By the short way, as the service has it."""
     await websocket.accept()
-    while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        size = len(message.get("text") or message.get("bytes") or "")
-        await websocket.send_text(str(size))
+    frames: Frames = websocket.scope["extensions"][FRAMES]
+    while (message := await frames.next_message()) is not None:
+        await frames.send_text(str(len(message)).encode())
 
 
 @asynccontextmanager
@@ -220,6 +220,53 @@ async def test_whole_messages_keep_a_socket_open_beyond_the_message_deadline() -
         assert server.refused == []
 
 
+async def test_messages_go_in_their_order_whatever_their_size() -> None:
+    sizes = (0, 1, 125, 126, 65_535, 65_536, 200_000, *range(100))
+
+    async def sized(websocket: WebSocket) -> None:
+        await websocket.accept()
+        frames: Frames = websocket.scope["extensions"][FRAMES]
+        while (message := await frames.next_message()) is not None:
+            await frames.send_text(b"x" * int(message))
+
+    async with (
+        site([WebSocketRoute("/ws", sized)]) as server,
+        connect(f"ws://localhost:{server.port}/ws") as ws,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        for size in sizes:
+            await ws.send(str(size))
+        assert [len(await ws.recv()) for _ in sizes] == list(sizes)
+
+
+async def test_no_more_is_read_than_the_application_takes() -> None:
+    taking, taken, opened_here = asyncio.Event(), asyncio.Event(), asyncio.Queue[Any]()
+
+    async def waiting(websocket: WebSocket) -> None:
+        await websocket.accept()
+        frames: Frames = websocket.scope["extensions"][FRAMES]
+        opened_here.put_nowait(frames)
+        await taking.wait()
+        for _ in range(100):
+            await frames.next_message()
+        taken.set()
+
+    async with (
+        site([WebSocketRoute("/ws", waiting)]) as server,
+        connect(f"ws://localhost:{server.port}/ws") as ws,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        frames = await opened_here.get()
+        sending = asyncio.gather(*(ws.send("x" * 60_000) for _ in range(100)))
+        while not frames.read_paused:
+            await asyncio.sleep(0.01)
+        held = frames.queue.qsize()
+        taking.set()
+        await taken.wait()
+        await sending
+    assert MAX_WAITING <= held < 50
+
+
 async def test_a_slow_application_is_not_taken_for_a_slow_client() -> None:
     """S04"""
 
@@ -288,9 +335,9 @@ async def test_frames_before_the_handshake_is_answered_cut_the_connection() -> N
     ],
 )
 async def test_a_handshake_from_elsewhere_is_refused_before_the_upgrade(
-    extra: dict[str, str], status: int
+    extra: dict[str, str], status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S01"""
+    """S01: that is the client's fault, so nobody has to look."""
     async with site([WebSocketRoute("/ws", echo)], allowed_origins=("https://app.example.com",)) as server:
         host = extra.pop("Host", "localhost")
         head = b"".join(f"{name}: {value}\r\n".encode() for name, value in extra.items())
@@ -300,6 +347,7 @@ async def test_a_handshake_from_elsewhere_is_refused_before_the_upgrade(
 
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert b"application/problem+json" in answer
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_listed_origin_and_a_program_without_one_may_connect() -> None:

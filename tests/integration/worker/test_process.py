@@ -23,7 +23,7 @@ from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.events.sqs import Depth, SqsQueue, open_queues
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import NEWEST, Page
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.webhooks import DeliveryStatus, EndpointDraft, WebhookDelivery
 from devops_mcp.observability.metrics import Metrics
@@ -145,7 +145,7 @@ async def test_a_worker_posts_events_to_the_endpoints_that_chose_them(bench, dat
         while len(delivered.items) < 3:
             await asyncio.sleep(0.05)
             delivered = await service.deliveries(
-                owner, endpoint.id, status=DeliveryStatus.DELIVERED, cursor=None, limit=10
+                owner, endpoint.id, status=DeliveryStatus.DELIVERED, order=NEWEST, limit=10
             )
     assert {json.loads(body)["type"] for body in receiver.bodies} == {"build.finished"}
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 3

@@ -20,6 +20,7 @@ from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.dead_letters import DeadLetter
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, first_id_at, new_id
+from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.models.results import KeptResult
 from devops_mcp.observability.metrics import Metrics
@@ -101,7 +102,7 @@ async def test_dead_letters_are_kept_for_two_weeks(database):
             await tx.dead_letters.add(letters)
         await Upkeep(opened, KEYS, now=lambda: now).remove_expired()
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
-            left = await tx.dead_letters.page(None, None, 10)
+            left = await tx.dead_letters.page(None, NEWEST, 10)
     assert [letter.id for letter in left] == [letters[0].id]
 
 

@@ -16,11 +16,12 @@ class DoorParams(ByAction, ListParams):
     colour: str | None = None
     coats: int = 1
     note: str | None = None
+    finish: str | None = "matt"
 
     actions: ClassVar[Mapping[str, Takes]] = {
         "open": Takes(needs=("number",)),
         "close": Takes(),
-        "paint": Takes(needs=("number",), any_of=("colour", "note"), may=("coats",)),
+        "paint": Takes(needs=("number",), any_of=("colour", "note"), may=("coats", "finish")),
     }
 
 
@@ -37,7 +38,7 @@ def refusal(**arguments: object) -> str:
         {"action": "close"},
         {"action": "close", "limit": 5, "cursor": "x", "target": "home"},
         {"action": "paint", "number": 1, "colour": "red", "coats": 2},
-        {"action": "close", "number": None, "colour": None, "coats": 1},
+        {"action": "close", "number": None, "finish": None, "coats": 1},
     ],
 )
 def test_what_an_action_takes_is_accepted_and_null_or_the_default_is_nothing(

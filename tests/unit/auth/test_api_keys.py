@@ -7,7 +7,7 @@ import pytest
 
 from devops_mcp.auth.api_keys import generate_key, hash_secret, parse_key
 from devops_mcp.auth.authenticator import REMEMBERED_S, Authenticator
-from devops_mcp.models.errors import Unauthenticated
+from devops_mcp.models.errors import RateLimited, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import FoundKey, PrincipalKind
 
@@ -47,7 +47,13 @@ class Keys:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}, {"authorization": f"bearer {KEY}"}]
+    "headers",
+    [
+        {"authorization": f"Bearer {KEY}"},
+        {"x-api-key": KEY},
+        {"authorization": f"bearer {KEY}"},
+        {"x-api-key": KEY, "authorization": f"Bearer {KEY}"},
+    ],
 )
 async def test_a_valid_key_is_its_principal(headers):
     principal = await Keys(row(KEY)).authenticator().authenticate(headers)
@@ -65,6 +71,10 @@ async def test_a_valid_key_is_its_principal(headers):
         {"x-api-key": "dx" + KEY[2:]},
         {"x-api-key": KEY + "\n"},
         {"x-api-key": generate_key()},
+        {"x-api-key": KEY, "authorization": f"Bearer {generate_key()}"},
+        {"x-api-key": KEY, "authorization": f"Basic {KEY}"},
+        {"x-api-key": KEY, "authorization": KEY},
+        {"x-api-key": KEY, "authorization": "Bearer "},
         {"x-api-key": "dm_" + "ä" * 12 + "_" + "x" * 43},
     ],
 )
@@ -125,6 +135,41 @@ async def test_a_look_up_that_fails_fails_for_all_who_wait_and_is_tried_anew():
     found = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(fault) for fault in found] == [ConnectionError] * 3
     assert (await authenticator.authenticate({"x-api-key": KEY})).name == "tester"
+
+
+class Guesses:
+    """Counts guesses; there is room until it is shut."""
+
+    def __init__(self) -> None:
+        self.counted = 0
+        self.shut = False
+
+    def require_room(self) -> None:
+        if self.shut:
+            raise RateLimited("wait", retry_after_s=1)
+
+    async def count(self) -> None:
+        self.counted += 1
+
+
+async def test_an_address_that_guesses_is_not_looked_up_for_while_who_is_known_is_let_in():
+    """A10: a key that ended meanwhile is known no more."""
+    keys, guesses = Keys(row(KEY)), Guesses()
+    authenticator = Authenticator(keys.find, guesses=guesses, now=lambda: NOW, monotonic=lambda: keys.time_s)
+    await authenticator.authenticate({"x-api-key": KEY})
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate({"x-api-key": KEY[:-1] + "-"})
+    guesses.shut = True
+    with pytest.raises(RateLimited):
+        await authenticator.authenticate({"x-api-key": KEY[:-1] + "_"})
+    assert (guesses.counted, keys.asked) == (1, 2)
+    keys.time_s = 60.0
+    await authenticator.authenticate({"x-api-key": KEY})
+    keys.rows, keys.time_s = [], 120.0
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate({"x-api-key": KEY})
+    with pytest.raises(RateLimited):
+        await authenticator.authenticate({"x-api-key": KEY})
 
 
 def test_a_key_never_shows_its_secret():

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from devops_mcp.cache.message_log import Positions
 from devops_mcp.cache.sessions import SessionRecord
 from mcp_server.fast_calls import Answering, FastCalls
-from mcp_server.transports.http_session import Session
+from mcp_server.transports.http_session import OneStreamSession, Session
+from mcp_server.transports.http_streams import Stream
 from mcp_server.transports.under_way import CANCELLED, UnderWay
 
 
@@ -58,15 +59,34 @@ class AtOnce:
         return answering
 
 
-@pytest.mark.parametrize("request_id", [7, "7", "seven"])
-async def test_over_http_who_cancels_a_call_before_it_began_is_told_that_it_was_cancelled(request_id):
-    record = SessionRecord(tenant_id=uuid4(), principal_id=uuid4(), lasting=True, began_with={})
-    session = Session("s", record, Positions(), None, cast("FastCalls", AtOnce()))
+async def nobody_keeps(_: Session) -> None:
+    pass
+
+
+async def begun_and_cancelled(session: Session, request_id: str | int) -> Stream:
     request = Request({"type": "http", "headers": []})
     call = types.JSONRPCRequest(jsonrpc="2.0", id=request_id, method="tools/call", params={"name": "x"})
     stream = await session.ask(call, request)
     cancelled = types.JSONRPCNotification(jsonrpc="2.0", method=CANCELLED, params={"requestId": request_id})
     await session.take(cancelled, request)
+    return stream
+
+
+async def test_over_one_stream_who_cancels_a_call_before_it_began_hears_no_more_of_it():
+    record = SessionRecord(tenant_id=uuid4(), principal_id=uuid4(), lasting=False, began_with={})
+    session = OneStreamSession("s", record, Positions(), None, cast("FastCalls", AtOnce()), nobody_keeps)
+    await begun_and_cancelled(session, 7)
+    async with asyncio.timeout(30):
+        while session.refusal(7) is not None:
+            await asyncio.sleep(0)
+    assert (list(session.standalone.waiting), session.requests) == ([], {})
+
+
+@pytest.mark.parametrize("request_id", [7, "7", "seven"])
+async def test_over_http_who_cancels_a_call_before_it_began_is_told_that_it_was_cancelled(request_id):
+    record = SessionRecord(tenant_id=uuid4(), principal_id=uuid4(), lasting=True, began_with={})
+    session = Session("s", record, Positions(), None, cast("FastCalls", AtOnce()), nobody_keeps)
+    stream = await begun_and_cancelled(session, request_id)
     with stream.read() as reader:
         async with asyncio.timeout(30):
             answer = await reader.next()

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from devops_mcp.models.errors import InvalidInput
 from devops_mcp.models.ids import OPERATOR_TENANT_ID, new_id
-from devops_mcp.models.permissions import BUILT_IN, PERMISSIONS, BuiltInRole, covers, require_grants
+from devops_mcp.models.permissions import (
+    BUILT_IN,
+    PERMISSIONS,
+    BuiltInRole,
+    covers,
+    require_grants,
+    require_useful,
+)
 from devops_mcp.models.principals import Principal, PrincipalKind
 
 
@@ -62,6 +69,30 @@ def test_a_text_that_is_no_grant_is_refused(text):
     """I01"""
     with pytest.raises(InvalidInput):
         require_grants([text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["context:read", "tools:raed:*", "tools:call*", "contexts", "contexts:read:x", "tools:read"],
+)
+def test_a_grant_that_is_like_no_permission_is_refused_before_somebody_relies_on_it(text):
+    assert not any(covers((text,), permission.grant) for permission in PERMISSIONS)
+    with pytest.raises(InvalidInput, match="allows nothing"):
+        require_useful(["search:read", text])
+
+
+def test_every_grant_that_allows_something_is_taken():
+    useful = [
+        "*",
+        "tools:*",
+        "*:read",
+        "*ex*",
+        "tools:call:github_*",
+        "tools:write:*@github-staging",
+    ]
+    named = ["integrations:*:staging-*", "*:read:*@eu", "tools:*:fs_read", "t*s:l*w:x", "platform:*"]
+    require_useful([*useful, *named, *(permission.grant for permission in PERMISSIONS)])
+    require_useful(grant for role in BUILT_IN.values() for grant in role)
 
 
 def test_each_role_may_all_that_the_next_one_may():

@@ -1,9 +1,9 @@
-import inspect
+from collections.abc import Iterator
 
 import orjson
 import pytest
 
-from devops_mcp.models import errors
+import rest_api.app  # noqa: F401 - all that may be raised there is known then
 from devops_mcp.models.errors import (
     Conflict,
     InvalidInput,
@@ -15,7 +15,19 @@ from devops_mcp.models.errors import (
 )
 from devops_mcp.serving import problems
 
-ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, PlatformError)]
+
+def kinds_of(error: type[PlatformError]) -> Iterator[type[PlatformError]]:
+    yield error
+    for kind in error.__subclasses__():
+        yield from kinds_of(kind)
+
+
+NOT_SERVED = ("devops_mcp.cli", "devops_mcp.embedded")
+ERRORS = [
+    kind
+    for kind in kinds_of(PlatformError)
+    if kind.__module__.startswith("devops_mcp.") and not kind.__module__.startswith(NOT_SERVED)
+]
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)

@@ -26,7 +26,7 @@ from devops_mcp.serving import problems
 from devops_mcp.serving.authentication import principal_of
 from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import common_routes
-from devops_mcp.serving.surface import Surface
+from devops_mcp.serving.surface import Surface, recorded
 
 SETTINGS = ServerSettings(
     port=8080, allowed_hosts=("testserver",), allowed_origins=("https://app.example.com",)
@@ -63,6 +63,13 @@ async def fails_late(request: Request) -> Response:
         raise RuntimeError("canary")
 
     return StreamingResponse(body())
+
+
+async def records(request: Request) -> Response:
+    recorded(request.scope)
+    if request.path_params["way"] == "badly":
+        raise NotFound("no such thing")
+    return PlainTextResponse("done")
 
 
 async def secured(connection: HTTPConnection) -> Principal:
@@ -104,6 +111,7 @@ def client(metrics: Metrics) -> Iterator[TestClient]:
         Route("/fails-late", fails_late),
         Route("/missing/{id}", missing),
         Route("/unavailable", unavailable),
+        Route("/records/{way}", records),
         Route("/length", echo_length, methods=["POST"]),
         Route("/swallows", swallows, methods=["POST"]),
         Route("/webhooks/{system}", echo_length, methods=["POST"]),
@@ -169,6 +177,15 @@ def test_one_line_a_request_says_how_it_ended(client: TestClient) -> None:
     assert line["error"] == "not_found"
     assert line["request_id"] == response.headers["x-request-id"] == "caller-chosen-1"
     assert line["duration_ms"] >= 0
+
+
+@pytest.mark.parametrize(("way", "level"), [("well", "debug"), ("badly", "info")])
+def test_what_the_audit_log_has_is_told_of_only_where_it_went_badly(
+    client: TestClient, way: str, level: str
+) -> None:
+    with capture_logs() as logs:
+        client.get(f"/records/{way}")
+    assert [(line["event"], line["log_level"]) for line in logs] == [("request served", level)]
 
 
 def test_the_line_names_the_caller_once_known(client: TestClient) -> None:

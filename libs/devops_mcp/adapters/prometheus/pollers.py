@@ -11,6 +11,7 @@ from pydantic import Field
 
 from devops_mcp.adapters.alert_groups import MAX_LABEL, MAX_LABELS, Alert, event_of
 from devops_mcp.adapters.base import Delivery
+from devops_mcp.adapters.deliveries import text
 from devops_mcp.adapters.polls import Found, Poll, Polled, Poller
 from devops_mcp.adapters.prometheus.client import Prometheus
 from devops_mcp.adapters.prometheus.tools.rules import RawAlert, RawAlerts
@@ -52,7 +53,7 @@ async def alerts(client: Prometheus, poll: Poll) -> Polled:
             followed[known] = alert.model_copy(update={"missed": missed})
         else:
             found.append(_found(poll, before.looks, known, alert, ends_at=poll.at))
-    for new in sorted(now.keys() - followed.keys(), key=lambda name: now[name].since):
+    for new in sorted(now.keys() - followed.keys(), key=lambda name: (now[name].since, name)):
         if len(followed) < MAX_FOLLOWED:
             followed[new] = _followed(now[new])
             found.append(_found(poll, before.looks, new, followed[new]))
@@ -73,8 +74,12 @@ def fingerprint(labels: dict[str, str]) -> str:
 
 
 def _followed(raw: RawAlert) -> Followed:
-    labels = {name[:MAX_LABEL]: value[:MAX_LABEL] for name, value in list(raw.labels.items())[:MAX_LABELS]}
-    annotations = {name: raw.annotations[name][:MAX_LABEL] for name in _TOLD if name in raw.annotations}
+    """As it can be kept: an alert that is not would come between all others and their cursor."""
+    labels = {
+        text(name)[:MAX_LABEL]: text(value)[:MAX_LABEL]
+        for name, value in list(raw.labels.items())[:MAX_LABELS]
+    }
+    annotations = {name: text(raw.annotations[name])[:MAX_LABEL] for name in _TOLD if name in raw.annotations}
     return Followed(since=raw.since, labels=labels, annotations=annotations)
 
 

@@ -4,9 +4,13 @@ Signed over id, time and raw body: with HMAC-SHA256 by a secret (`whsec_`), or w
 specification recommends `type`, `timestamp` and `data` in the body and demands none of them, so a body that says less is taken too.
 """
 
+import base64
+import secrets
+
 from devops_mcp.adapters.base import Delivery, Origin, WebhookSource
 from devops_mcp.adapters.code_hosts import delivery_id, named, time_in
 from devops_mcp.adapters.deliveries import about, json_object, told
+from devops_mcp.adapters.secret_forms import SECRET_BYTES, SecretForm
 from devops_mcp.adapters.shapes import first_line
 from devops_mcp.adapters.signatures import (
     AnyOf,
@@ -56,6 +60,20 @@ def parse(delivery: Delivery, origin: Origin) -> tuple[Event, ...]:
     return (activity,)
 
 
+def new_secret() -> str:
+    """As the specification has it: base64 behind `whsec_`."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
+
+
+def fits(secret: str) -> bool:
+    """Whether it is a secret or a public key that a sender of Standard Webhooks can have."""
+    return bool(SIGNATURE.keys(secret) or ASYMMETRIC.keys(secret))
+
+
 WEBHOOKS = WebhookSource(
-    verify=AnyOf((SIGNATURE, ASYMMETRIC)).verify, delivery_key=delivery_key, parse=parse, signed_key=True
+    verify=AnyOf((SIGNATURE, ASYMMETRIC)).verify,
+    delivery_key=delivery_key,
+    parse=parse,
+    signed_key=True,
+    secrets=SecretForm(new_secret, fits, "base64 behind whsec_ or whpk_"),
 )

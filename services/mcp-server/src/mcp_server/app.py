@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import NoReturn
 
-from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -19,10 +21,11 @@ from devops_mcp.operations.feed import EventFeed
 from devops_mcp.operations.platform import open_platform
 from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.protected_resource import ProtectedResource, issuers_of
+from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
 from devops_mcp.serving.surface import Surface
 from mcp_server.authorization import ADDRESS, TO_BEGIN_WITH, NarrowTokens
-from mcp_server.caller import READ_ONLY_PATH
+from mcp_server.caller import READ_ONLY_PATH, Entrance
 from mcp_server.handlers.resources import INTEGRATIONS_URI
 from mcp_server.protocol import build_protocol
 from mcp_server.transports.http import HttpEndpoint
@@ -64,20 +67,21 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
         sessions = sessions_over(server, redis, platform.keyring, fast)
+        entrance = Entrance(platform.authenticator, platform.toolsets)
         http = HttpEndpoint(
             server,
-            platform.authenticator,
+            entrance,
             sessions,
             max_body_bytes=body_limits.default,
             fast=fast,
             narrow=NarrowTokens(platform.catalogue, platform.integrations, resource),
         )
-        sse = SseEndpoint(platform.authenticator, sessions)
+        sse = SseEndpoint(entrance, sessions)
         await stack.enter_async_context(http.running(stop))
         await stack.enter_async_context(sessions.running(stop))
         tickets = Tickets(redis, platform.keyring, platform.authenticator)
         websocket = WebSocketEndpoint(
-            server, platform.authenticator, stop, tickets, Resumption(redis, platform.keyring), fast
+            server, entrance, stop, tickets, Resumption(redis, platform.keyring), fast
         )
         await stack.enter_async_context(websocket.running())
         routes = [
@@ -86,7 +90,13 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             *(Route(f"{MESSAGES_PATH}{view or '/'}", sse.messages, methods=["POST"]) for view in VIEWS),
             Route("/ws/tickets", tickets.issue, methods=["POST"]),
             *(WebSocketRoute(f"/ws{view}", websocket.serve) for view in VIEWS),
+            *(Route(f"/ws{view}", _only_by_upgrade, methods=["GET"]) for view in VIEWS),
             *resource.routes(),
             *common_routes(Health(platform.checks), metrics),
         ]
-        yield Surface(Starlette(routes=routes), settings.mcp, metrics, body_limits, resource.challenge)
+        yield Surface(IndexedRouter(routes), settings.mcp, metrics, body_limits, resource.challenge)
+
+
+async def _only_by_upgrade(request: Request) -> NoReturn:
+    upgrade = {"upgrade": "websocket", "connection": "upgrade"}
+    raise HTTPException(426, "this is the address of a WebSocket: connect with ws:// or wss://", upgrade)

@@ -1,6 +1,7 @@
 """Who speaks on a connection: fixed when it opens, asked again on every request; and which tools it wants laid before it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import Forbidden, Unauthenticated
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.requester import FRONT_DOOR, NOBODY, Requester, View
+from devops_mcp.operations.toolsets import EVERYTHING, Toolsets
 
 SCOPE_KEY = "devops_mcp.caller"
 UNAUTHENTICATED = -32001
@@ -21,6 +23,8 @@ UNAUTHENTICATED = -32001
 TOOLSETS_HEADER = "x-mcp-toolsets"
 READ_ONLY_PATH = "/readonly"
 READ_ONLY_HEADER = "x-mcp-readonly"
+_NOT_READ_ONLY = ("", "0", "false", "no", "off")
+"""What of the header's values is no restriction; any other is one, however it is spelt."""
 IDEMPOTENCY_META_KEY = "io.devops-mcp/idempotencyKey"
 CONTEXT_META_KEY = "io.devops-mcp/contextId"
 CONTEXT_HEADER = "x-mcp-context-id"
@@ -28,9 +32,9 @@ IDEMPOTENCY_HEADER = "idempotency-key"
 _TELLING = frozenset(
     name.encode() for name in (TOOLSETS_HEADER, READ_ONLY_HEADER, CONTEXT_HEADER, IDEMPOTENCY_HEADER)
 )
-EVERYTHING = "all"
 _MAX_KEY = 200
 _ASKED_KEY = "devops_mcp.view"
+_TOLD_KEY = "devops_mcp.told"
 
 
 class Caller:
@@ -78,6 +82,30 @@ class Caller:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Whom a transport lets in, and which tools it lays before them: both are noted in the scope, where handlers find them."""
+
+    authenticator: Authenticator
+    toolsets: Toolsets
+
+    async def admit(self, scope: Scope, credential: Mapping[str, str]) -> Principal:
+        """Who comes with these headers; raises `Unauthenticated`."""
+        caller = Caller(self.authenticator, credential)
+        principal = await caller.principal()
+        scope[SCOPE_KEY] = caller
+        return principal
+
+    def lay_out(self, scope: Scope) -> None:
+        """Note what the address and the headers ask for; raises `InvalidInput` for a toolset that there is not."""
+        told = scope[_TOLD_KEY] = _told(scope["headers"])
+        wanted = _names(scope.get("path_params", {}).get("systems"), told.get(TOOLSETS_HEADER))
+        self.toolsets.require(wanted)
+        said = told.get(READ_ONLY_HEADER, "").lower()
+        read_only = scope["path"].endswith(READ_ONLY_PATH) or said not in _NOT_READ_ONLY
+        scope[_ASKED_KEY] = _view(wanted, read_only)
+
+
 async def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
     """The principal behind a request, on whichever transport it came."""
     assert ctx.request is not None, "every transport hands on the request it came with"
@@ -118,23 +146,15 @@ def view_of(scope: Scope, principal: Principal) -> View:
 
     The others add to what the address lists and never take a restriction back.
     """
-    asked: View | None = scope.get(_ASKED_KEY)
-    if asked is None:
-        asked = scope[_ASKED_KEY] = _asked(scope)
+    asked: View = scope[_ASKED_KEY]
     if not principal.toolsets or asked.systems is None:
         return asked
     return _view(asked.systems.union(principal.toolsets), asked.read_only)
 
 
-def _asked(scope: Scope) -> View:
-    params, headers = scope.get("path_params", {}), _told(scope)
-    wanted = f"{params.get('systems', '')},{headers.get(TOOLSETS_HEADER, '')}"
-    systems = frozenset(name for part in wanted.split(",") if (name := part.strip()))
-    read_only = scope["path"].endswith(READ_ONLY_PATH) or headers.get(READ_ONLY_HEADER, "").lower() in (
-        "true",
-        "1",
-    )
-    return _view(systems, read_only)
+def _names(*lists: str | None) -> frozenset[str]:
+    """What stands in lists that are divided by commas."""
+    return frozenset(name for named in lists if named for part in named.split(",") if (name := part.strip()))
 
 
 def _view(systems: frozenset[str], read_only: bool) -> View:
@@ -145,14 +165,14 @@ def _view(systems: frozenset[str], read_only: bool) -> View:
 
 def has_beside(scope: Scope) -> bool:
     """Whether the headers say something of a call besides its arguments, or ask who answers."""
-    headers = _told(scope)
-    return IDEMPOTENCY_HEADER in headers or CONTEXT_HEADER in headers
+    told = scope[_TOLD_KEY]
+    return IDEMPOTENCY_HEADER in told or CONTEXT_HEADER in told
 
 
-def _told(scope: Scope) -> dict[str, str]:
+def _told(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """What the headers say besides who calls; of one that comes twice the first."""
     told: dict[str, str] = {}
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name in _TELLING:
             told.setdefault(name.decode(), value.decode("latin-1"))
     return told
@@ -161,14 +181,14 @@ def _told(scope: Scope) -> dict[str, str]:
 def _idempotency_key(ctx: ServerRequestContext[Any, Any], scope: Scope) -> str | None:
     key = (ctx.meta or {}).get(IDEMPOTENCY_META_KEY)
     if key is None and scope["type"] == "http":  # a connection's headers are those of all its calls
-        key = _told(scope).get(IDEMPOTENCY_HEADER)
+        key = scope[_TOLD_KEY].get(IDEMPOTENCY_HEADER)
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and "\0" not in key):
         raise MCPError(INVALID_PARAMS, f"the idempotency key must be a text of 1 to {_MAX_KEY} characters")
     return key
 
 
 def _context_id(ctx: ServerRequestContext[Any, Any], scope: Scope) -> UUID | None:
-    named = (ctx.meta or {}).get(CONTEXT_META_KEY) or _told(scope).get(CONTEXT_HEADER)
+    named = (ctx.meta or {}).get(CONTEXT_META_KEY) or scope[_TOLD_KEY].get(CONTEXT_HEADER)
     if named is None:
         return None
     try:

@@ -23,14 +23,17 @@ from opentelemetry.trace import Span
 from starlette.types import Scope
 
 from devops_mcp.adapters.base import Effect, TaskSupport
-from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.errors import PlatformError, RateLimited
+from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import TRACEPARENT, continued, spanned
+from devops_mcp.operations.caller_rates import CallerRates
 from devops_mcp.operations.catalogue import CatalogueEntry
 from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tools import ToolService
 from mcp_server.caller import SCOPE_KEY, Caller, has_beside, view_of
 from mcp_server.handlers.contents import result_of
+from mcp_server.handlers.rates import too_often
 from mcp_server.handlers.tools import ToolHandlers, failed
 from mcp_server.plain_requests import LIST, PING, Plain, of_connection, standing_alone
 
@@ -38,7 +41,6 @@ PAGES = 500
 """So many different pages are kept."""
 Answering: TypeAlias = Callable[[], Coroutine[Any, Any, bytes]]
 """Answers a request with a whole JSON-RPC message, and never raises but when it is cancelled."""
-_BESIDE_KEY = "devops_mcp.beside"
 log = structlog.get_logger()
 
 
@@ -50,7 +52,10 @@ class _Page(NamedTuple):
 
 
 class FastCalls:
-    """Answers plain requests; `server_info` is what every result of 2026-07-28 is stamped with."""
+    """Answers plain requests.
+
+    `server_info` is what every result of 2026-07-28 is stamped with, `rates` how often a list may be asked for.
+    """
 
     def __init__(
         self,
@@ -58,8 +63,10 @@ class FastCalls:
         lists: ToolHandlers,
         integrations: Integrations,
         server_info: dict[str, Any],
+        rates: CallerRates | None,
     ) -> None:
         self._tools = tools
+        self._rates = rates
         self._lists = lists
         self._integrations = integrations
         self._stamp = {SERVER_INFO_META_KEY: server_info}
@@ -86,13 +93,22 @@ class FastCalls:
             principal = await caller.principal()
             requester = Requester(principal, view_of(scope, principal))
             if plain.method == LIST:
-                return partial(_answered, plain.id, self._page(plain, requester))
+                return partial(self._list, plain, principal, self._page(plain, requester))
             entry = self._tools.get(requester, plain.params["name"])
         except (PlatformError, MCPError):
             return None
-        if not self._answers_at_once(entry) or _has_beside(scope):
+        if not self._answers_at_once(entry) or has_beside(scope):
             return None
         return partial(self._call, plain, requester, entry)
+
+    async def _list(self, plain: Plain, principal: Principal, page: bytes) -> bytes:
+        if self._rates is not None:
+            try:
+                await self._rates.take(principal)
+            except RateLimited as refusal:
+                fault = too_often(refusal).model_dump(mode="json")
+                return orjson.dumps({"jsonrpc": "2.0", "id": plain.id, "error": fault})
+        return await _answered(plain.id, page)
 
     def _page(self, plain: Plain, requester: Requester) -> bytes:
         """A page as it was written the last time; it depends on rights, view and the tenant's systems. Raises `MCPError`."""
@@ -182,10 +198,3 @@ def _span_of(plain: Plain) -> AbstractContextManager[Span]:
     name = f"{plain.method} {plain.params['name']}"
     meta = plain.params.get("_meta", {})
     return continued(meta, name) if TRACEPARENT in meta else spanned(name)
-
-
-def _has_beside(scope: Scope) -> bool:
-    said: bool | None = scope.get(_BESIDE_KEY)
-    if said is None:
-        said = scope[_BESIDE_KEY] = has_beside(scope)
-    return said

@@ -73,7 +73,7 @@ def _params(message: dict[str, Any]) -> dict[str, Any] | None:
     """The params of a request of ours that holds what such a one holds, each of its type; else None."""
     params: dict[str, Any] = message.get("params", {})
     known = _PARAMS.get(message["method"])
-    if known is None or not params.keys() <= known or "result" in message or "error" in message:
+    if known is None or not params.keys() <= known:
         return None
     fits = (
         isinstance(params.get("_meta", {}), dict)

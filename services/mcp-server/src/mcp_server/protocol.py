@@ -21,6 +21,7 @@ from mcp_server.handlers.completion import CompletionHandlers
 from mcp_server.handlers.handshake_tasks import HandshakeTasks
 from mcp_server.handlers.logging import set_level
 from mcp_server.handlers.prompts import PromptHandlers
+from mcp_server.handlers.rates import RequestRates
 from mcp_server.handlers.resources import ResourceHandlers
 from mcp_server.handlers.skills import EXTENSION as SKILLS
 from mcp_server.handlers.skills import SETTINGS, DirectoryParams, SkillHandlers, UriParams
@@ -100,9 +101,13 @@ def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> 
         "notifications/initialized", types.NotificationParams, subscriptions.resume
     )
     server.extensions |= {TASKS: {}, SKILLS: SETTINGS}
+    server.middleware.append(RequestRates(platform.request_rates))
     server.middleware.append(RequestStateBoundary(_sealing(platform.keyring), default_audience=NAME))
     server.middleware.append(HandshakeTasks(platform.tools, platform.tasks, subscriptions))
-    return Protocol(server, FastCalls(platform.tools, tools, platform.integrations, server.server_info_stamp))
+    fast = FastCalls(
+        platform.tools, tools, platform.integrations, server.server_info_stamp, platform.request_rates
+    )
+    return Protocol(server, fast)
 
 
 def _sealing(keyring: Keyring) -> RequestStateSecurity:

@@ -4,7 +4,8 @@ What every route has alike is here, so that a route declares and does not do it:
 and `Idempotency-Key`.
 """
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 
 from devops_mcp.cache.rates import rate_headers
 from devops_mcp.models.errors import PermissionMissing, Refused
+from devops_mcp.models.pages import WrittenPage
 from devops_mcp.models.principals import NOBODY, Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import refused
@@ -29,10 +31,11 @@ from rest_api.cursors import Cursors, scope_of
 from rest_api.endpoint import BINARY, JSON, LINES, AnyEndpoint, Call, File, NoBody, Raw, unversioned
 from rest_api.once import Mark, Once, Said, Streamed
 from rest_api.parameters import body_of, given_of, params_of, require_unpacked
-from rest_api.versions import patched, require_match
+from rest_api.versions import patched, require_met
 
 NO_STORE = {"cache-control": "no-store"}
 """RFC 6749 §5.1, and for what is shown once."""
+_HOLE = re.compile(r"{(\w+)}")
 
 
 class Answering:
@@ -54,9 +57,10 @@ class Answering:
         self._rates = platform.request_rates
         self._authenticate = platform.authenticator.authenticate
         self._name = endpoint.handle.__name__
-        self._route = f"{endpoint.method} {endpoint.path}"
+        self._route = endpoint.route
         self._pages = endpoint.pages
         self._fields = endpoint.fields
+        self._conditional = endpoint.conditional
         self._unversioned = unversioned(endpoint.reply)
         self._hides = endpoint.open or endpoint.secret
         self._reads_body = endpoint.body is not NoBody and endpoint.method != "PATCH"
@@ -66,7 +70,7 @@ class Answering:
             return await self._answer(request, NOBODY)
         principal = await principal_of(request, self._authenticate)
         if self._rates is not None:
-            add_headers(request.scope, rate_headers(await self._rates.take(f"rest:{principal.id}")))
+            add_headers(request.scope, rate_headers(await self._rates.take(principal)))
         try:
             return await self._answer(request, principal)
         except PermissionMissing as error:
@@ -84,9 +88,9 @@ class Answering:
         call = Call(self._platform, principal, params, await self._body(request))
         if endpoint.method == "GET":
             return await self._read(request, call, scope, fields)
-        if endpoint.takes_key and (header := request.headers.get(once.HEADER)) is not None:
-            return await self._replied(request, await self._once(request, call, once.key_in(header)))
-        return await self._replied(request, await self._said(request, call))
+        if endpoint.takes_key and (keys := request.headers.getlist(once.HEADER)):
+            return await self._replied(request, call, await self._once(request, call, once.key_in(keys)))
+        return await self._replied(request, call, await self._said(request, call))
 
     async def _body(self, request: Request) -> BaseModel:
         if self._endpoint.body is Raw:
@@ -94,7 +98,7 @@ class Answering:
             return Raw(request=request)
         if not self._reads_body:
             return NoBody()
-        body: BaseModel = await body_of(self._endpoint.body, request)
+        body: BaseModel = await body_of(self._endpoint.body, request, needed=self._endpoint.needs_body)
         return body
 
     async def _read(
@@ -136,40 +140,44 @@ class Answering:
         return Said(self._endpoint.status, reply.model_dump_json().encode())
 
     async def _changed(self, request: Request, call: Call[Any, Any]) -> Any:
-        """What the handler says; of a resource with versions, to what the caller has seen of it."""
-        endpoint, expected = self._endpoint, request.headers.get("if-match")
-        if endpoint.lock is None or (expected is None and endpoint.method != "PATCH"):
+        """What the handler says; where the caller says how it has seen what is there, to that."""
+        endpoint = self._endpoint
+        conditions = etags.Conditions.of(request.headers) if self._conditional else None
+        if not conditions and endpoint.method != "PATCH":
             return await endpoint.handle(call)
         if endpoint.needs:
             require(call.principal, endpoint.needs.format_map(dict(call.params)))
-        async with self._platform.database.joining(call.principal.tenant_id) as tx:
-            await endpoint.lock(tx, call.params)
-            if expected is not None:
-                await require_match(endpoint, expected, call)
+        tenant_id = call.principal.tenant_id if endpoint.tenant is None else endpoint.tenant(call.params)
+        async with self._platform.database.joining(tenant_id) as tx:
+            if endpoint.lock is not None:
+                await endpoint.lock(tx, call.params)
+            if conditions:
+                await require_met(endpoint, conditions, call)
             if endpoint.method == "PATCH":
                 call = await patched(endpoint, request, call)
             return await endpoint.handle(call)
 
-    async def _replied(self, request: Request, said: Said) -> Response:
+    async def _replied(self, request: Request, call: Call[Any, Any], said: Said) -> Response:
         headers = dict(NO_STORE) if self._hides else {}
         if said.replayed:
             headers[once.REPLAYED] = "true"
         if said.status == 204:
             return Response(status_code=204, headers=headers)
-        if self._endpoint.located:
-            headers["location"] = f"{request.url.path}/{_named(said.body)}"
+        if self._endpoint.made_at:
+            headers["location"] = _location(self._endpoint.made_at, call.params, said.body)
         tag = etags.tag_of(said.body, self._unversioned) if self._endpoint.lock is not None else ""
         return await self._sent(request, said, headers, tag)
 
-    async def _shown(self, request: Request, reply: BaseModel, fields: tuple[str, ...]) -> Response:
-        # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
-        shown = reply.model_dump_json().encode()
+    async def _shown(
+        self, request: Request, reply: BaseModel | WrittenPage, fields: tuple[str, ...]
+    ) -> Response:
+        shown = sparse.whole(reply)
         tag = etags.tag_of(shown, self._unversioned)
         if fields:
             shown = sparse.part_of(self._endpoint.reply, reply, fields).encode()
             tag = etags.part_version(tag, shown)
         headers = {"cache-control": "private, no-cache"}
-        known = request.headers.get("if-none-match")
+        known = etags.condition(request.headers, "if-none-match")
         if known is not None and etags.is_known(known, tag):
             return Response(
                 status_code=304, headers={**headers, "etag": f'"{tag}"', "vary": "accept-encoding"}
@@ -187,7 +195,7 @@ class Answering:
             headers["content-encoding"] = coding
         if tag:
             headers["etag"] = f'"{tag}"' if coding is None else f'"{tag}-{coding}"'
-        return Response(body, said.status, headers, media_type=JSON)
+        return _Json(body, said.status, headers)
 
     async def _record(self, denial: Refused, request: Request, principal: Principal) -> None:
         """Leave a record of what the principal is refused, unless there is one."""
@@ -209,13 +217,28 @@ class Answering:
     def _signed(self, page: Any, scope: bytes) -> Any:
         if page.next_cursor is None:
             return page
-        return page.model_copy(update={"next_cursor": self._cursors.seal(page.next_cursor, scope)})
+        sealed = self._cursors.seal(page.next_cursor, scope)
+        if isinstance(page, WrittenPage):
+            return replace(page, next_cursor=sealed)
+        return page.model_copy(update={"next_cursor": sealed})
 
 
-def _named(body: bytes) -> str:
-    """By what an answer's subject is found."""
-    made = orjson.loads(body)
-    return quote(str(made.get("id") or made["name"]), safe="")
+class _Json(Response):
+    """JSON as bytes, with headers whose names are in lower case."""
+
+    media_type = JSON
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        named = {"content-length": str(len(self.body)), "content-type": JSON, **(headers or {})}
+        self.raw_headers = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()
+        ]
+
+
+def _location(path: str, params: BaseModel, body: bytes) -> str:
+    """Where what an answer tells of is found."""
+    names = {**params.model_dump(), **orjson.loads(body)}
+    return _HOLE.sub(lambda hole: quote(str(names[hole[1]]), safe=""), path)
 
 
 def _file(request: Request, file: File) -> Response:
@@ -227,7 +250,7 @@ def _file(request: Request, file: File) -> Response:
         "etag": f'"{tag}"',
         "cache-control": "private, no-cache",
     }
-    if etags.is_known(request.headers.get("if-none-match", ""), tag):
+    if etags.is_known(etags.condition(request.headers, "if-none-match") or "", tag):
         return Response(status_code=304, headers=headers)
     sendable = file.media_type.isascii() and file.media_type.isprintable()
     return Response(file.content, media_type=file.media_type if sendable else BINARY, headers=headers)

@@ -86,7 +86,7 @@ def _document(
         coding = encodings.negotiated(request.headers.get("accept-encoding", ""), len(content))
         shown_tag = f'"{tag}"' if coding is None else f'"{tag}-{coding}"'
         headers = {**own_headers, "vary": "accept-encoding", "etag": shown_tag}
-        if etags.is_known(request.headers.get("if-none-match", ""), tag):
+        if etags.is_known(etags.condition(request.headers, "if-none-match") or "", tag):
             return Response(status_code=304, headers=headers)
         if coding is not None:
             headers["content-encoding"] = coding

@@ -4,7 +4,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping
-from hashlib import sha256
+from hashlib import blake2b
 from uuid import UUID
 
 import orjson
@@ -47,7 +47,8 @@ def scope_of(tenant_id: UUID, route: str, given: Mapping[str, str]) -> bytes:
 
 
 def _mac(key: bytes, scope: bytes, body: bytes) -> bytes:
-    return hmac.digest(key, len(scope).to_bytes(4, "big") + scope + body, sha256)[:_MAC]
+    # BLAKE2 takes the key itself; HMAC by way of OpenSSL 3 costs several times as much for so little.
+    return blake2b(len(scope).to_bytes(4, "big") + scope + body, key=key, digest_size=_MAC).digest()
 
 
 def _refused() -> InvalidCursor:

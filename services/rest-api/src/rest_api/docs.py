@@ -1,6 +1,9 @@
 """The readable page of the API: made from the OpenAPI document, one file without scripts, so that it works offline."""
 
 import base64
+import json
+import re
+from collections.abc import Iterator
 from hashlib import sha256
 from html import escape
 from typing import Any
@@ -12,6 +15,17 @@ code, pre { font: 13px ui-monospace, monospace } pre { background: #f6f8fa; padd
 table { border-collapse: collapse } td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top }
 .method { color: #0550ae } details { margin: .25rem 0 } nav a { margin-right: 1rem }
 """
+_BOUNDS = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "minLength": "{} characters or more",
+    "maxLength": "up to {} characters",
+    "minItems": "{} items or more",
+    "maxItems": "up to {} items",
+    "pattern": "like {}",
+}
+"""Keywords of a schema, and how the page says them."""
+_MODELS = "models"
 _STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 """The page's `Content-Security-Policy`."""
@@ -23,9 +37,11 @@ def page(document: dict[str, Any]) -> str:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             by_tag.setdefault(operation["tags"][0], []).append(_operation(method, path, operation))
-    links = "".join(f'<a href="#{escape(tag)}">{escape(tag)}</a>' for tag in by_tag)
+    tags = {tag["name"]: tag["description"] for tag in document["tags"]}
+    links = "".join(f'<a href="#{_anchor(tag)}">{escape(tag)}</a>' for tag in tags)
     sections = "".join(
-        f'<h2 id="{escape(tag)}">{escape(tag)}</h2>{"".join(parts)}' for tag, parts in by_tag.items()
+        f'<h2 id="{_anchor(tag)}">{escape(tag)}</h2>{_text(said)}{"".join(by_tag[tag])}'
+        for tag, said in tags.items()
     )
     models = "".join(
         _model(name, schema) for name, schema in sorted(document["components"]["schemas"].items())
@@ -34,39 +50,96 @@ def page(document: dict[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(info['title'])} API</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1><p>{escape(info['description'])} "
-        "Send an access token or an API key as <code>Authorization: Bearer …</code>. The machine-readable form is "
-        f'<a href="/openapi.json">openapi.json</a>.</p><nav>{links}<a href="#models">models</a></nav>'
-        f'{sections}<h2 id="models">models</h2>{models}</main></body></html>'
+        f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>{_text(info['description'])}"
+        '<p>The machine-readable form is <a href="/openapi.json">openapi.json</a>.</p>'
+        f'<nav>{links}<a href="#{_MODELS}">models</a></nav>'
+        f'{sections}<h2 id="{_MODELS}">models</h2>{models}</main></body></html>'
     )
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parameters = "".join(_parameter(parameter) for parameter in operation["parameters"])
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-    answers = ", ".join(
-        f"{status} {escape(answer['description'])}" for status, answer in operation["responses"].items()
+    refusals = ", ".join(
+        f"{status} {_inline(answer['description'])}"
+        for status, answer in operation["responses"].items()
+        if not status.startswith("2")
     )
     return (
-        f"<h3><span class=method>{method.upper()}</span> {escape(path)}</h3><p>{escape(operation['description'])}</p>"
+        f"<h3><span class=method>{method.upper()}</span> {escape(path)}</h3>{_text(operation['description'])}"
         + (f"<table>{parameters}</table>" if parameters else "")
-        + (f"<p>Body: {_type(body)}</p>" if body else "")
-        + f"<p><small>{answers}</small></p>"
+        + "".join(f"<p>Body: {said}</p>" for said in _contents(operation.get("requestBody", {})))
+        + "".join(
+            _example(content) for content in operation.get("requestBody", {}).get("content", {}).values()
+        )
+        + "".join(_answer(status, answer) for status, answer in operation["responses"].items())
+        + f"<p><small>Else: {refusals}</small></p>"
     )
+
+
+def _example(content: dict[str, Any]) -> str:
+    if "example" not in content:
+        return ""
+    return f"<pre>{escape(json.dumps(content['example'], indent=2, ensure_ascii=False))}</pre>"
+
+
+def _answer(status: str, answer: dict[str, Any]) -> str:
+    if not status.startswith("2"):
+        return ""
+    said = " or ".join(_contents(answer)) or "no body"
+    return f"<p>Answer: {status} {escape(answer['description'])}, {said}</p>"
+
+
+def _contents(holder: dict[str, Any]) -> Iterator[str]:
+    """What a body is, for each of its media types; that it is JSON goes without saying."""
+    for media_type, content in holder.get("content", {}).items():
+        kind = _type(content.get("schema", {}))
+        yield kind if media_type == "application/json" else f"{kind} as <code>{escape(media_type)}</code>"
 
 
 def _parameter(parameter: dict[str, Any]) -> str:
     need = "required" if parameter["required"] else "optional"
-    return f"<tr><td><code>{escape(parameter['name'])}</code><td>{_type(parameter['schema'])}<td>{parameter['in']}, {need}</tr>"
+    schema = parameter["schema"]
+    about = parameter.get("description") or schema.get("description", "")
+    return (
+        f"<tr><td><code>{escape(parameter['name'])}</code><td>{_type(schema)}<td>{parameter['in']}, {need}"
+        f"<td>{_inline(about)} {_limits(schema)}</tr>"
+    )
 
 
 def _model(name: str, schema: dict[str, Any]) -> str:
+    needed = schema.get("required", ())
     rows = "".join(
-        f"<tr><td><code>{escape(field)}</code><td>{_type(part)}<td>{escape(part.get('description', ''))}</tr>"
+        f"<tr><td><code>{escape(field)}</code><td>{_type(part)}<td>{'required' if field in needed else 'optional'}"
+        f"<td>{_inline(part.get('description', ''))} {_limits(part)}</tr>"
         for field, part in schema.get("properties", {}).items()
     )
-    text = escape(schema.get("description", ""))
-    return f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary><p>{text}</p><table>{rows}</table></details>'
+    about = _text(schema.get("description", ""))
+    parts = f"<table>{rows}</table>" if rows else f"<p>{_type(schema)}</p>"
+    return (
+        f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>{about}{parts}</details>'
+    )
+
+
+def _limits(schema: dict[str, Any]) -> str:
+    """What bounds a value, and what it is where nothing is said."""
+    bounded = [schema, *schema.get("anyOf", ())]
+    said = [words.format(part[key]) for part in bounded for key, words in _BOUNDS.items() if key in part]
+    if schema.get("default") not in (None, "", [], {}):
+        said.append(f"default {json.dumps(schema['default'])}")
+    return f"<small>{escape(', '.join(said))}</small>" if said else ""
+
+
+def _text(description: str) -> str:
+    return "".join(f"<p>{_inline(part)}</p>" for part in description.split("\n\n") if part.strip())
+
+
+def _inline(text: str) -> str:
+    """The text with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _anchor(tag: str) -> str:
+    return escape(tag.lower().replace(" ", "-"))
 
 
 def _type(schema: dict[str, Any]) -> str:

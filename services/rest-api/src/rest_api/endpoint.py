@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import ClientDisconnect, Request
 
 from devops_mcp.models.base import Model
 from devops_mcp.models.errors import MalformedInput
+from devops_mcp.models.pages import WrittenPage
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.platform import Platform
 from devops_mcp.repositories.transaction import Transaction
@@ -93,18 +95,21 @@ class Call(Generic[ParamsT, BodyT]):
 class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     """A method on a path. The handler's docstring is its description.
 
-    `errors` are the statuses that it answers beside those of every endpoint (400, 401, 403, 413, 414, 422, 429, 503).
+    `errors` are the statuses that it answers beside those of every endpoint (400, 401, 403, 413, 414, 422, 429, 431, 503, 504).
     """
 
     method: str
     path: str
     tag: str
-    handle: Callable[[Call[ParamsT, BodyT]], Awaitable[ReplyT | AsyncIterator[ReplyT]]]
+    handle: Callable[[Call[ParamsT, BodyT]], Awaitable[ReplyT | AsyncIterator[ReplyT] | WrittenPage]]
     reply: type[ReplyT]
+    """What it answers; `WrittenPage` stands for the `Page` that is named here."""
     params: type[ParamsT] = cast("type[ParamsT]", NoParams)  # noqa: RUF009 - a class, not an instance
     body: type[BodyT] = cast("type[BodyT]", NoBody)  # noqa: RUF009
     status: int = 200
     errors: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
+    """Of errors, beside those that follow from what else is said of it."""
     lines: bool = False
     """The handler answers an iterator, which is sent as JSON Lines; `reply` is what a line holds."""
     open: bool = False
@@ -116,13 +121,32 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     leased: bool = False
     """Of a POST: what it does is more than one transaction of the caller's tenant, so an `Idempotency-Key` is claimed before."""
     lock: Callable[[Transaction, ParamsT], Awaitable[object]] | None = None
-    """Of a PUT: keeps others off the row until the transaction ends. What is on the path takes `If-Match` then, and PATCH."""
+    """Of a PUT: keeps others off the row until the transaction ends. Its path takes PATCH then."""
+    tenant: Callable[[ParamsT], UUID] | None = None
+    """Goes with `lock`: whose row it is, where it is not the caller's own tenant's."""
     needs: str = ""
     """Goes with `lock`: the permission that is looked for before the row is, `{}` being parameters; none where it depends on the row."""
-    located: bool = False
-    """Of a POST: what it makes is found at its own path, followed by the id or the name. The table says it."""
+    made_at: str = ""
+    """Of a POST: the path of what it makes, `{}` being its fields or parameters; the table says it of what is found below its own path."""
+    rest: str = ""
+    """The parameter that ends the path and may hold slashes, as they are or as `%2F`."""
     read: Callable[[Call[ParamsT, NoBody]], Awaitable[BaseModel]] | None = None
-    """What GET on the path answers: the table says it where there is a `lock`."""
+    """What GET on the path answers: the table says it of what changes it."""
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether a request must have one. Of a POST whose body only narrows down what is done, it may be left out."""
+        return self.method != "POST" or any(part.is_required() for part in self.body.model_fields.values())
+
+    @property
+    def route(self) -> str:
+        """What it is known by: `GET /api/v1/contexts`."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it changes something that is there, and so holds to what `If-Match` and `If-None-Match` say of it."""
+        return self.method in ("PUT", "PATCH", "DELETE")
 
     @property
     def takes_key(self) -> bool:

@@ -8,12 +8,41 @@ where there are such, the tag goes on with `.` and a digest of the whole.
 import json
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from hashlib import blake2b
+
+from starlette.datastructures import Headers
 
 _VERSION = 12
 _PART = 4
 _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _VERSION_OF = re.compile(r"[^.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a request to change something says of how it is to be found; None where it says nothing."""
+
+    match: str | None
+    none_match: str | None
+
+    @classmethod
+    def of(cls, headers: Headers) -> "Conditions":
+        return cls(condition(headers, "if-match"), condition(headers, "if-none-match"))
+
+    def __bool__(self) -> bool:
+        return self.match is not None or self.none_match is not None
+
+    def met(self, tag: str) -> bool:
+        """Whether what is there, with this tag, is as it is to be."""
+        expected = self.match is None or matches(self.match, tag)
+        return expected and not (self.none_match is not None and is_known(self.none_match, tag))
+
+
+def condition(headers: Headers, name: str) -> str | None:
+    """The list of tags of a header, on whichever lines it is sent."""
+    lines = headers.getlist(name)
+    return ", ".join(lines) if lines else None
 
 
 def version_of(representation: bytes) -> str:

@@ -8,7 +8,7 @@ is elsewhere, the key is claimed first; who dies with a claim leaves it for `lea
 import base64
 import hmac
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -95,8 +95,11 @@ class Mark:
         )
 
 
-def key_in(header: str) -> str:
+def key_in(headers: Sequence[str]) -> str:
     """The key; raises `MalformedInput`."""
+    if len(headers) > 1:
+        raise MalformedInput(f"{HEADER} is sent {len(headers)} times; send one")
+    [header] = headers
     if not _KEY.fullmatch(header):
         raise MalformedInput(f"{HEADER} must be 1 to 200 printable ASCII characters, such as a UUID")
     return header.strip('"')

@@ -15,17 +15,27 @@ from devops_mcp.models.quotas import QuotaStanding
 from devops_mcp.serving.problems import MEDIA_TYPE
 from rest_api import once
 from rest_api.endpoint import JSON, LINES, AnyEndpoint, File, NoBody, Nothing, Raw
+from rest_api.examples import example_of
+from rest_api.guide import GUIDE, TAGS
+from rest_api.refusals import codes_by_status
+from rest_api.rights import said_of
 from rest_api.sparse import FIELDS
 from rest_api.versions import MERGE_PATCH
 
 _REF = "#/components/schemas/{model}"
-_ALWAYS = (400, 401, 403, 413, 414, 422, 429, 503)
 _CURSOR = {
     "type": "string",
     "maxLength": 1_000,
     "description": "`next_cursor` of the page before, with the same filters.",
 }
 _TEXT = {"type": "string"}
+_ABOUT = {
+    "limit": "How many at most.",
+    "sort": "By which field; with `-` before it the other way round.",
+    "since": "From this time on.",
+    "until": "To before this time.",
+}
+"""Of parameters that mean the same everywhere."""
 _HEADERS = {
     "X-Request-Id": "What the request is called in the logs; the caller's own, where it sent one.",
     "Server-Timing": "How long the answer took, in milliseconds.",
@@ -79,8 +89,9 @@ def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
         "info": {
             "title": "DevOps MCP",
             "version": version("devops-mcp"),
-            "description": "The platform that connects AI agents to the systems that run software.",
+            "description": GUIDE,
         },
+        "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
         "security": [{"bearer": []}, {"apiKey": []}, {"basic": []}],
         "paths": paths,
         "components": {
@@ -162,12 +173,12 @@ def _add_patch(reference: str, definitions: dict[str, Any]) -> None:
 
 
 def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
-    description = cleandoc(endpoint.handle.__doc__ or "")
+    said = cleandoc(endpoint.handle.__doc__ or "")
     operation: dict[str, Any] = {
         "operationId": endpoint.handle.__name__,
         "tags": [endpoint.tag],
-        "summary": description.partition(".")[0].partition(";")[0],
-        "description": description,
+        "summary": said.partition(".")[0].partition(";")[0],
+        "description": "\n\n".join([said, *_filters(endpoint.params), said_of(endpoint.route)]),
         "parameters": _parameters(endpoint),
         "responses": _responses(endpoint, references),
     }
@@ -176,12 +187,24 @@ def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
     if endpoint.body is Raw:
         operation["requestBody"] = {"required": False, "content": {endpoint.takes: {"schema": {}}}}
     elif endpoint.body is not NoBody:
-        schema = references[endpoint.body, "validation"]
-        content = {JSON: {"schema": schema}}
-        if endpoint.method == "PATCH":
-            content = {MERGE_PATCH: {"schema": {"$ref": f"{schema['$ref']}Patch"}}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": endpoint.needs_body, "content": _body(endpoint, references)}
     return operation
+
+
+def _filters(params: type[BaseModel]) -> Iterator[str]:
+    """What the models of filters say of themselves."""
+    for model in params.__mro__:
+        said = cleandoc(model.__dict__.get("__doc__") or "")
+        if said.startswith("Which "):
+            yield said
+
+
+def _body(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
+    schema, name = references[endpoint.body, "validation"], endpoint.body.__name__
+    if endpoint.method == "PATCH":
+        patch = {"$ref": f"{schema['$ref']}Patch"}
+        return {MERGE_PATCH: {"schema": patch, "example": example_of(name, patch=True)}}
+    return {JSON: {"schema": schema, "example": example_of(name)}}
 
 
 def _parameters(endpoint: AnyEndpoint) -> list[dict[str, Any]]:
@@ -192,6 +215,7 @@ def _parameters(endpoint: AnyEndpoint) -> list[dict[str, Any]]:
             "name": name,
             "in": "path" if name in in_path else "query",
             "required": name in schema.get("required", ()),
+            **({} if "description" in part else _described(name)),
             "schema": _CURSOR if name == "cursor" else part,
         }
         for name, part in schema.get("properties", {}).items()
@@ -203,9 +227,18 @@ def _parameters(endpoint: AnyEndpoint) -> list[dict[str, Any]]:
     if endpoint.takes_key:
         said = "Sent again with the same key within 24 hours, the request is done once and answered alike."
         described.append(_header(once.HEADER, said, minLength=1, maxLength=200))
-    if endpoint.lock is not None:
+    if endpoint.conditional:
         described.append(_header("If-Match", "The `ETag` of the resource as the caller has seen it."))
+        described.append(_header("If-None-Match", "The `ETag` that the resource must not have."))
     return described
+
+
+def _described(name: str) -> dict[str, str]:
+    """What goes without saying of a parameter of this name, for those who read all of it."""
+    if name in _ABOUT:
+        return {"description": _ABOUT[name]}
+    noun, _, what = name.rpartition("_")
+    return {"description": f"The id of the {noun.replace('_', ' ')}."} if what == "id" else {}
 
 
 def _fields(names: Sequence[str]) -> dict[str, Any]:
@@ -240,12 +273,9 @@ def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
             schema = {"anyOf": [schema, {"$ref": f"{schema['$ref']}Part"}]}
         success["content"] = {LINES if endpoint.lines else "application/json": {"schema": schema}}
     problem = {MEDIA_TYPE: {"schema": references[Problem, "serialization"]}}
-    unread = () if endpoint.body is NoBody else (415,)
-    marked = (409,) if endpoint.takes_key else ()
-    versioned = () if endpoint.lock is None else (404, 409, 412)
     errors = {
-        str(status): {"description": HTTPStatus(status).phrase, "content": problem}
-        for status in sorted({*_ALWAYS, *unread, *marked, *versioned, *endpoint.errors})
+        str(status): {"description": _refusal(status, codes), "content": problem}
+        for status, codes in codes_by_status(endpoint).items()
     }
     for status in _ON_ERROR.keys() & errors.keys():
         errors[status]["headers"] = _headers((_ON_ERROR[status],))
@@ -254,6 +284,10 @@ def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
     if _is_tagged(endpoint):
         answers["304"] = {"description": "Not Modified", "headers": _headers(("ETag",))}
     return answers
+
+
+def _refusal(status: int, codes: Sequence[str]) -> str:
+    return f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes)}"
 
 
 def _headers(names: Iterable[str]) -> dict[str, Any]:
@@ -267,7 +301,7 @@ def _sent_with(endpoint: AnyEndpoint) -> Iterator[str]:
         yield from ("RateLimit", "RateLimit-Policy")
     if _is_tagged(endpoint) or (endpoint.lock is not None and endpoint.status != 204):
         yield "ETag"
-    if endpoint.located:
+    if endpoint.made_at:
         yield "Location"
     if endpoint.takes_key:
         yield once.REPLAYED

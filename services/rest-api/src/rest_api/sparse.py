@@ -6,6 +6,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.models.pages import WrittenPage
 
 FIELDS = "fields"
 
@@ -38,8 +39,18 @@ def chosen(value: str, known: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-def part_of(declared: type[BaseModel], reply: BaseModel, names: Collection[str]) -> str:
+def whole(reply: BaseModel | WrittenPage) -> bytes:
+    """The reply as JSON."""
+    if isinstance(reply, WrittenPage):
+        return reply.as_json()
+    # Not by way of Python's objects: a large float comes back from PostgreSQL as an integer that orjson does not write.
+    return reply.model_dump_json().encode()
+
+
+def part_of(declared: type[BaseModel], reply: BaseModel | WrittenPage, names: Collection[str]) -> str:
     """The reply as JSON with these fields only; what is declared as a list stays one, with its cursor."""
+    if isinstance(reply, WrittenPage):
+        reply = declared.model_validate_json(reply.as_json())
     if item_model(declared) is None:
         return reply.model_dump_json(include=set(names))
     every: Any = dict.fromkeys(declared.model_fields, True)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TypeAlias
 from uuid import UUID
 
+from starlette.convertors import Convertor, UUIDConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -21,6 +22,21 @@ from rest_api.once import Once
 
 _LEASES = 2
 """A claim outlives the longest call of a tool so many times."""
+
+
+class _Id(Convertor[str]):
+    """An id as it is written: it is read with the other parameters."""
+
+    regex = UUIDConvertor.regex
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _Id())
 
 Serve: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -55,7 +71,9 @@ def _pattern(endpoint: AnyEndpoint) -> str:
     """The path, whose ids match ids only: `/dead-letters/purge` is no dead letter."""
 
     def typed(hole: re.Match[str]) -> str:
+        if hole[1] == endpoint.rest:
+            return f"{{{hole[1]}:path}}"
         field = endpoint.params.model_fields.get(hole[1])
-        return f"{{{hole[1]}:uuid}}" if field is not None and field.annotation is UUID else hole[0]
+        return f"{{{hole[1]}:id}}" if field is not None and field.annotation is UUID else hole[0]
 
     return re.sub(r"{(\w+)}", typed, endpoint.path)

@@ -3,6 +3,7 @@
 Both look at the resource and change it in one transaction that holds its row's lock, so that nothing comes in between.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from inspect import cleandoc
@@ -19,7 +20,6 @@ from rest_api.endpoint import AnyEndpoint, Call, NoBody, unversioned
 from rest_api.parameters import require_media_type, require_object, validated
 
 MERGE_PATCH = "application/merge-patch+json"
-_CHANGES = ("PUT", "DELETE")
 _MADE = (201, 202)
 
 
@@ -27,27 +27,28 @@ def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
     """The endpoints, PATCH beside each PUT with a `lock`; those of its path know what there is to read, and a POST what is below it."""
     given = tuple(endpoints)
     reads: dict[str, Any] = {one.path: one.handle for one in given if one.method == "GET"}
-    locks = {one.path: one.lock for one in given if one.lock is not None}
-    needs = {one.path: one.needs for one in given if one.lock is not None}
+    puts = {one.path: one for one in given if one.lock is not None}
     complete: list[AnyEndpoint] = []
     for one in given:
-        if one.path in locks and one.method in _CHANGES:
-            one = replace(one, lock=locks[one.path], needs=needs[one.path], read=reads[one.path])
+        if one.conditional:
+            one = replace(one, read=reads.get(one.path))
+        if one.path in puts and one.conditional:
+            put = puts[one.path]
+            one = replace(one, lock=put.lock, needs=put.needs, tenant=put.tenant)
         if one.method == "POST" and one.status in _MADE:
-            one = replace(one, located=_is_named(one) and any(_is_below(path, one.path) for path in reads))
+            one = replace(one, made_at=one.made_at or _below(one, reads))
         complete.append(one)
         if one.method == "PUT" and one.lock is not None:
             complete.append(_patch_beside(one))
     return tuple(complete)
 
 
-def _is_named(endpoint: AnyEndpoint) -> bool:
-    return bool({"id", "name"} & endpoint.reply.model_fields.keys())
-
-
-def _is_below(path: str, above: str) -> bool:
-    """Whether a path is of one thing among those of the path `above`."""
-    return path.startswith(f"{above}/{{") and path.endswith("}") and path.count("/") == above.count("/") + 1
+def _below(endpoint: AnyEndpoint, reads: Iterable[str]) -> str:
+    """Where what it makes is found, by its id or its name; empty where there is nothing to read below its path."""
+    names = [name for name in ("id", "name") if name in endpoint.reply.model_fields]
+    one_of = re.compile(re.escape(endpoint.path) + r"/{\w+}")
+    found = names and any(one_of.fullmatch(path) for path in reads)
+    return f"{endpoint.path}/{{{names[0]}}}" if found else ""
 
 
 async def patched(endpoint: AnyEndpoint, request: Request, call: Call[Any, Any]) -> Call[Any, Any]:
@@ -57,17 +58,20 @@ async def patched(endpoint: AnyEndpoint, request: Request, call: Call[Any, Any])
     current: BaseModel = await endpoint.read(_reading(call))
     members = _readable(endpoint.body) & set(type(current).model_fields)
     whole = to_json(merged(current.model_dump(mode="json", include=members), patch))
-    body = validated(lambda: endpoint.body.model_validate_json(whole, strict=True), "body.")
+    body = validated(lambda: endpoint.body.model_validate_json(whole, strict=True), "body")
     return replace(call, body=body)
 
 
-async def require_match(endpoint: AnyEndpoint, header: str, call: Call[Any, Any]) -> None:
-    """Raise `PreconditionFailed` unless the resource is as the caller has seen it."""
-    assert endpoint.read is not None, "the table says it"
-    current: BaseModel = await endpoint.read(_reading(call))
-    seen = etags.tag_of(current.model_dump_json().encode(), unversioned(type(current)))
-    if not etags.matches(header, seen):
-        raise PreconditionFailed("somebody has changed it since; read it again, and decide anew")
+async def require_met(endpoint: AnyEndpoint, conditions: etags.Conditions, call: Call[Any, Any]) -> None:
+    """Raise `PreconditionFailed` unless the resource is as the caller says; what cannot be read has no version."""
+    seen = ""
+    if endpoint.read is not None:
+        current: BaseModel = await endpoint.read(_reading(call))
+        seen = etags.tag_of(current.model_dump_json().encode(), unversioned(type(current)))
+    if not conditions.met(seen):
+        raise PreconditionFailed(
+            "it is not as the request says, or no longer; read it again, and decide anew"
+        )
 
 
 def merged(target: JsonValue, patch: JsonValue) -> JsonValue:
@@ -84,7 +88,7 @@ def merged(target: JsonValue, patch: JsonValue) -> JsonValue:
 
 
 async def _patch_in(request: Request) -> dict[str, JsonValue]:
-    require_media_type(request, MERGE_PATCH)
+    require_media_type(request, MERGE_PATCH, "accept-patch")
     patch: Any = require_object(loads(await request.body()))
     return patch  # type: ignore[no-any-return]
 

@@ -17,6 +17,7 @@ from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.ids import first_id_at
 from devops_mcp.operations.agent_events import tell_lost
+from devops_mcp.operations.audit_log import chain_waiting
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import remove
 from devops_mcp.operations.deeds import deed_of_ours
@@ -53,6 +54,7 @@ CALLS_KEPT = timedelta(hours=24)
 """How long a call that is repeated under its key gets the answer of the first."""
 RULE_RUNS_KEPT = timedelta(days=30)
 USAGE_KEPT = timedelta(days=1_095)
+CHAINED_EVERY = timedelta(minutes=1)
 REEMBEDDING_TURN = timedelta(seconds=5)
 LOST_AGENTS_TURN = timedelta(seconds=5)
 TURNS_OF_ALL = 6
@@ -101,6 +103,7 @@ class Upkeep:
             tasks.create_task(_repeat(self.sweep_blobs, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.reseal_secrets, timedelta(hours=1), stop))
             tasks.create_task(_repeat(self.revive_tasks, ABANDONED_AFTER, stop))
+            tasks.create_task(_repeat(self.chain_records, CHAINED_EVERY, stop))
             tasks.create_task(_repeat(self.reembed, REEMBEDDING_TURN, stop))
             tasks.create_task(_repeat(self.tell_lost_agents, LOST_AGENTS_TURN, stop))
 
@@ -152,6 +155,12 @@ class Upkeep:
             async with self._database.transaction(tenant_id) as tx:
                 if revived := await enqueue_abandoned(tx, ABANDONED_AFTER, _CHUNK):
                     log.warning("tasks revived", count=revived, tenant_id=str(tenant_id))
+
+    async def chain_records(self) -> None:
+        """Chain the audit records that were written without waiting for the end of their chain."""
+        for tenant_id in await self._database.tenant_ids():
+            if count := await chain_waiting(self._database, tenant_id):
+                log.debug("records chained", count=count, tenant_id=str(tenant_id))
 
     async def reembed(self) -> None:
         """Ask for vectors that passages lack of the model that is chosen for them."""

@@ -98,10 +98,9 @@ async def test_an_issue_is_created_labelled_commented_on_and_closed(call: Tools)
     assert created["url"] == issue["url"]
 
 
-async def test_issues_are_paged_to_the_end_without_pull_requests(call: Tools) -> None:
+async def test_issues_are_paged_to_the_end(call: Tools) -> None:
     for number in range(1, 6):
         await call("issue_write", action="create", title=f"Issue {number}")
-    await open_pull_request(call)
 
     titles, cursor, pages = [], None, 0
     while pages == 0 or cursor:
@@ -112,16 +111,6 @@ async def test_issues_are_paged_to_the_end_without_pull_requests(call: Tools) ->
 
     assert titles == [f"Issue {number}" for number in range(1, 6)]
     assert pages == 3
-
-
-async def test_a_page_of_pull_requests_only_is_turned(call: Tools) -> None:
-    await call("issue_write", action="create", title="The oldest")
-    for branch in ("one", "two", "three"):
-        await open_pull_request(call, branch)
-
-    page = await call("issue_list", limit=1)
-
-    assert [issue["title"] for issue in page["items"]] == ["The oldest"]
 
 
 async def test_files_are_committed_together_read_and_listed(call: Tools) -> None:

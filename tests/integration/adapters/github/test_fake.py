@@ -49,6 +49,20 @@ async def test_runs_are_listed_filtered_and_paged(call: Tools) -> None:
     assert [(run["id"], run["conclusion"]) for run in failed["runs"]] == [(1, "failure")]
 
 
+async def test_issues_are_listed_without_pull_requests_and_a_page_of_these_alone_is_turned(
+    call: Tools, fake: GitHubFake
+) -> None:
+    [pull] = fake.issues
+    issue = {name: value for name, value in pull.items() if name != "pull_request"} | {"number": 7}
+    fake.issues = [pull, pull, issue, pull]
+
+    first = await call("issue_list", limit=1)
+    second = await call("issue_list", limit=1, cursor=first["next_cursor"])
+
+    assert [one["number"] for one in first["items"]] == [7]
+    assert (second["items"], "next_cursor" in second) == ([], False)
+
+
 async def test_a_run_tells_its_jobs_steps_and_artifacts(call: Tools) -> None:
     run = (await call("actions_read", action="run", run_id=2))["run"]
     jobs = (await call("actions_read", action="jobs", run_id=1))["jobs"]

@@ -1,5 +1,6 @@
 """Prometheus' alerts as differences between looks."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from devops_mcp.adapters.base import Origin
 from devops_mcp.adapters.polls import Poll, Polled
 from devops_mcp.adapters.prometheus import ADAPTER
 from devops_mcp.adapters.prometheus.pollers import fingerprint
+from devops_mcp.events.model import EVENT
 from devops_mcp.models.errors import UpstreamInvalid, UpstreamUnavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from support.prometheus_fake import SINCE
@@ -91,6 +93,15 @@ async def test_more_alerts_than_are_followed_neither_grow_the_cursor_nor_are_los
     third = await look(client, (await look(client, first.cursor)).cursor)
     assert told(first) == [("alert.fired", "A0"), ("alert.fired", "A1")]
     assert sorted(told(third)) == [("alert.fired", "A2"), ("alert.resolved", "A0")]
+
+
+async def test_an_alert_that_the_database_would_refuse_is_told_as_far_as_it_can_be(fake, client):
+    """H05: refused with its cursor, it would keep all others from being told, at each look anew."""
+    fake.active = [an_alert("Slow"), an_alert("N\0L", **{"a\0b": "c\0d", "job": "cart"})]
+    looked = await look(client, {})
+    assert sorted(told(looked)) == [("alert.fired", "Slow"), ("alert.fired", "cart")]
+    events = [EVENT.dump_json(one.event).decode() for one in looked.found]
+    assert "\\u0000" not in "".join([*events, json.dumps(looked.cursor)])
 
 
 async def test_what_prometheus_does_not_answer_is_an_error_and_not_an_end_of_all_alerts(fake, client):

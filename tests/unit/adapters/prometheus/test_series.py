@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devops_mcp.adapters.prometheus.series import (
@@ -82,6 +82,7 @@ def test_every_sample_on_the_grid_finds_its_own_place(start_ms, step_ms, last, p
 
 
 @given(values)
+@example([1.0] * (WIDTH + 1))
 def test_a_sparkline_is_narrow_and_says_what_each_stretch_is(series):
     line = sparkline(series)
 

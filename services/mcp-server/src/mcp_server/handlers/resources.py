@@ -42,6 +42,8 @@ LATEST = 25
 COMPLETED_FROM = 100
 """So many of the latest are looked at to complete a value."""
 MAX_ITEMS = 100
+MAX_URI = 4_096
+"""Characters of an address that somebody wishes to hear of: it is kept as long as that."""
 
 TEMPLATES = (
     types.ResourceTemplate(
@@ -154,6 +156,8 @@ class ResourceHandlers:
 
     async def require_readable(self, principal: Principal, uri: str) -> None:
         """Raise an `MCPError`, the same for what is another's as for what does not exist, unless the address may be read and watched."""
+        if len(uri) > MAX_URI:
+            raise MCPError(types.INVALID_PARAMS, f"an address has at most {MAX_URI} characters")
         try:
             if not await self._is_readable(principal, uri):
                 raise NotFound(f"there is no resource {uri}")

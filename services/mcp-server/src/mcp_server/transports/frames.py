@@ -7,6 +7,11 @@ import mcp_types as types
 from devops_mcp.models.errors import MalformedInput
 from devops_mcp.serving.strict_json import loads
 
+MAX_LASTING_BYTES = 65_536
+"""Of a message that is kept for as long as its connection, its session, or the stream that it opens."""
+MAX_ID = 1_000
+_LASTING = frozenset({"initialize", "subscriptions/listen"})
+
 
 class BadFrame(Exception):
     """The frame is not a JSON-RPC message; `answer` says why, to whom sent it."""
@@ -19,7 +24,8 @@ class BadFrame(Exception):
 def read_object(raw: bytes) -> dict[str, Any]:
     """The message in `raw` as it stands. Raises `BadFrame`: -32700 for what is not JSON, -32600 for what is not one message.
 
-    A request's id must be a string or an integer (the protocol's rule): null, a fraction or a boolean could not be answered.
+    A request's id must be a string or an integer (the protocol's rule): null, a fraction or a boolean could not be answered. What a client
+    says once and we keep must not fill our memory.
     """
     try:
         value = loads(raw)
@@ -32,8 +38,13 @@ def read_object(raw: bytes) -> dict[str, Any]:
     request_id = value.get("id")
     if "id" in value and (isinstance(request_id, bool) or not isinstance(request_id, str | int)):
         raise BadFrame(types.INVALID_REQUEST, "the id must be a string or an integer")
+    if isinstance(request_id, str) and len(request_id) > MAX_ID:
+        raise BadFrame(types.INVALID_REQUEST, f"the id must have at most {MAX_ID} characters")
     if not _is_message(value):
-        raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(request_id))
+        raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(value))
+    if len(raw) > MAX_LASTING_BYTES and value.get("method") in _LASTING:
+        fault = f"{value['method']} may have at most {MAX_LASTING_BYTES} bytes"
+        raise BadFrame(types.INVALID_REQUEST, fault, _answerable(value))
     return value
 
 
@@ -56,11 +67,11 @@ def read_frame(raw: bytes) -> types.JSONRPCMessage:
 def modelled(value: dict[str, Any]) -> types.JSONRPCMessage:
     """What `read_object` gave as the SDK's model of it. Raises `BadFrame`."""
     try:
-        if is_request(value) and "result" not in value and "error" not in value:
+        if is_request(value):
             return types.JSONRPCRequest.model_validate(value, by_name=False)
         return types.jsonrpc_message_adapter.validate_python(value, by_name=False)
     except ValueError:
-        raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(value.get("id"))) from None
+        raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(value)) from None
 
 
 def written(message: types.JSONRPCMessage) -> str:
@@ -72,7 +83,7 @@ def error_to(request_id: str | int | None, error: types.ErrorData) -> types.JSON
     return types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 
 
-_NO_MESSAGE = 'not a JSON-RPC 2.0 message: it needs jsonrpc "2.0", and a method with object params, or a result or error'
+_NO_MESSAGE = 'not a JSON-RPC 2.0 message: it needs jsonrpc "2.0", and either a method with object params, or a result or error'
 
 
 def _is_message(value: dict[str, Any]) -> bool:
@@ -80,8 +91,11 @@ def _is_message(value: dict[str, Any]) -> bool:
         return False
     if "method" not in value:
         return "id" in value and ("result" in value or "error" in value)
-    return isinstance(value["method"], str) and isinstance(value.get("params", {}), dict)
+    asks = "result" not in value and "error" not in value
+    return asks and isinstance(value["method"], str) and isinstance(value.get("params", {}), dict)
 
 
-def _answerable(request_id: Any) -> str | int | None:
-    return request_id if isinstance(request_id, str | int) else None
+def _answerable(value: dict[str, Any]) -> str | int | None:
+    """The id to answer with: that of a request, since that of an answer is one of ours, and another one's with the client."""
+    request_id = value.get("id")
+    return request_id if "method" in value and isinstance(request_id, str | int) else None

@@ -16,9 +16,9 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Message, Receive, Scope, Send
 
-from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.models.principals import Principal
 from mcp_server.authorization import NarrowTokens
+from mcp_server.caller import Entrance
 from mcp_server.fast_calls import FastCalls
 from mcp_server.transports.http_exchange import (
     SESSION_ID,
@@ -27,7 +27,7 @@ from mcp_server.transports.http_exchange import (
     open_exchange,
     replayed,
 )
-from mcp_server.transports.http_fast import answered_fast
+from mcp_server.transports.http_fast import HttpFast
 from mcp_server.transports.http_handshake import Handshake
 from mcp_server.transports.http_sessions import Sessions
 
@@ -43,7 +43,7 @@ class HttpEndpoint:
     def __init__(
         self,
         server: Server[dict[str, Any]],
-        authenticator: Authenticator,
+        entrance: Entrance,
         sessions: Sessions,
         *,
         max_body_bytes: int,
@@ -54,8 +54,8 @@ class HttpEndpoint:
         self._modern = StreamableHTTPSessionManager(
             server, stateless=True, max_request_body_size=max_body_bytes
         )
-        self._authenticator = authenticator
-        self._fast = fast
+        self._entrance = entrance
+        self._fast = None if fast is None else HttpFast(fast)
         self._narrow = narrow
         self._handshake = Handshake(sessions)
         self._stop = asyncio.Event()
@@ -70,7 +70,7 @@ class HttpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         session_id = header(scope, SESSION_ID.encode())
-        exchange = await open_exchange(self._authenticator, scope, receive, send, session_id)
+        exchange = await open_exchange(self._entrance, scope, receive, send, session_id)
         if exchange is None:
             return
         if self._narrow and (refusal := self._narrow.refusal(scope, exchange.principal, exchange.message)):
@@ -80,7 +80,7 @@ class HttpEndpoint:
         if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
             await exchange.or_problem(self._handshake.answer(exchange))
             return
-        if self._fast is not None and await answered_fast(self._fast, exchange):
+        if self._fast is not None and await self._fast.answered(exchange):
             return
         scope["user"] = _user(exchange.principal)
         if header(scope, _METHOD) == _LISTEN:

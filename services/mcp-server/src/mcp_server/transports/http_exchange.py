@@ -13,11 +13,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from devops_mcp.auth.authenticator import Authenticator
-from devops_mcp.models.errors import PlatformError, Unauthenticated
+from devops_mcp.models.errors import InvalidInput, PlatformError, Unauthenticated
 from devops_mcp.models.principals import Principal
 from devops_mcp.serving import problems
-from mcp_server.caller import SCOPE_KEY, Caller
+from devops_mcp.serving.surface import recorded
+from mcp_server.caller import SCOPE_KEY, Caller, Entrance
+from mcp_server.plain_requests import CALL
 from mcp_server.transports.frames import BadFrame, error_to, read_frame, written
 from mcp_server.transports.http_streams import Reader
 
@@ -111,27 +112,43 @@ class Exchange:
 
 
 async def open_exchange(
-    authenticator: Authenticator, scope: Scope, receive: Receive, send: Send, session_id: str | None
+    entrance: Entrance, scope: Scope, receive: Receive, send: Send, session_id: str | None
 ) -> Exchange | None:
     """The exchange with its caller known and its body read; None when it has been refused, or the client left."""
-    caller = Caller(authenticator, Headers(scope=scope))
     try:
-        principal = await caller.principal()
+        principal = await entrance.admit(scope, Headers(scope=scope))
     except PlatformError as error:
         await problems.of_error(error, scope["state"]["request_id"])(scope, receive, send)
         return None
-    scope[SCOPE_KEY] = caller
     body, message = b"", None
     if scope["method"] == "POST":
         try:
-            body = await Request(scope, receive).body()
+            body = await _body(receive)
             message = read_frame(body)
         except BadFrame as fault:
             await rpc_answer(fault.answer, 400)(scope, receive, send)
             return None
         except ClientDisconnect:
             return None
-    return Exchange(scope, receive, send, principal, body, message, session_id)
+        if isinstance(message, types.JSONRPCRequest) and message.method == CALL:
+            recorded(scope)
+    exchange = Exchange(scope, receive, send, principal, body, message, session_id)
+    try:
+        entrance.lay_out(scope)
+    except InvalidInput as error:
+        await exchange.refuse(400, error.message, types.INVALID_PARAMS)
+        return None
+    return exchange
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole of a request's body; raises `ClientDisconnect`."""
+    parts: list[bytes] = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+    raise ClientDisconnect
 
 
 def rpc_error(status: int, code: int, message: str, request_id: str | int | None = None) -> Response:

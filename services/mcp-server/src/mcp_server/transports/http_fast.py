@@ -11,51 +11,82 @@ import mcp_types as types
 from mcp.shared.inbound import decode_header_value
 from starlette.types import Receive
 
+from devops_mcp.resilience.watch import Watch
 from mcp_server.fast_calls import Answering, FastCalls
 from mcp_server.plain_requests import CALL, LIST
 from mcp_server.transports.http_exchange import Exchange
 
 _ONCE = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"content-type", b"accept"})
 _PARAMETER = b"mcp-param-"
+LISTENED_AFTER_S = 0.05
 
 
-async def answered_fast(fast: FastCalls, exchange: Exchange) -> bool:
-    """Answer, if the request is plain; else do nothing and say so."""
-    message = exchange.message
-    if not isinstance(message, types.JSONRPCRequest) or not _mirrors(exchange, message):
+class HttpFast:
+    """Made within the event loop that it is used in."""
+
+    def __init__(self, fast: FastCalls) -> None:
+        self._fast = fast
+        self._lasting: Watch[_Call] = Watch(asyncio.get_running_loop(), LISTENED_AFTER_S, _Call.listen)
+
+    async def answered(self, exchange: Exchange) -> bool:
+        """Answer, if the request is plain; else do nothing and say so."""
+        message = exchange.message
+        if not isinstance(message, types.JSONRPCRequest) or not _mirrors(exchange, message):
+            return False
+        said = {"id": message.id, "method": message.method, "params": message.params or {}}
+        answering = await self._fast.prepare(said, exchange.scope)
+        if answering is None:
+            return False
+        answer = await self._while_heard(answering, exchange.receive)
+        if answer is not None:
+            await exchange.respond_json(answer)
+        return True
+
+    async def _while_heard(self, answering: Answering, receive: Receive) -> bytes | None:
+        """The answer; None when the client hung up before there was one, which ends the call."""
+        call = _Call(receive)
+        self._lasting.add(call)
+        try:
+            return await answering()
+        except asyncio.CancelledError:
+            if call.was_left():
+                return None
+            raise
+        finally:
+            self._lasting.discard(call)
+            call.close()
+
+
+class _Call:
+    """A call under way, in the task that made this. Its client is listened to once it has taken a while; most have ended by then."""
+
+    __slots__ = ("_has_left", "_leaving", "_receive", "_task")
+
+    def __init__(self, receive: Receive) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._receive = receive
+        self._has_left = False
+        self._leaving: asyncio.Task[None] | None = None
+
+    def was_left(self) -> bool:
+        """Whether it was cancelled because its client has left, and for nothing else."""
+        return self._has_left and not self._task.uncancel()
+
+    def close(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+
+    def listen(self) -> bool:
+        self._leaving = asyncio.create_task(self._leave(), name="http client leaving")
         return False
-    said = {"id": message.id, "method": message.method, "params": message.params or {}}
-    answer_to = await fast.prepare(said, exchange.scope)
-    if answer_to is None:
-        return False
-    answer = await _while_heard(answer_to, exchange.receive)
-    if answer is not None:
-        await exchange.respond_json(answer)
-    return True
 
-
-async def _while_heard(answering: Answering, receive: Receive) -> bytes | None:
-    """The answer; None when the client hung up before there was one, which ends the call."""
-    caller = asyncio.current_task()
-    assert caller is not None
-    has_left = False
-
-    async def leave() -> None:
-        nonlocal has_left
-        while (await receive())["type"] != "http.disconnect":
+    async def _leave(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        has_left = True
-        caller.cancel()
-
-    leaving = asyncio.create_task(leave())
-    try:
-        return await answering()
-    except asyncio.CancelledError:
-        if has_left and not caller.uncancel():
-            return None
-        raise
-    finally:
-        leaving.cancel()
+        self._has_left = True
+        self._task.cancel()
 
 
 def _mirrors(exchange: Exchange, message: types.JSONRPCRequest) -> bool:

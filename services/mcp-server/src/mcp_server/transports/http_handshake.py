@@ -13,6 +13,7 @@ from starlette.responses import Response
 from devops_mcp.cache.message_log import Positions
 from devops_mcp.cache.sessions import SessionRecord
 from devops_mcp.models.errors import Unavailable
+from mcp_server.transports.frames import has_envelope
 from mcp_server.transports.http_answers import (
     answer_get,
     answer_initialize,
@@ -49,7 +50,6 @@ class Handshake:
             return
         method = exchange.scope["method"]
         if method == "POST":
-            await self._note(session, exchange)
             await answer_post(session, exchange)
         elif method == "GET":
             await answer_get(session, exchange, header(exchange.scope, b"last-event-id"))
@@ -60,9 +60,7 @@ class Handshake:
     async def _begin(self, exchange: Exchange) -> None:
         message = exchange.message
         if not isinstance(message, types.JSONRPCRequest) or message.method != "initialize":
-            await exchange.refuse(
-                400, "the Mcp-Session-Id header is missing; a session begins with initialize"
-            )
+            await _refuse_without_session(exchange)
             return
         if not await self._sessions.admit(exchange.principal.id):
             await exchange.refuse(503, "too many sessions are open here", TOO_MANY)
@@ -79,7 +77,8 @@ class Handshake:
             lasting=True,
             began_with=message.params or {},
         )
-        return Session(uuid4().hex, record, Positions(), self._sessions.log, self._sessions.fast)
+        of_all = self._sessions
+        return Session(uuid4().hex, record, Positions(), of_all.log, of_all.fast, of_all.save)
 
     async def _settle(self, exchange: Exchange, session: Session, answer: Outgoing | None) -> None:
         if answer is not None and "error" not in orjson.loads(answer.body):
@@ -91,10 +90,14 @@ class Handshake:
             raise Unavailable("the session did not begin in time", retry_after_s=1)
         await exchange.respond(Response(answer.body, media_type="application/json"))
 
-    async def _note(self, session: Session, exchange: Exchange) -> None:
-        """What the session must be told again, should it be rebuilt, is written before it happens."""
-        if isinstance(exchange.message, types.JSONRPCRequest) and session.remember(exchange.message):
-            await self._sessions.save(session)
+
+async def _refuse_without_session(exchange: Exchange) -> None:
+    message = exchange.message
+    if isinstance(message, types.JSONRPCRequest) and has_envelope({"params": message.params}):
+        fault = "the MCP-Protocol-Version header must name the revision that the request's envelope names"
+        await exchange.refuse(400, fault, types.HEADER_MISMATCH)
+    else:
+        await exchange.refuse(400, "the Mcp-Session-Id header is missing; a session begins with initialize")
 
 
 async def _is_acceptable(exchange: Exchange) -> bool:

@@ -5,7 +5,7 @@ stream says whose client knows that it can come again for it is also kept in the
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from mcp_server.transports.under_way import CANCELLED, TOO_MANY, UnderWay
 RESUMABLE_SINCE = "2025-11-25"
 """Older clients cannot read the event that says where a stream begins."""
 _WAS_CANCELLED = types.ErrorData(code=-32800, message="the request was cancelled")
+"""Said, as the SDK says it, where a request has an HTTP answer of its own: a client comes again for one that ends without a response."""
 _WAS_CLOSED = types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
 _REMEMBERED = frozenset({"resources/subscribe", "resources/unsubscribe", "logging/setLevel"})
 _KEPT_REQUESTS = 128
@@ -43,6 +44,7 @@ class Session:
         positions: Positions,
         log: MessageLog | None,
         fast: FastCalls | None,
+        save: Callable[["Session"], Awaitable[None]],
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -58,6 +60,9 @@ class Session:
         self._monotonic = monotonic
         self._used_at = monotonic()
         self._fast = fast
+        self._save = save
+        self._changing: dict[str, JsonObject] = {}
+        """Requests under way that, when they succeed, change what the session is."""
         self._sdk = SdkLoop(self._said, session_id=session_id, waiting=_INBOUND)
         self._under_way = UnderWay()
         self._ended = False
@@ -96,6 +101,10 @@ class Session:
         self._sdk.close()
         self.standalone.end()
 
+    async def finished(self) -> None:
+        """Return when no request that will be answered is under way."""
+        await self._under_way.idle.wait()
+
     async def take(self, message: types.JSONRPCMessage, request: Request) -> None:
         """Hand a notification or an answer to the server."""
         if isinstance(message, types.JSONRPCNotification) and message.method == CANCELLED:
@@ -121,6 +130,8 @@ class Session:
             cancelled = partial(self._cancelled, message.id)
             self._under_way.run(message.id, self._answer(message.id, answering), when_cancelled=cancelled)
         else:
+            if self.record.lasting and message.method in _REMEMBERED:
+                self._changing[name] = {"method": message.method, "params": message.params or {}}
             await self._sdk.tell(
                 SessionMessage(message, self._metadata(message.id, stream, request, answers))
             )
@@ -137,6 +148,7 @@ class Session:
 
     def _cancelled(self, request_id: str | int) -> None:
         self._under_way.ended(request_id)
+        self._changing.pop(name_of(request_id), None)
         self._fail(request_id, _WAS_CLOSED if self._ended else _WAS_CANCELLED)
 
     def _metadata(
@@ -170,6 +182,8 @@ class Session:
         """Bring a message of the SDK's loop to its stream."""
         message = said.message
         answer = message if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) else None
+        if answer is not None and answer.id is not None:
+            await self._note_change(answer)
         self._put(self._stream_name(said), written(message).encode(), final=answer is not None)
         if answer is not None and answer.id is not None:
             self._under_way.ended(answer.id)
@@ -188,17 +202,23 @@ class Session:
         if stream is not None:
             stream.put(message)
 
-    def remember(self, message: types.JSONRPCRequest) -> bool:
-        """Note a request that changes what the session is; whether it does."""
-        if message.method not in _REMEMBERED:
-            return False
-        since = {_subject(request): request for request in self.record.since}
-        request: JsonObject = {"method": message.method, "params": message.params or {}}
-        if message.method == "resources/unsubscribe":
+    async def _note_change(self, answer: types.JSONRPCResponse | types.JSONRPCError) -> None:
+        """What the session must be told again, should it be rebuilt, is written before its client hears that it is done."""
+        assert answer.id is not None
+        request = self._changing.pop(name_of(answer.id), None)
+        if request is not None and isinstance(answer, types.JSONRPCResponse) and self._remember(request):
+            await self._save(self)
+
+    def _remember(self, request: JsonObject) -> bool:
+        """Whether the request makes the session another than the record says."""
+        since = {_subject(known): known for known in self.record.since}
+        if request["method"] == "resources/unsubscribe":
             since.pop(_subject({**request, "method": "resources/subscribe"}), None)
         else:
             since[_subject(request)] = request
         kept = tuple(since.values())[:_KEPT_REQUESTS]
+        if kept == self.record.since:
+            return False
         self.record = self.record.model_copy(update={"since": kept})
         self.saved = False
         return True
@@ -214,7 +234,14 @@ class Session:
 
 
 class OneStreamSession(Session):
-    """A session whose client reads everything from one stream, which is the connection: when it cannot keep up, it ends."""
+    """A session whose client reads everything from one stream, which is the connection: when it cannot keep up, it ends.
+
+    What the client cancelled is not answered.
+    """
+
+    def _cancelled(self, request_id: str | int) -> None:
+        self._under_way.ended(request_id)
+        self.requests.pop(name_of(request_id), None)
 
     def _put(self, name: str, body: bytes, *, final: bool) -> None:
         if final:

@@ -39,6 +39,8 @@ SWEEP_S = 15.0
 MAX_SESSIONS = 10_000
 MAX_EACH = 1_000
 """Of these, so many are one principal's; a client that begins ever new ones loses those that it left."""
+DRAIN_S = 10.0
+"""From the stop on; others' requests have as long, and so have those over WebSocket."""
 _SPARE_S = 120
 _REBUILT_WITHIN_S = 5.0
 _ATTEMPTS = 3
@@ -72,19 +74,24 @@ class Sessions:
         self._here: dict[str, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._rebuilding: dict[str, asyncio.Event] = {}
+        self._unbuilt: dict[str, str] = {}
+        """Sessions that we took over and could not rebuild yet, with the replica that had them."""
 
     @asynccontextmanager
     async def running(self, stop: asyncio.Event) -> AsyncIterator[None]:
-        """Serve within this block. When `stop` is set, streams that never end by themselves do, and their clients go elsewhere."""
-        upkeep = [
-            asyncio.create_task(self._sweep_for_ever(), name="session sweep"),
-            asyncio.create_task(self._release_at(stop), name="session stop"),
-        ]
+        """Serve within this block. When `stop` is set, streams that never end by themselves do, and their clients go elsewhere.
+
+        What is under way then has `DRAIN_S` to end, also where its client has left: it may come again for the answer.
+        """
+        sweeping = asyncio.create_task(self._sweep_for_ever(), name="session sweep")
+        stopping = asyncio.create_task(self._drain_at(stop), name="session stop")
         try:
             async with self.log.running(), self._relay.running(self._sweep):
                 yield
+                if stop.is_set():
+                    await stopping
         finally:
-            tasks = [*upkeep, *self._tasks]
+            tasks = [sweeping, stopping, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -191,33 +198,40 @@ class Sessions:
 
     async def _succeed(self, session_id: str, found: FoundSession, exchange: Exchange) -> None:
         """Make the session ours, since its owner is gone; or forget it, where it ended with its owner or is to end now."""
-        is_ours = found.owner == self._replicas.own_id
-        if is_ours or not found.record.lasting or exchange.scope["method"] == "DELETE":
+        ended_here = found.owner == self._replicas.own_id and session_id not in self._unbuilt
+        if ended_here or not found.record.lasting or exchange.scope["method"] == "DELETE":
             await self._records.forget(session_id, found.owner)
+            self._unbuilt.pop(session_id, None)
             return
         if session_id in self._rebuilding:
             return
         rebuilt = self._rebuilding[session_id] = asyncio.Event()
+        before = self._unbuilt.setdefault(session_id, found.owner)
         try:
-            if await self._records.take_over(session_id, found.owner):
+            took = await self._records.take_over(session_id, found.owner)
+            if took:
                 await self._rebuild(session_id, found.record, exchange.request)
-                await self._relay.tell_dropped(found.owner, session_id)
+            del self._unbuilt[session_id]
+            if took:
+                await self._relay.tell_dropped(before, session_id)
         finally:
             del self._rebuilding[session_id]
             rebuilt.set()
 
     async def _rebuild(self, session_id: str, record: SessionRecord, request: Request) -> None:
-        """Raises `Unavailable` where the session does not come to be in time."""
+        """Raises `Unavailable` where the session does not come to be in time; then the next request tries anew."""
         last = await self.log.last(session_id) or Position(0, 0)
         now = Positions().next()
         ahead = Positions(after=Position(max(last.ms, now.ms) + _AHEAD_MS, 0))
-        session = Session(session_id, record, ahead, None, self.fast)
+        session = Session(session_id, record, ahead, None, self.fast, self.save)
         self.start(session)
         try:
             async with asyncio.timeout(_REBUILT_WITHIN_S):
                 await _repeat(session, request)
-        except TimeoutError:
+        except BaseException as error:
             self._drop(session_id)
+            if not isinstance(error, TimeoutError):
+                raise
             raise Unavailable("the session could not be rebuilt in time", retry_after_s=1) from None
         session.log = self.log
         session.saved = True
@@ -251,10 +265,11 @@ class Sessions:
             if session.id in unknown or not session.saved:
                 await self.save(session)
 
-    async def _release_at(self, stop: asyncio.Event) -> None:
+    async def _drain_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        for session in list(self._here.values()):
-            session.standalone.release()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await asyncio.gather(*(_drain(session) for session in self._here.values()))
 
 
 def sessions_over(
@@ -272,6 +287,15 @@ def sessions_over(
     records = SessionRecords(redis, seal, replicas.own_id, lifetime_s=IDLE_S + _SPARE_S)
     kept = MessageLog(redis, seal, LogLimits(lifetime_s=IDLE_S + _SPARE_S))
     return Sessions(server, replicas, records, kept, fast, idle_s=idle_s, sweep_s=sweep_s)
+
+
+async def _drain(session: Session) -> None:
+    """Return when nothing is under way in the session; its stream ends at once, unless the answers come on it."""
+    if session.record.lasting:
+        session.standalone.release()
+    await session.finished()
+    if not session.record.lasting:
+        session.end()
 
 
 async def _repeat(session: Session, request: Request) -> None:

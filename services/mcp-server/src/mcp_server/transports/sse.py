@@ -11,9 +11,9 @@ import mcp_types as types
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.cache.message_log import Positions
 from devops_mcp.cache.sessions import SessionRecord
+from mcp_server.caller import Entrance
 from mcp_server.transports.http_exchange import Exchange, open_exchange
 from mcp_server.transports.http_session import OneStreamSession
 from mcp_server.transports.http_sessions import Sessions
@@ -36,15 +36,15 @@ class Application:
 class SseEndpoint:
     """`stream` and `messages` are the ASGI applications of the two paths."""
 
-    def __init__(self, authenticator: Authenticator, sessions: Sessions) -> None:
-        self._authenticator = authenticator
+    def __init__(self, entrance: Entrance, sessions: Sessions) -> None:
+        self._entrance = entrance
         self._sessions = sessions
         self.stream = Application(self._open)
         self.messages = Application(self._post)
         sessions.serves(MESSAGES_PATH, self.messages)
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = await open_exchange(self._authenticator, scope, receive, send, None)
+        exchange = await open_exchange(self._entrance, scope, receive, send, None)
         if exchange is None:
             return
         if not await self._sessions.admit(exchange.principal.id):
@@ -56,7 +56,8 @@ class SseEndpoint:
             lasting=False,
             began_with={},
         )
-        session = OneStreamSession(uuid4().hex, record, Positions(), None, self._sessions.fast)
+        sessions = self._sessions
+        session = OneStreamSession(uuid4().hex, record, Positions(), None, sessions.fast, sessions.save)
         self._sessions.start(session)
         await self._sessions.save(session)
         try:
@@ -75,7 +76,7 @@ class SseEndpoint:
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
-        exchange = await open_exchange(self._authenticator, scope, receive, send, named)
+        exchange = await open_exchange(self._entrance, scope, receive, send, named)
         if exchange is not None:
             await exchange.or_problem(self._take(exchange))
 

@@ -17,17 +17,18 @@ import anyio
 from mcp.server.lowlevel.server import Server
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.models.errors import PlatformError, Unauthenticated
 from devops_mcp.models.principals import Principal
 from devops_mcp.serving import problems
-from mcp_server.caller import SCOPE_KEY, Caller
+from devops_mcp.serving.websocket_protocol import FRAMES, Frames
+from mcp_server.caller import SCOPE_KEY, Caller, Entrance
 from mcp_server.fast_calls import FastCalls
 from mcp_server.handlers.subscriptions import LEFT_KEY, SUBSCRIBED_KEY
 from mcp_server.transports.frames import BadFrame, error_to, has_envelope, is_request, read_object, written
 from mcp_server.transports.under_way import UnderWay
 from mcp_server.transports.ws_handshake import HandshakeLoop
 from mcp_server.transports.ws_line import Line
+from mcp_server.transports.ws_renewal import METHOD as RENEWAL
 from mcp_server.transports.ws_renewal import answer_of_renewal
 from mcp_server.transports.ws_resumption import Resumption
 from mcp_server.transports.ws_stateless import StatelessLoop
@@ -50,14 +51,14 @@ class WebSocketEndpoint:
     def __init__(
         self,
         server: Server[dict[str, Any]],
-        authenticator: Authenticator,
+        entrance: Entrance,
         stop: asyncio.Event,
         tickets: Tickets,
         resumption: Resumption,
         fast: FastCalls,
     ) -> None:
         self._server = server
-        self._authenticator = authenticator
+        self._entrance = entrance
         self._stop = stop
         self._tickets = tickets
         self._resumption = resumption
@@ -77,19 +78,19 @@ class WebSocketEndpoint:
 
     async def serve(self, websocket: WebSocket) -> None:
         try:
-            caller = Caller(self._authenticator, await self._credential(websocket))
-            principal = await caller.principal()
+            principal = await self._entrance.admit(websocket.scope, await self._credential(websocket))
+            self._entrance.lay_out(websocket.scope)
         except PlatformError as error:
             await websocket.send_denial_response(problems.of_error(error, websocket.state.request_id))
             return
-        websocket.scope[SCOPE_KEY] = caller
         offered = websocket.scope.get("subprotocols", [])
         session_id = await self._session(websocket, principal)
         await websocket.accept(
             subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
             headers=[(SESSION_ID.encode(), session_id.encode())],
         )
-        conversation = _Conversation(websocket, self._server, self._fast, self._stop)
+        frames: Frames = websocket.scope["extensions"][FRAMES]
+        conversation = _Conversation(websocket, frames, self._server, self._fast, self._stop)
         self._open.add(conversation)
         try:
             await conversation.run()
@@ -134,9 +135,15 @@ class _Conversation:
     """One connection: in the era that its first request is of; and what ends it."""
 
     def __init__(
-        self, websocket: WebSocket, server: Server[dict[str, Any]], fast: FastCalls, stop: asyncio.Event
+        self,
+        websocket: WebSocket,
+        frames: Frames,
+        server: Server[dict[str, Any]],
+        fast: FastCalls,
+        stop: asyncio.Event,
     ) -> None:
         self.websocket = websocket
+        self._frames = frames
         self._server = server
         self._fast = fast
         self._stop = stop
@@ -171,7 +178,8 @@ class _Conversation:
             if len(opening) < MAX_BEFORE or is_request(message):
                 opening.append(message)
             if is_request(message):
-                line = Line(self.websocket, self._server, self._fast, self._under_way, self._send)
+                send = self._frames.send_text
+                line = Line(self.websocket, self._server, self._fast, self._under_way, send)
                 loop = StatelessLoop(line) if has_envelope(message) else HandshakeLoop(line)
                 try:
                     await loop.run(self._messages(opening))
@@ -180,44 +188,35 @@ class _Conversation:
                 return
 
     async def _messages(self, opening: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-        """What came so far, and what comes, one message a turn of the loop: who sends sixty at once waits for the others' one."""
+        """What came so far, and what comes, of which one a turn of the loop: who sends sixty at once waits for the others' one."""
         for message in opening:
             yield message
         opening.clear()
-        await asyncio.sleep(0)
         while (following := await self._next()) is not None:
             yield following
-            await asyncio.sleep(0)
+            if self._frames.waiting:
+                await asyncio.sleep(0)
 
     async def _next(self) -> dict[str, Any] | None:
         """The next message of the protocol that is not answered at once; None when the client has gone."""
-        caller: Caller = self.websocket.scope[SCOPE_KEY]
-        while (message := await self._message()) is not None:
-            answer = await answer_of_renewal(message, caller) or self._refusal(message)
+        while (raw := await self._frames.next_message()) is not None:
+            try:
+                message = read_object(raw)
+            except BadFrame as fault:
+                await self._frames.send_text(written(fault.answer).encode())
+                continue
+            answer = await self._answer_at_once(message) if is_request(message) else None
             if answer is None:
                 return message
-            await self._send(answer)
+            await self._frames.send_text(answer)
         return None
 
-    def _refusal(self, message: dict[str, Any]) -> str | None:
-        """The answer to a request that cannot begin now."""
-        fault = self._under_way.refusal(message["id"]) if is_request(message) else None
-        return None if fault is None else written(error_to(message["id"], fault))
-
-    async def _message(self) -> dict[str, Any] | None:
-        """The next message; a frame that holds none is answered with why."""
-        while (received := await self.websocket.receive())["type"] != "websocket.disconnect":
-            text = received.get("text")
-            try:
-                return read_object(text.encode() if text is not None else received["bytes"])
-            except BadFrame as fault:
-                await self._send(written(fault.answer))
-        return None
-
-    async def _send(self, text: str) -> None:
-        """Who has gone hears it no more."""
-        with suppress(WebSocketDisconnect, WebSocketDisconnected):
-            await self.websocket.send_text(text)
+    async def _answer_at_once(self, request: dict[str, Any]) -> bytes | None:
+        """The answer to a request that concerns the connection itself, or that cannot begin now."""
+        if request["method"] == RENEWAL:
+            return await answer_of_renewal(request, self.websocket.scope[SCOPE_KEY])
+        fault = self._under_way.refusal(request["id"])
+        return None if fault is None else written(error_to(request["id"], fault)).encode()
 
     async def _close_at_stop(self) -> None:
         await self._stop.wait()

@@ -38,7 +38,7 @@ class HandshakeLoop:
                 try:
                     await self._take(message)
                 except BadFrame as fault:
-                    await self._line.send(written(fault.answer))
+                    await self._line.send(written(fault.answer).encode())
         finally:
             self._sdk.close()
 
@@ -57,7 +57,7 @@ class HandshakeLoop:
             return
         request = modelled(message)
         if has_envelope(message) and message["method"] != "initialize":
-            await self._line.send(written(_of_another_era(message["id"])))
+            await self._line.send(written(_of_another_era(message["id"])).encode())
             return
         self._line.under_way.begin(message["id"])
 
@@ -70,11 +70,11 @@ class HandshakeLoop:
         return ServerMessageMetadata(request_context=self._line.websocket, on_request_unanswered=unanswered)
 
     async def _run(self, answering: Answering) -> None:
-        await self._line.send((await answering()).decode())
+        await self._line.send(await answering())
 
     async def _say(self, said: SessionMessage) -> None:
         message = said.message
-        await self._line.send(written(message))
+        await self._line.send(written(message).encode())
         if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
             self._line.under_way.ended(message.id)
 

@@ -19,5 +19,5 @@ class Line:
     server: Server[dict[str, Any]]
     fast: FastCalls
     under_way: UnderWay
-    send: Callable[[str], Awaitable[None]]
+    send: Callable[[bytes], Awaitable[None]]
     """Sends a text frame; who has gone hears it no more."""

@@ -15,11 +15,9 @@ from mcp_server.caller import UNAUTHENTICATED, Caller
 METHOD = "io.devops-mcp/authenticate"
 
 
-async def answer_of_renewal(message: dict[str, Any], caller: Caller) -> str | None:
-    """The answer to a request that brings a credential; None for every other message, whose owner is another."""
-    if message.get("method") != METHOD or "id" not in message:
-        return None
-    return orjson.dumps({"jsonrpc": "2.0", "id": message["id"], **await _outcome(message, caller)}).decode()
+async def answer_of_renewal(request: dict[str, Any], caller: Caller) -> bytes:
+    """The answer to a request that brings a credential."""
+    return orjson.dumps({"jsonrpc": "2.0", "id": request["id"], **await _outcome(request, caller)})
 
 
 async def _outcome(message: dict[str, Any], caller: Caller) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class _Exchange:
     """What the kernel is given of one request: a way for its notifications, and none for requests of ours."""
 
     request_id: types.RequestId
-    send: Callable[[str], Awaitable[None]]
+    send: Callable[[bytes], Awaitable[None]]
     message_metadata: MessageMetadata
     progress_token: types.ProgressToken | None = None
     transport: TransportContext = _TRANSPORT
@@ -51,7 +51,7 @@ class _Exchange:
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> None:
         message = {"jsonrpc": "2.0", "method": method} | ({"params": params} if params is not None else {})
-        await self.send(orjson.dumps(message).decode())
+        await self.send(orjson.dumps(message))
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         if self.progress_token is None:
@@ -83,7 +83,7 @@ class StatelessLoop:
         self._line.under_way.run(message["id"], work, is_endless=message["method"] == LISTEN)
 
     async def _run(self, answering: Answering) -> None:
-        await self._line.send((await answering()).decode())
+        await self._line.send(await answering())
 
     async def _answer(self, message: dict[str, Any]) -> bytes:
         request_id, method, params = message["id"], message["method"], message.get("params")

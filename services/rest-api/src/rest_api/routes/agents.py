@@ -1,14 +1,13 @@
 """Agents: what they can do, and whether they live."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
-
-from pydantic import Field
 
 from devops_mcp.models.agents import Agent, AgentDraft, AgentsWanted, Heartbeat, NewAgent
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.pages import Page
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import Listing
 
 TAG = "agents"
 
@@ -17,14 +16,15 @@ class OneAgent(Model):
     agent_id: UUID
 
 
-class AgentPage(AgentsWanted):
+AgentSort: TypeAlias = Literal[
+    "-registered_at", "registered_at", "-updated_at", "updated_at", "-name", "name"
+]
+
+
+class AgentPage(AgentsWanted, Listing[AgentSort]):
     """A page of agents. `cursor` is `next_cursor` of the page before."""
 
-    sort: Literal["-registered_at", "registered_at", "-updated_at", "updated_at", "-name", "name"] = (
-        "-registered_at"
-    )
-    cursor: str | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+    sort: AgentSort = "-registered_at"
 
 
 async def register_agent(call: Call[NoParams, NewAgent]) -> Agent:
@@ -39,9 +39,9 @@ async def register_agent(call: Call[NoParams, NewAgent]) -> Agent:
 async def list_agents(call: Call[AgentPage, NoBody]) -> Page[Agent]:
     """List the tenant's agents, the latest registered first unless `sort` says otherwise."""
     params = call.params
-    wanted = AgentsWanted(**params.model_dump(include=set(AgentsWanted.model_fields)))
-    order = Order.of(params.sort, params.cursor)
-    return await call.platform.agents.page(call.principal, limit=params.limit, order=order, wanted=wanted)
+    return await call.platform.agents.page(
+        call.principal, limit=params.limit, order=params.order, wanted=params.part(AgentsWanted)
+    )
 
 
 async def get_agent(call: Call[OneAgent, NoBody]) -> Agent:

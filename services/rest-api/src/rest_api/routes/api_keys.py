@@ -1,16 +1,17 @@
 """API keys."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.models.accounts import ApiKeysWanted
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.operations.api_keys import ApiKeyDraft, ApiKeyView, ApiKeyWithSecret, NewApiKey
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import Listing
 
 TAG = "API keys"
 
@@ -19,12 +20,13 @@ class OneApiKey(Model):
     key_id: UUID
 
 
-class ApiKeyPage(ApiKeysWanted):
+ApiKeySort: TypeAlias = Literal["-created_at", "created_at", "-name", "name"]
+
+
+class ApiKeyPage(ApiKeysWanted, Listing[ApiKeySort]):
     """A page of keys. `cursor` is `next_cursor` of the page before."""
 
-    sort: Literal["-created_at", "created_at", "-name", "name"] = "-created_at"
-    cursor: str | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+    sort: ApiKeySort = "-created_at"
 
 
 class KeyRotation(Body):
@@ -44,9 +46,9 @@ async def list_api_keys(call: Call[ApiKeyPage, NoBody]) -> Page[ApiKeyView]:
     Those too that are good no more, unless `in_force` says otherwise.
     """
     keys, params = call.platform.accounts.api_keys, call.params
-    order = Order.of(params.sort, params.cursor)
-    wanted = ApiKeysWanted(**params.model_dump(include=set(ApiKeysWanted.model_fields)))
-    return await keys.page(call.principal, limit=params.limit, order=order, wanted=wanted)
+    return await keys.page(
+        call.principal, limit=params.limit, order=params.order, wanted=params.part(ApiKeysWanted)
+    )
 
 
 async def get_api_key(call: Call[OneApiKey, NoBody]) -> ApiKeyView:

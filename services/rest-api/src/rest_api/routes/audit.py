@@ -7,8 +7,9 @@ from pydantic import Field
 
 from devops_mcp.models.audit import AuditEntry, AuditFilter, AuditVerification
 from devops_mcp.models.base import Model, Moment
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody
+from rest_api.listing import ByAge
 
 TAG = "audit"
 
@@ -27,11 +28,12 @@ class AuditSearch(Model):
         return AuditFilter(**self.model_dump(include=set(AuditFilter.model_fields)))
 
 
-class AuditPage(AuditSearch):
+class AuditPage(AuditSearch, ByAge):
     """A page of records, newest first. `cursor` is `next_cursor` of the page before."""
 
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+class OneRecord(Model):
+    record_id: UUID
 
 
 class Verification(Model):
@@ -41,11 +43,19 @@ class Verification(Model):
 
 
 async def list_audit(call: Call[AuditPage, NoBody]) -> Page[AuditEntry]:
-    """Search what was done, by whom and how it ended, newest first: calls of tools, changes, logins, and what was refused."""
+    """Search what was done, by whom and how it ended: calls of tools, changes, logins, and what was refused.
+
+    Newest first unless `sort` says otherwise.
+    """
     params = call.params
     return await call.platform.audit_log.page(
-        call.principal, params.filter(), cursor=params.cursor, limit=params.limit
+        call.principal, params.filter(), order=params.order, limit=params.limit
     )
+
+
+async def get_audit_record(call: Call[OneRecord, NoBody]) -> AuditEntry:
+    """Get one record."""
+    return await call.platform.audit_log.get(call.principal, call.params.record_id)
 
 
 async def export_audit(call: Call[AuditSearch, NoBody]) -> AsyncIterator[AuditEntry]:
@@ -61,6 +71,9 @@ async def verify_audit(call: Call[Verification, NoBody]) -> AuditVerification:
 _ALL = "/api/v1/audit"
 AUDIT: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", _ALL, TAG, list_audit, Page[AuditEntry], params=AuditPage),
+    Endpoint(
+        "GET", f"{_ALL}/{{record_id}}", TAG, get_audit_record, AuditEntry, params=OneRecord, errors=(404,)
+    ),
     Endpoint("GET", f"{_ALL}/export", TAG, export_audit, AuditEntry, params=AuditSearch, lines=True),
     Endpoint(
         "GET", f"{_ALL}/verify", TAG, verify_audit, AuditVerification, params=Verification, errors=(404,)

@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue
 
 from devops_mcp.models.base import Model
 from devops_mcp.models.contexts import Context, ContextItem
-from devops_mcp.models.errors import PayloadTooLarge
+from devops_mcp.models.errors import MalformedInput, PayloadTooLarge
 from devops_mcp.operations.contexts import Upload
 from devops_mcp.serving.strict_json import loads
 from rest_api.endpoint import BINARY, LINES, AnyEndpoint, Call, Endpoint, File, NoBody, NoParams, Raw
@@ -42,7 +42,7 @@ async def get_attachment(call: Call[OneItem, NoBody]) -> File:
 
 async def import_context(call: Call[NoParams, Raw]) -> Context:
     """Create a context of the JSON Lines that its export gave; it belongs to the caller."""
-    return await call.platform.suite.copies.take_in(call.principal, _lines(call.body.chunks()))
+    return await call.platform.suite.copies.take_in(call.principal, _values(call.body.chunks()))
 
 
 CONTENT: tuple[AnyEndpoint, ...] = (
@@ -56,6 +56,7 @@ CONTENT: tuple[AnyEndpoint, ...] = (
         body=Raw,
         takes=BINARY,
         status=201,
+        made_at="/api/v1/contexts/{context_id}/items/{position}",
         errors=(404, 409),
         leased=True,
     ),
@@ -77,14 +78,27 @@ CONTENT: tuple[AnyEndpoint, ...] = (
         body=Raw,
         takes=LINES,
         status=201,
+        made_at="/api/v1/contexts/{id}",
         errors=(409,),
         leased=True,
     ),
 )
 
 
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[JsonValue]:
-    """The values of the lines, as they come; empty lines are passed over."""
+async def _values(chunks: AsyncIterator[bytes]) -> AsyncIterator[JsonValue]:
+    """The values of the lines, as they come. Raises `MalformedInput`, naming the line."""
+    number = 0
+    async for line in _lines(chunks):
+        number += 1
+        try:
+            value = loads(line)
+        except MalformedInput as error:
+            raise MalformedInput(f"line {number}: {error.message}") from None
+        yield value
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The lines, as they come; empty ones are passed over."""
     begun = bytearray()
     async for chunk in chunks:
         if b"\n" not in chunk:
@@ -96,6 +110,6 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[JsonValue]:
         begun = bytearray(rest)
         for line in whole:
             if line.strip():
-                yield loads(line)
+                yield line
     if begun.strip():
-        yield loads(bytes(begun))
+        yield bytes(begun)

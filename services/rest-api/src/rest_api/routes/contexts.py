@@ -1,14 +1,22 @@
 """Conversation contexts and their items."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from devops_mcp.models.base import JsonObject, Model
-from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, NewItem
-from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.base import JsonObject, Model, Moment
+from devops_mcp.models.contexts import (
+    Context,
+    ContextDraft,
+    ContextItem,
+    ContextsWanted,
+    ItemsWanted,
+    NewItem,
+)
+from devops_mcp.models.pages import MAX_PAGE, Page, WrittenPage
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import Listing
 
 TAG = "contexts"
 
@@ -17,22 +25,22 @@ class OneContext(Model):
     context_id: UUID
 
 
-class ContextPage(ContextsWanted):
+ContextSort: TypeAlias = Literal["-created_at", "created_at", "-updated_at", "updated_at", "-title", "title"]
+
+
+class ContextPage(ContextsWanted, Listing[ContextSort]):
     """A page of contexts. `cursor` is `next_cursor` of the page before."""
 
-    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-title", "title"] = "-created_at"
-    cursor: str | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+    sort: ContextSort = "-created_at"
 
 
 class OneItem(OneContext):
     position: int = Field(ge=1, le=2_147_483_647)
 
 
-class ItemPage(OneContext):
+class ItemPage(OneContext, ItemsWanted):
     """A page of items, in order. `cursor` is `next_cursor` of the page before: the position to go on from."""
 
-    sort: Literal["position", "-position"] = "position"
     cursor: int | None = Field(default=None, ge=0, le=2_147_483_647)
     limit: int = Field(default=50, ge=1, le=MAX_PAGE)
 
@@ -43,7 +51,7 @@ class NewContext(Body):
     title: str = Field(min_length=1, max_length=200)
     metadata: JsonObject = Field(default_factory=dict)
     compact_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class NewItems(Body):
@@ -66,13 +74,13 @@ async def create_context(call: Call[NoParams, NewContext]) -> Context:
     )
 
 
-async def list_contexts(call: Call[ContextPage, NoBody]) -> Page[Context]:
+async def list_contexts(call: Call[ContextPage, NoBody]) -> WrittenPage:
     """List the caller's contexts, newest first unless `sort` says otherwise."""
     params = call.params
-    return await call.platform.suite.contexts.page(
+    return await call.platform.suite.contexts.written_page(
         call.principal,
         limit=params.limit,
-        order=Order.of(params.sort, params.cursor),
+        order=params.order,
         wanted=ContextsWanted(title=params.title, owner_id=params.owner_id, metadata=params.metadata),
     )
 
@@ -94,12 +102,13 @@ async def delete_context(call: Call[OneContext, NoBody]) -> Nothing:
 
 
 async def list_context_items(call: Call[ItemPage, NoBody]) -> Page[ContextItem]:
-    """List a context's items in order, or the latest first."""
+    """List a context's items in order, or the latest first: all of them, or those of a kind or a role."""
     contexts, params = call.platform.suite.contexts, call.params
     one, cursor, limit = params.context_id, params.cursor, params.limit
-    if params.sort == "-position":
-        return await contexts.latest(call.principal, one, before=cursor, limit=limit)
-    return await contexts.items(call.principal, one, after=cursor or 0, limit=limit)
+    if params.all_in_order:
+        return await contexts.items(call.principal, one, after=cursor or 0, limit=limit)
+    wanted = ItemsWanted(kind=params.kind, role=params.role, sort=params.sort)
+    return await contexts.items_among(call.principal, one, wanted, behind=cursor, limit=limit)
 
 
 async def get_context_item(call: Call[OneItem, NoBody]) -> ContextItem:

@@ -2,24 +2,21 @@
 
 from uuid import UUID
 
-from pydantic import Field
-
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.base import Model
 from devops_mcp.models.dead_letters import DeadLetter, DeadLetterSummary
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.operations.dead_letters import Purged, Redriven
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import ByAge
 
 TAG = "dead letters"
 
 
-class DeadLetterPage(Model):
+class DeadLetterPage(ByAge):
     """A page of dead letters, newest first, of this queue. `cursor` is `next_cursor` of the page before."""
 
     queue: QueueName | None = None
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class OneDeadLetter(Model):
@@ -31,10 +28,10 @@ class OfQueue(Body):
 
 
 async def list_dead_letters(call: Call[DeadLetterPage, NoBody]) -> Page[DeadLetterSummary]:
-    """List the tenant's dead letters, newest first. They are kept for 14 days."""
+    """List the tenant's dead letters, newest first unless `sort` says otherwise. They are kept for 14 days."""
     params = call.params
     return await call.platform.dead_letters.page(
-        call.principal, queue=params.queue, cursor=params.cursor, limit=params.limit
+        call.principal, queue=params.queue, order=params.order, limit=params.limit
     )
 
 

@@ -5,7 +5,8 @@ from uuid import UUID
 from pydantic import Field
 
 from devops_mcp.embedding.base import Purpose
-from devops_mcp.models.embeddings import Choice, ModelList, Vectors
+from devops_mcp.models.base import Model
+from devops_mcp.models.embeddings import Choice, ModelKind, ModelList, ModelsWanted, ModelView, Vectors
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
 
 TAG = "embeddings"
@@ -29,9 +30,19 @@ class NewChoice(Body):
     tenant: bool = False
 
 
-async def list_models(call: Call[NoParams, NoBody]) -> ModelList:
+class OneModel(Model):
+    kind: ModelKind
+    model: str = Field(min_length=1, max_length=200)
+
+
+async def list_models(call: Call[ModelsWanted, NoBody]) -> ModelList:
     """List the embedding and language models that are configured, with limits and prices, and which are chosen to embed with."""
-    return await call.platform.embeddings.models(call.principal)
+    return await call.platform.embeddings.models(call.principal, call.params)
+
+
+async def get_model(call: Call[OneModel, NoBody]) -> ModelView:
+    """Get one model that is configured."""
+    return call.platform.embeddings.model(call.principal, call.params.kind, call.params.model)
 
 
 async def choose_model(call: Call[NoParams, NewChoice]) -> Choice:
@@ -48,7 +59,17 @@ async def create_embeddings(call: Call[NoParams, NewVectors]) -> Vectors:
 
 
 EMBEDDINGS: tuple[AnyEndpoint, ...] = (
-    Endpoint("GET", "/api/v1/models", TAG, list_models, ModelList),
+    Endpoint("GET", "/api/v1/models", TAG, list_models, ModelList, params=ModelsWanted),
+    Endpoint(
+        "GET",
+        "/api/v1/models/{kind}/{model}",
+        TAG,
+        get_model,
+        ModelView,
+        params=OneModel,
+        errors=(404,),
+        rest="model",
+    ),
     Endpoint("PUT", "/api/v1/models/choice", TAG, choose_model, Choice, body=NewChoice, errors=(404,)),
     Endpoint(
         "POST",
@@ -57,7 +78,7 @@ EMBEDDINGS: tuple[AnyEndpoint, ...] = (
         create_embeddings,
         Vectors,
         body=NewVectors,
-        errors=(404, 429, 502, 504),
+        errors=(404, 429, 502),
         leased=True,
     ),
 )

@@ -2,21 +2,17 @@
 
 from uuid import UUID
 
-from pydantic import Field
-
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.models.replays import Replay, ReplayDraft
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams
+from rest_api.listing import ByAge
 
 TAG = "events"
 
 
-class ReplayPage(Model):
+class ReplayPage(ByAge):
     """A page of replays, newest first. `cursor` is `next_cursor` of the page before."""
-
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class OneReplay(Model):
@@ -33,9 +29,9 @@ async def start_event_replay(call: Call[NoParams, ReplayDraft]) -> Replay:
 
 
 async def list_event_replays(call: Call[ReplayPage, NoBody]) -> Page[Replay]:
-    """List replays, newest first, with how far they are. They are kept for 90 days."""
+    """List replays, newest first unless `sort` says otherwise, with how far they are. They are kept for 90 days."""
     return await call.platform.event_replays.page(
-        call.principal, cursor=call.params.cursor, limit=call.params.limit
+        call.principal, order=call.params.order, limit=call.params.limit
     )
 
 

@@ -3,22 +3,18 @@
 import base64
 from uuid import UUID
 
-from pydantic import Field
-
 from devops_mcp.models.base import Model
 from devops_mcp.models.event_queries import EventsWanted
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.operations.suite_tools import EventView, view_of_event
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody
+from rest_api.listing import ByAge
 
 TAG = "events"
 
 
-class EventPage(EventsWanted):
+class EventPage(EventsWanted, ByAge):
     """A page of events, newest first. `cursor` is `next_cursor` of the page before."""
-
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class OneEvent(Model):
@@ -34,15 +30,15 @@ class EventPayload(Model):
 
 
 async def list_events(call: Call[EventPage, NoBody]) -> Page[EventView]:
-    """List what happened in the DevOps systems, newest first."""
+    """List what happened in the DevOps systems, newest first unless `sort` says otherwise."""
     params = call.params
     page = await call.platform.suite.events.page(
         call.principal,
-        EventsWanted(**params.model_dump(include=set(EventsWanted.model_fields))),
-        cursor=params.cursor,
+        params.part(EventsWanted),
+        order=params.order,
         limit=params.limit,
     )
-    return Page(items=tuple(view_of_event(event) for event in page.items), next_cursor=page.next_cursor)
+    return page.shown(view_of_event)
 
 
 async def get_event(call: Call[OneEvent, NoBody]) -> EventView:

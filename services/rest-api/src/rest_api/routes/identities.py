@@ -25,19 +25,26 @@ async def list_identities(call: Call[OneUser, NoBody]) -> LinkedIdentities:
     return LinkedIdentities(items=await links.all(call.principal, call.params.user_id))
 
 
+async def get_identity(call: Call[OneIdentity, NoBody]) -> LinkedIdentity:
+    """Get one identity of a user."""
+    params, links = call.params, call.platform.accounts.identity_links
+    return await links.get(call.principal, params.user_id, params.identity_id)
+
+
 async def add_identity(call: Call[OneUser, IdentityName]) -> LinkedIdentity:
     """Let an identity of an outside provider sign in as this user; the caller must hold all that the user may."""
     return await call.platform.accounts.identity_links.add(call.principal, call.params.user_id, call.body)
 
 
 async def remove_identity(call: Call[OneIdentity, NoBody]) -> Nothing:
-    """Let an identity sign in as this user no more; its tokens stop within seconds."""
+    """Let an identity sign in as this user no more; its tokens stop within seconds, and those of programs that were let act by it."""
     params, links = call.params, call.platform.accounts.identity_links
     await links.remove(call.principal, params.user_id, params.identity_id)
     return Nothing()
 
 
 _ALL = "/api/v1/users/{user_id}/identities"
+_ONE = f"{_ALL}/{{identity_id}}"
 IDENTITIES: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", _ALL, TAG, list_identities, LinkedIdentities, params=OneUser, errors=(404,)),
     Endpoint(
@@ -51,14 +58,6 @@ IDENTITIES: tuple[AnyEndpoint, ...] = (
         status=201,
         errors=(404, 409),
     ),
-    Endpoint(
-        "DELETE",
-        f"{_ALL}/{{identity_id}}",
-        TAG,
-        remove_identity,
-        Nothing,
-        params=OneIdentity,
-        status=204,
-        errors=(404,),
-    ),
+    Endpoint("GET", _ONE, TAG, get_identity, LinkedIdentity, params=OneIdentity, errors=(404,)),
+    Endpoint("DELETE", _ONE, TAG, remove_identity, Nothing, params=OneIdentity, status=204, errors=(404,)),
 )

@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from devops_mcp.models.base import Model
+from devops_mcp.models.base import Model, Moment
 from devops_mcp.models.contexts import Context, ContextSnapshot
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.models.windows import Window, WindowRequest
 from devops_mcp.operations.context_copies import ContextLine
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, Nothing
+from rest_api.listing import ByAge
 from rest_api.routes.contexts import OneContext
 
 TAG = "contexts"
@@ -36,18 +37,19 @@ class Compaction(Body):
 class Retention(Body):
     """`expires_at` null: never."""
 
-    expires_at: AwareDatetime | None
+    expires_at: Moment | None
 
 
 class NewSnapshot(Body):
     name: str = Field(min_length=1, max_length=100)
 
 
-class SnapshotPage(OneContext):
+class SnapshotPage(OneContext, ByAge):
     """A page of snapshots, newest first. `cursor` is `next_cursor` of the page before."""
 
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+class OneSnapshot(OneContext):
+    snapshot_id: UUID
 
 
 class ForkOf(Body):
@@ -97,9 +99,22 @@ async def snapshot_context(call: Call[OneContext, NewSnapshot]) -> ContextSnapsh
 
 
 async def list_context_snapshots(call: Call[SnapshotPage, NoBody]) -> Page[ContextSnapshot]:
-    """List a context's snapshots, newest first."""
+    """List a context's snapshots, newest first unless `sort` says otherwise."""
     copies, params = call.platform.suite.copies, call.params
-    return await copies.snapshots(call.principal, params.context_id, cursor=params.cursor, limit=params.limit)
+    return await copies.snapshots(call.principal, params.context_id, order=params.order, limit=params.limit)
+
+
+async def get_context_snapshot(call: Call[OneSnapshot, NoBody]) -> ContextSnapshot:
+    """Get one snapshot of a context."""
+    copies, params = call.platform.suite.copies, call.params
+    return await copies.get_snapshot(call.principal, params.context_id, params.snapshot_id)
+
+
+async def delete_context_snapshot(call: Call[OneSnapshot, NoBody]) -> Nothing:
+    """Forget a snapshot; the context, and what was forked from it, stay."""
+    copies, params = call.platform.suite.copies, call.params
+    await copies.delete_snapshot(call.principal, params.context_id, params.snapshot_id)
+    return Nothing()
 
 
 async def fork_context(call: Call[OneContext, ForkOf]) -> Context:
@@ -120,6 +135,7 @@ async def export_context(call: Call[OneContext, NoBody]) -> AsyncIterator[Contex
 
 
 _CONTEXT = "/api/v1/contexts/{context_id}"
+_SNAPSHOT = f"{_CONTEXT}/snapshots/{{snapshot_id}}"
 _PIN = f"{_CONTEXT}/items/{{position}}/pin"
 MEMORY: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", f"{_CONTEXT}/window", TAG, get_context_window, Window, params=WindowOf, errors=(404,)),
@@ -164,6 +180,17 @@ MEMORY: tuple[AnyEndpoint, ...] = (
         params=SnapshotPage,
         errors=(404,),
     ),
+    Endpoint("GET", _SNAPSHOT, TAG, get_context_snapshot, ContextSnapshot, params=OneSnapshot, errors=(404,)),
+    Endpoint(
+        "DELETE",
+        _SNAPSHOT,
+        TAG,
+        delete_context_snapshot,
+        Nothing,
+        params=OneSnapshot,
+        status=204,
+        errors=(404,),
+    ),
     Endpoint(
         "POST",
         f"{_CONTEXT}/fork",
@@ -173,6 +200,7 @@ MEMORY: tuple[AnyEndpoint, ...] = (
         params=OneContext,
         body=ForkOf,
         status=201,
+        made_at="/api/v1/contexts/{id}",
         errors=(404,),
     ),
     Endpoint(

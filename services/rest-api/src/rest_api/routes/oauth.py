@@ -8,15 +8,13 @@ from devops_mcp.models.base import Model
 from devops_mcp.models.oauth import Consent, OAuthClient
 from devops_mcp.models.pages import MAX_PAGE, Page
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import ByAge
 
 TAG = "OAuth"
 
 
-class ConsentPage(Model):
+class ConsentPage(ByAge):
     """A page of consents, newest first. `cursor` is `next_cursor` of the page before."""
-
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class OneConsent(Model):
@@ -37,9 +35,14 @@ class OneClient(Body):
 
 
 async def list_consents(call: Call[ConsentPage, NoBody]) -> Page[Consent]:
-    """List what users let programs do, newest first; who may not read all sees their own."""
+    """List what users let programs do, newest first unless `sort` says otherwise; who may not read all sees their own."""
     consents, params = call.platform.authorization.consents, call.params
-    return await consents.page(call.principal, cursor=params.cursor, limit=params.limit)
+    return await consents.page(call.principal, order=params.order, limit=params.limit)
+
+
+async def get_consent(call: Call[OneConsent, NoBody]) -> Consent:
+    """Get one consent."""
+    return await call.platform.authorization.consents.get(call.principal, call.params.consent_id)
 
 
 async def withdraw_consent(call: Call[OneConsent, NoBody]) -> Nothing:
@@ -61,17 +64,12 @@ async def revoke_oauth_client(call: Call[NoParams, OneClient]) -> Nothing:
 
 
 _CONSENTS, _CLIENTS = "/api/v1/oauth/consents", "/api/v1/oauth/clients"
+_CONSENT = f"{_CONSENTS}/{{consent_id}}"
 OAUTH: tuple[AnyEndpoint, ...] = (
     Endpoint("GET", _CONSENTS, TAG, list_consents, Page[Consent], params=ConsentPage),
+    Endpoint("GET", _CONSENT, TAG, get_consent, Consent, params=OneConsent, errors=(404,)),
     Endpoint(
-        "DELETE",
-        f"{_CONSENTS}/{{consent_id}}",
-        TAG,
-        withdraw_consent,
-        Nothing,
-        params=OneConsent,
-        status=204,
-        errors=(404,),
+        "DELETE", _CONSENT, TAG, withdraw_consent, Nothing, params=OneConsent, status=204, errors=(404,)
     ),
     Endpoint("GET", _CLIENTS, TAG, list_oauth_clients, Page[OAuthClient], params=ClientPage),
     Endpoint(

@@ -93,5 +93,6 @@ QUOTAS: tuple[AnyEndpoint, ...] = (
         errors=(404,),
         lock=lambda tx, _: tx.quotas.lock(),
         needs="platform:write",
+        tenant=lambda params: params.tenant_id,
     ),
 )

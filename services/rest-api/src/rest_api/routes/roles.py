@@ -1,6 +1,6 @@
 """Roles: the built-in ones and the tenant's own; and the permissions that they are made of."""
 
-from devops_mcp.models.accounts import Role, RoleName
+from devops_mcp.models.accounts import Role, RoleName, RolesWanted
 from devops_mcp.models.base import Model
 from devops_mcp.models.pages import Page
 from devops_mcp.models.permissions import PERMISSIONS, Permission
@@ -24,9 +24,9 @@ async def create_role(call: Call[NoParams, NewRole]) -> Role:
     return await call.platform.accounts.roles.create(call.principal, call.body)
 
 
-async def list_roles(call: Call[NoParams, NoBody]) -> Page[Role]:
-    """List the roles, the built-in ones first."""
-    return Page(items=tuple(await call.platform.accounts.roles.all(call.principal)))
+async def list_roles(call: Call[RolesWanted, NoBody]) -> Page[Role]:
+    """List the roles, the built-in ones first, each by name."""
+    return Page(items=tuple(await call.platform.accounts.roles.all(call.principal, call.params)))
 
 
 async def get_role(call: Call[OneRole, NoBody]) -> Role:
@@ -55,7 +55,7 @@ _ALL = "/api/v1/roles"
 _ONE = f"{_ALL}/{{role}}"
 ROLES: tuple[AnyEndpoint, ...] = (
     Endpoint("POST", _ALL, TAG, create_role, Role, body=NewRole, status=201, errors=(409,)),
-    Endpoint("GET", _ALL, TAG, list_roles, Page[Role]),
+    Endpoint("GET", _ALL, TAG, list_roles, Page[Role], params=RolesWanted),
     Endpoint("GET", _ONE, TAG, get_role, Role, params=OneRole, errors=(404,)),
     Endpoint(
         "PUT",

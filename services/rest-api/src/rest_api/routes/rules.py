@@ -1,15 +1,14 @@
 """Rules: which events start which call, notification or delivery; what they did, and what they would do."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import Field
-
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.models.rules import Rule, RuleDraft, RuleRun, RulesWanted, RunOutcome
 from devops_mcp.operations.rule_dry_runs import DryRun, EventRange
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import ByAge, Listing
 
 TAG = "rules"
 
@@ -18,20 +17,19 @@ class OneRule(Model):
     rule_id: UUID
 
 
-class RulePage(RulesWanted):
+RuleSort: TypeAlias = Literal["-created_at", "created_at", "-updated_at", "updated_at", "-name", "name"]
+
+
+class RulePage(RulesWanted, Listing[RuleSort]):
     """A page of rules. `cursor` is `next_cursor` of the page before."""
 
-    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-name", "name"] = "-created_at"
-    cursor: str | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+    sort: RuleSort = "-created_at"
 
 
-class RuleRunPage(OneRule):
+class RuleRunPage(OneRule, ByAge):
     """A page of a rule's runs, newest first, with this outcome. `cursor` is `next_cursor` of the page before."""
 
     outcome: RunOutcome | None = None
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class DraftDryRun(EventRange):
@@ -51,9 +49,9 @@ async def create_rule(call: Call[NoParams, RuleDraft]) -> Rule:
 async def list_rules(call: Call[RulePage, NoBody]) -> Page[Rule]:
     """List the tenant's rules, newest first unless `sort` says otherwise."""
     params = call.params
-    wanted = RulesWanted(**params.model_dump(include=set(RulesWanted.model_fields)))
-    order = Order.of(params.sort, params.cursor)
-    return await call.platform.rules.page(call.principal, limit=params.limit, order=order, wanted=wanted)
+    return await call.platform.rules.page(
+        call.principal, limit=params.limit, order=params.order, wanted=params.part(RulesWanted)
+    )
 
 
 async def get_rule(call: Call[OneRule, NoBody]) -> Rule:
@@ -83,10 +81,10 @@ async def disable_rule(call: Call[OneRule, NoBody]) -> Rule:
 
 
 async def list_rule_runs(call: Call[RuleRunPage, NoBody]) -> Page[RuleRun]:
-    """List what a rule made of events, newest first. It is kept for 30 days."""
+    """List what a rule made of events, newest first unless `sort` says otherwise. It is kept for 30 days."""
     params = call.params
     return await call.platform.rules.runs(
-        call.principal, params.rule_id, outcome=params.outcome, cursor=params.cursor, limit=params.limit
+        call.principal, params.rule_id, outcome=params.outcome, order=params.order, limit=params.limit
     )
 
 

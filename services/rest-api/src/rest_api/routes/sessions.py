@@ -7,11 +7,12 @@ from pydantic import Field, SecretStr
 
 from devops_mcp.models.accounts import MAX_PASSWORD, Grants
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.models.sessions import EVERYTHING, TokenPair
 from devops_mcp.operations.login import MAX_LOGIN
 from devops_mcp.operations.session_list import SessionView
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import ByAge
 
 TAG = "sessions"
 CLIENT = "rest-api"
@@ -43,12 +44,10 @@ class Refresh(Body):
     refresh_token: SecretStr = Field(max_length=_MAX_TOKEN)
 
 
-class SessionPage(Model):
+class SessionPage(ByAge):
     """A page of sessions, newest first. `cursor` is `next_cursor` of the page before. Without `user_id` everybody's."""
 
     user_id: UUID | None = None
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class OneSession(Model):
@@ -100,11 +99,14 @@ async def logout(call: Call[NoParams, Refresh]) -> Nothing:
 
 
 async def list_sessions(call: Call[SessionPage, NoBody]) -> Page[SessionView]:
-    """List the sessions that have not ended, newest first; who may not read all sees their own."""
+    """List the sessions that have not ended, newest first unless `sort` says otherwise; who may not read all sees their own."""
     sessions, params = call.platform.accounts.session_list, call.params
-    return await sessions.page(
-        call.principal, user_id=params.user_id, cursor=params.cursor, limit=params.limit
-    )
+    return await sessions.page(call.principal, user_id=params.user_id, order=params.order, limit=params.limit)
+
+
+async def get_session(call: Call[OneSession, NoBody]) -> SessionView:
+    """Get one session that has not ended."""
+    return await call.platform.accounts.session_list.get(call.principal, call.params.session_id)
 
 
 async def revoke_session(call: Call[OneSession, NoBody]) -> Nothing:
@@ -120,6 +122,7 @@ async def revoke_sessions(call: Call[NoParams, OfUser]) -> Revoked:
 
 
 _ALL = "/api/v1/sessions"
+_ONE = f"{_ALL}/{{session_id}}"
 SESSIONS: tuple[AnyEndpoint, ...] = (
     Endpoint("POST", "/api/v1/login", TAG, login, TokenPair, body=Login, errors=(429,), open=True),
     Endpoint(
@@ -135,14 +138,6 @@ SESSIONS: tuple[AnyEndpoint, ...] = (
     Endpoint("POST", "/api/v1/logout", TAG, logout, Nothing, body=Refresh, status=204, open=True),
     Endpoint("GET", _ALL, TAG, list_sessions, Page[SessionView], params=SessionPage),
     Endpoint("POST", f"{_ALL}/revoke", TAG, revoke_sessions, Revoked, body=OfUser, errors=(404,)),
-    Endpoint(
-        "DELETE",
-        f"{_ALL}/{{session_id}}",
-        TAG,
-        revoke_session,
-        Nothing,
-        params=OneSession,
-        status=204,
-        errors=(404,),
-    ),
+    Endpoint("GET", _ONE, TAG, get_session, SessionView, params=OneSession, errors=(404,)),
+    Endpoint("DELETE", _ONE, TAG, revoke_session, Nothing, params=OneSession, status=204, errors=(404,)),
 )

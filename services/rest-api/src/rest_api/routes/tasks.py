@@ -1,19 +1,20 @@
 """Tasks: calls of tools that go on in the worker, however long they take."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.models.base import JsonObject, Model
 from devops_mcp.models.conversation import Answer, Question
-from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import QuestionKind, Task, TaskPriority, TaskStatus, TasksWanted
 from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.tasks import PAYLOAD
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
+from rest_api.listing import Listing
 
 TAG = "tasks"
 
@@ -22,13 +23,14 @@ class OneTask(Model):
     task_id: UUID
 
 
-class TaskPage(TasksWanted):
+TaskSort: TypeAlias = Literal["-created_at", "created_at", "-updated_at", "updated_at", "-tool", "tool"]
+
+
+class TaskPage(TasksWanted, Listing[TaskSort]):
     """A page of tasks: one's own, or with `of_all` everybody's. `cursor` is `next_cursor` of the page before."""
 
     of_all: bool = False
-    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-tool", "tool"] = "-created_at"
-    cursor: str | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+    sort: TaskSort = "-created_at"
 
 
 class NewTaskOfTool(Body):
@@ -104,15 +106,15 @@ async def submit_task(call: Call[NoParams, NewTaskOfTool]) -> TaskDetail:
 async def list_tasks(call: Call[TaskPage, NoBody]) -> Page[TaskSummary]:
     """List tasks, newest first unless `sort` says otherwise; they are kept for a day."""
     params = call.params
-    wanted = TasksWanted(**params.model_dump(include=set(TasksWanted.model_fields)))
+    wanted = params.part(TasksWanted)
     page = await call.platform.tasks.page(
         call.principal,
         wanted,
         limit=params.limit,
-        order=Order.of(params.sort, params.cursor),
+        order=params.order,
         of_all=params.of_all,
     )
-    return Page(items=tuple(_summary(task) for task in page.items), next_cursor=page.next_cursor)
+    return page.shown(_summary)
 
 
 async def get_task(call: Call[OneTask, NoBody]) -> TaskDetail:
@@ -164,6 +166,7 @@ TASKS: tuple[AnyEndpoint, ...] = (
         body=NewTaskOfTool,
         status=202,
         errors=(404, 409),
+        codes=("personal_credential_missing",),
     ),
     Endpoint("GET", _ALL, TAG, list_tasks, Page[TaskSummary], params=TaskPage),
     Endpoint("GET", _ONE, TAG, get_task, TaskDetail, params=OneTask, errors=(404,)),

@@ -1,14 +1,16 @@
 """Tenants: one's own, and for who runs the platform all of them."""
 
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.accounts import Erasure, Retention, RetentionWanted, Tenant
+from devops_mcp.models.accounts import Erasure, Retention, RetentionWanted, Tenant, TenantsWanted
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.operations.tenants import NewTenant, TenantDraft
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
+from rest_api.listing import Listing
 
 TAG = "tenants"
 
@@ -23,11 +25,13 @@ class ErasureOrder(Body):
     confirm: str = Field(min_length=1, max_length=100)
 
 
-class TenantPage(Model):
-    """A page of tenants, oldest first. `cursor` is `next_cursor` of the page before."""
+TenantSort: TypeAlias = Literal["created_at", "-created_at", "name", "-name"]
 
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+class TenantPage(TenantsWanted, Listing[TenantSort]):
+    """A page of tenants."""
+
+    sort: TenantSort = "created_at"
 
 
 async def get_own_tenant(call: Call[NoParams, NoBody]) -> Tenant:
@@ -37,7 +41,7 @@ async def get_own_tenant(call: Call[NoParams, NoBody]) -> Tenant:
 
 async def rename_own_tenant(call: Call[NoParams, TenantDraft]) -> Tenant:
     """Give the caller's tenant another name."""
-    return await call.platform.accounts.tenants.rename(call.principal, call.body)
+    return await call.platform.accounts.tenants.replace_own(call.principal, call.body)
 
 
 async def get_own_retention(call: Call[NoParams, NoBody]) -> Retention:
@@ -59,14 +63,21 @@ async def create_tenant(call: Call[NoParams, NewTenant]) -> Tenant:
 
 
 async def list_tenants(call: Call[TenantPage, NoBody]) -> Page[Tenant]:
-    """List all tenants, oldest first; for who runs the platform."""
+    """List all tenants, oldest first unless `sort` says otherwise; for who runs the platform."""
     tenants, params = call.platform.accounts.tenants, call.params
-    return await tenants.page(call.principal, cursor=params.cursor, limit=params.limit)
+    return await tenants.page(
+        call.principal, limit=params.limit, order=params.order, wanted=params.part(TenantsWanted)
+    )
 
 
 async def get_tenant(call: Call[OneTenant, NoBody]) -> Tenant:
     """Get one tenant; for who runs the platform."""
     return await call.platform.accounts.tenants.get(call.principal, call.params.tenant_id)
+
+
+async def replace_tenant(call: Call[OneTenant, TenantDraft]) -> Tenant:
+    """Give a tenant another name; its slug stays. For who runs the platform."""
+    return await call.platform.accounts.tenants.replace(call.principal, call.params.tenant_id, call.body)
 
 
 async def suspend_tenant(call: Call[OneTenant, NoBody]) -> Tenant:
@@ -124,6 +135,19 @@ TENANTS: tuple[AnyEndpoint, ...] = (
     ),
     Endpoint("GET", _ALL, TAG, list_tenants, Page[Tenant], params=TenantPage),
     Endpoint("GET", _ONE, TAG, get_tenant, Tenant, params=OneTenant, errors=(404,)),
+    Endpoint(
+        "PUT",
+        _ONE,
+        TAG,
+        replace_tenant,
+        Tenant,
+        params=OneTenant,
+        body=TenantDraft,
+        errors=(404,),
+        lock=lambda tx, _: tx.tenants.own(),
+        needs="platform:write",
+        tenant=lambda params: params.tenant_id,
+    ),
     Endpoint(
         "POST",
         f"{_ONE}/suspend",

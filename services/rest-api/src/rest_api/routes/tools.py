@@ -114,7 +114,7 @@ TOOLS: tuple[AnyEndpoint, ...] = (
         ToolReply,
         params=OneTool,
         body=ToolArguments,
-        errors=(404, 409, 429, 502, 504),
+        errors=(404, 409, 429, 502),
         leased=True,
     ),
 )

@@ -1,15 +1,14 @@
 """The users of a tenant."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
-
-from pydantic import Field
 
 from devops_mcp.models.accounts import Password, User, UsersWanted
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.operations.users import NewUser, UserDraft
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import Listing
 
 TAG = "users"
 
@@ -18,14 +17,15 @@ class OneUser(Model):
     user_id: UUID
 
 
-class UserPage(UsersWanted):
+UserSort: TypeAlias = Literal[
+    "-created_at", "created_at", "-updated_at", "updated_at", "-username", "username", "-name", "name"
+]
+
+
+class UserPage(UsersWanted, Listing[UserSort]):
     """A page of users. `cursor` is `next_cursor` of the page before."""
 
-    sort: Literal[
-        "-created_at", "created_at", "-updated_at", "updated_at", "-username", "username", "-name", "name"
-    ] = "-created_at"
-    cursor: str | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+    sort: UserSort = "-created_at"
 
 
 class OtherPassword(Body):
@@ -42,9 +42,9 @@ async def create_user(call: Call[NoParams, NewUser]) -> User:
 async def list_users(call: Call[UserPage, NoBody]) -> Page[User]:
     """List the tenant's users, newest first unless `sort` says otherwise."""
     users, params = call.platform.accounts.users, call.params
-    order = Order.of(params.sort, params.cursor)
-    wanted = UsersWanted(**params.model_dump(include=set(UsersWanted.model_fields)))
-    return await users.page(call.principal, limit=params.limit, order=order, wanted=wanted)
+    return await users.page(
+        call.principal, limit=params.limit, order=params.order, wanted=params.part(UsersWanted)
+    )
 
 
 async def get_user(call: Call[OneUser, NoBody]) -> User:

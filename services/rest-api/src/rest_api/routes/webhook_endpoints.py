@@ -1,13 +1,13 @@
 """Outgoing webhooks: where integrators hear of events, and what was delivered there."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
 
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Order, Page
+from devops_mcp.models.pages import Page
 from devops_mcp.models.webhooks import (
     DeliveryStatus,
     EndpointDraft,
@@ -17,6 +17,7 @@ from devops_mcp.models.webhooks import (
 )
 from devops_mcp.operations.webhook_endpoints import EndpointWithSecret
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import ByAge, Listing
 
 TAG = "outgoing webhooks"
 
@@ -25,20 +26,21 @@ class OneWebhookEndpoint(Model):
     endpoint_id: UUID
 
 
-class WebhookEndpointPage(EndpointsWanted):
+WebhookEndpointSort: TypeAlias = Literal[
+    "-created_at", "created_at", "-updated_at", "updated_at", "-name", "name"
+]
+
+
+class WebhookEndpointPage(EndpointsWanted, Listing[WebhookEndpointSort]):
     """A page of endpoints. `cursor` is `next_cursor` of the page before."""
 
-    sort: Literal["-created_at", "created_at", "-updated_at", "updated_at", "-name", "name"] = "-created_at"
-    cursor: str | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+    sort: WebhookEndpointSort = "-created_at"
 
 
-class WebhookDeliveryPage(OneWebhookEndpoint):
+class WebhookDeliveryPage(OneWebhookEndpoint, ByAge):
     """A page of an endpoint's deliveries, newest first, in this state. `cursor` is `next_cursor` of the page before."""
 
     status: DeliveryStatus | None = None
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
 
 
 class OneWebhookDelivery(OneWebhookEndpoint):
@@ -63,10 +65,8 @@ async def create_webhook_endpoint(call: Call[NoParams, EndpointDraft]) -> Endpoi
 async def list_webhook_endpoints(call: Call[WebhookEndpointPage, NoBody]) -> Page[WebhookEndpoint]:
     """List the tenant's endpoints, newest first unless `sort` says otherwise."""
     params = call.params
-    wanted = EndpointsWanted(**params.model_dump(include=set(EndpointsWanted.model_fields)))
-    order = Order.of(params.sort, params.cursor)
     return await call.platform.webhook_endpoints.page(
-        call.principal, limit=params.limit, order=order, wanted=wanted
+        call.principal, limit=params.limit, order=params.order, wanted=params.part(EndpointsWanted)
     )
 
 
@@ -93,10 +93,10 @@ async def rotate_webhook_secret(call: Call[OneWebhookEndpoint, SecretRotation]) 
 
 
 async def list_webhook_deliveries(call: Call[WebhookDeliveryPage, NoBody]) -> Page[WebhookDelivery]:
-    """List an endpoint's deliveries, newest first. They are kept for 14 days."""
+    """List an endpoint's deliveries, newest first unless `sort` says otherwise. They are kept for 14 days."""
     params = call.params
     return await call.platform.webhook_endpoints.deliveries(
-        call.principal, params.endpoint_id, status=params.status, cursor=params.cursor, limit=params.limit
+        call.principal, params.endpoint_id, status=params.status, order=params.order, limit=params.limit
     )
 
 

@@ -6,6 +6,7 @@ entry, where a timer for each request would cost a heap entry and an object.
 
 import asyncio
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 Member = TypeVar("Member")
@@ -55,7 +56,8 @@ class Watch(Generic[Member]):
     def _sweep(self) -> None:
         self._timer = None
         due = self._loop.time() - self._limit_s
-        for member in [member for member, since in self._since.items() if since <= due]:
+        # The first that has time left ends the look: nobody after it joined before.
+        for member, _ in list(takewhile(lambda one: one[1] <= due, self._since.items())):
             del self._since[member]
             if self._expired(member):
                 self.add(member)

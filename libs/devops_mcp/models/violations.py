@@ -1,0 +1,29 @@
+"""What validation by pydantic finds wrong, in our words."""
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from devops_mcp.models.errors import InvalidInput, Violation
+
+
+def refused(error: ValidationError, within: str = "", *, most: int = 100) -> InvalidInput:
+    """The error for the caller; it names up to `most` faults, by their paths in what is called `within`."""
+    violations = tuple(Violation(where or "input", problem) for where, problem in faults(error, within))[
+        :most
+    ]
+    return InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations)
+
+
+def faults(error: ValidationError, within: str = "") -> Iterator[tuple[str, str]]:
+    """Each fault: its dotted path, and what is wrong there. Neither repeats a value or names a class."""
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        yield ".".join(filter(None, (within, *map(str, fault["loc"])))), problem_of(fault)
+
+
+def problem_of(fault: ErrorDetails) -> str:
+    """What is wrong, without the name of a class or of an exception."""
+    if fault["type"] == "model_type":
+        return "Input should be an object"
+    return fault["msg"].removeprefix("Value error, ")
