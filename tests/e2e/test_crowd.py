@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,10 +44,12 @@ async def opened(stack: AsyncExitStack, count: int, wanted: Any) -> list[ClientC
 
 
 @pytest.mark.timeout(300)
-async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(database, redis_url):
-    key = await new_key(database.owner_url)
-    headers = {"Authorization": f"Bearer {key}"}
+@pytest.mark.parametrize("rate", ["0", "200"])
+async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(database, redis_url, rate):
+    """Both where all of the crowd's requests are answered, and where nearly all are refused as too many."""
+    crowd, somebody = await new_key(database.owner_url), await new_key(database.owner_url)
     settings = {
+        "REQUESTS_PER_S": rate,
         "DATABASE_URL": database.mcp_url,
         "REDIS_URL": redis_url,
         "MASTER_KEYS": '["a master key for the tests, and nothing else"]',
@@ -54,20 +57,20 @@ async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(datab
     }
     async with an_mcp_server(settings) as server, AsyncExitStack() as stack:
 
-        def wanted() -> connect:
+        def wanted(key: str) -> connect:
             return connect(
                 server.url.replace("http", "ws", 1) + "/ws",
-                additional_headers=headers,
+                additional_headers={"Authorization": f"Bearer {key}"},
                 compression=None,
                 ping_interval=None,
                 open_timeout=60,
                 close_timeout=0.1,
             )
 
-        [polite] = await opened(stack, 1, wanted)
+        [polite] = await opened(stack, 1, partial(wanted, somebody))
         before = resident_mib(server.pid)
-        await opened(stack, IDLE, wanted)
-        silent = await opened(stack, SILENT, wanted)
+        await opened(stack, IDLE, partial(wanted, crowd))
+        silent = await opened(stack, SILENT, partial(wanted, crowd))
         for ws in silent:
             ws.transport.pause_reading()
             for number in range(ASKED):
@@ -76,7 +79,8 @@ async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(datab
         for number in range(100):
             begun = time.monotonic()
             await polite.send(listing(number))
-            await asyncio.wait_for(polite.recv(), 30)
+            answer = json.loads(await asyncio.wait_for(polite.recv(), 30))
+            assert answer["result"]["tools"]
             slowest = max(slowest, time.monotonic() - begun)
         grown = resident_mib(server.pid) - before
         for ws in silent:

@@ -24,18 +24,19 @@ _PREFIX = "devops-mcp:rate:"
 _SPEND_WITHIN_S = 1.0
 _KNOWN = 10_000
 _PAUSE_S = 1.0
-# KEYS: the caller. ARGV: seconds a permit, permits at once, permits wanted. Answers the permits given and, where none, the seconds to wait;
-# and how many there are left.
+# KEYS: the caller. ARGV: seconds a permit, permits at once, permits wanted. Answers the permits given, the seconds until
+# there is one more, and how many there are left.
 _TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local interval, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local due = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-local given = math.min(math.floor((now + burst * interval - due) / interval + 0.000001), wanted)
-if given < 1 then return {0, tostring(due + interval - burst * interval - now), 0} end
-due = due + given * interval
-redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', math.ceil((due - now) * 1000) + 1000)
-return {given, '0', math.floor((now + burst * interval - due) / interval + 0.000001)}
+local owed = math.max(tonumber(redis.call('GET', KEYS[1]) or '0') - now, 0)
+local given = math.min(math.floor(burst - owed / interval + 0.000001), wanted)
+if given < 1 then return {0, tostring(owed + interval - burst * interval), 0} end
+owed = owed + given * interval
+redis.call('SET', KEYS[1], string.format('%.6f', now + owed), 'PX', math.ceil(owed * 1000) + 1000)
+local left = math.floor(burst - owed / interval + 0.000001)
+return {given, tostring(owed + interval - burst * interval), left}
 """
 
 
@@ -91,15 +92,18 @@ class RateLimiter:
     async def take(self, caller: str) -> Standing:
         """Spend one permit; raises `RateLimited` that says when there will be one.
 
-        However many find none at the same time, Redis is asked once for all of them.
+        However many find none at the same time, Redis is asked once for all of them, and whom it gives none is refused: who went on
+        asking would get the permits of the meantime one by one, and wake the whole crowd for each.
         """
+        wait_s = 0.0
         while (standing := self._spent(caller)) is None:
+            if wait_s > 0:
+                raise self._refusal(wait_s)
             self._waiting[caller] = self._waiting.get(caller, 0) + 1
             asking = self._asking.get(caller)
             if asking is None:
                 asking = self._asking[caller] = asyncio.create_task(self._fetch(caller))
-            if (wait_s := await asyncio.shield(asking)) > 0:
-                raise self._refusal(wait_s)
+            wait_s = await asyncio.shield(asking)
         return standing
 
     def _spent(self, caller: str) -> Standing | None:
@@ -110,18 +114,18 @@ class RateLimiter:
         return Standing(self._rate, lot.permits + lot.left)
 
     async def _fetch(self, caller: str) -> float:
-        """Get a lot of permits; the seconds to wait where there are none, else 0."""
+        """Get a lot of permits; the seconds to wait for more where there are not as many as wanted, else 0."""
+        wanted = self._wanted(caller)
         try:
-            given, wait_s, left = await self._ask(caller)
+            given, wait_s, left = await self._ask(caller, wanted)
         finally:
             del self._asking[caller], self._waiting[caller]
-        if given < 1:
-            return max(round(wait_s, 2), 0.01)
-        self._lots[caller] = _Lot(given, given, self._monotonic() + _SPEND_WITHIN_S, left)
-        self._lots.move_to_end(caller)
-        if len(self._lots) > _KNOWN:
-            self._lots.popitem(last=False)
-        return 0.0
+        if given > 0:
+            self._lots[caller] = _Lot(given, given, self._monotonic() + _SPEND_WITHIN_S, left)
+            self._lots.move_to_end(caller)
+            if len(self._lots) > _KNOWN:
+                self._lots.popitem(last=False)
+        return 0.0 if given == wanted else max(round(wait_s, 2), 0.01)
 
     def _refusal(self, wait_s: float) -> RateLimited:
         error = RateLimited(
@@ -130,36 +134,38 @@ class RateLimiter:
         error.headers = rate_headers(Standing(self._rate, 0))
         return error
 
-    async def _ask(self, caller: str) -> tuple[int, float, int]:
+    async def _ask(self, caller: str, wanted: int) -> tuple[int, float, int]:
         if self._monotonic() < self._alone_until:
-            return self._alone(caller)
-        arguments = [1 / self._rate.per_s, self._rate.burst, self._wanted(caller)]
+            return self._alone(caller, wanted)
+        arguments = [1 / self._rate.per_s, self._rate.burst, wanted]
         try:
             given, wait_s, left = await self._take(keys=[_PREFIX + caller], args=arguments)
         except (RedisError, OSError) as error:
             self._alone_until = self._monotonic() + _PAUSE_S
             log.warning("rate limit kept without Redis", error=type(error).__name__)
-            return self._alone(caller)
+            return self._alone(caller, wanted)
         return int(given), float(wait_s), int(left)
 
     def _wanted(self, caller: str) -> int:
         """As many as wait, or twice what was spent of the lot before: of a full one a quiet caller would lose nearly all."""
         lot = self._lots.get(caller)
         spent = 0 if lot is None else lot.given - lot.permits
-        return max(1, min(self._rate.lot, max(self._waiting[caller], 2 * spent)))
+        return max(self._waiting[caller], min(self._rate.lot, 2 * spent))
 
-    def _alone(self, caller: str) -> tuple[int, float, int]:
+    def _alone(self, caller: str, wanted: int) -> tuple[int, float, int]:
         """The same limit, of this process only."""
-        now, interval = self._monotonic(), 1 / self._rate.per_s
-        due = max(self._due.get(caller, 0.0), now) + interval
-        wait_s = due - self._rate.burst * interval - now
-        if wait_s > 0:
-            return 0, wait_s, 0
-        self._due[caller] = due
+        now, interval, burst = self._monotonic(), 1 / self._rate.per_s, self._rate.burst
+        owed = max(self._due.get(caller, 0.0) - now, 0.0)
+        given = min(math.floor(burst - owed / interval + 0.000001), wanted)
+        if given < 1:
+            return 0, owed + interval - burst * interval, 0
+        owed += given * interval
+        self._due[caller] = now + owed
         self._due.move_to_end(caller)
         if len(self._due) > _KNOWN:
             self._due.popitem(last=False)
-        return 1, 0.0, math.floor(-wait_s / interval + 0.000001)
+        left = math.floor(burst - owed / interval + 0.000001)
+        return given, owed + interval - burst * interval, left
 
 
 def rate_headers(standing: Standing) -> dict[str, str]:

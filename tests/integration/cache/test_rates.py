@@ -89,3 +89,33 @@ async def test_a_caller_that_asks_now_and_then_loses_little_of_what_it_may(redis
             lefts.append((await limiter.take(caller)).left)
             time_s[0] += 2
     assert min(lefts) >= 10_000 - 2 * 30
+
+
+async def test_of_a_crowd_of_one_caller_those_without_a_permit_are_refused_at_once(redis_url):
+    """Who asked again instead would get the permits of the meantime one by one, and wake all the others for each."""
+    caller = uuid4().hex
+
+    async def passed(limiter: RateLimiter) -> bool:
+        try:
+            await limiter.take(caller)
+        except RateLimited:
+            return False
+        return True
+
+    async with open_redis(redis_url, command_timeout_s=30) as redis:
+        limiter = RateLimiter(redis, Rate(per_s=2_000, burst=100))
+        await limiter.take(uuid4().hex)  # the script is known from now on
+        before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        outcomes = await asyncio.gather(*(passed(limiter) for _ in range(5_000)))
+        asked = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
+    assert asked == 1
+    assert sum(outcomes) == 100
+
+
+async def test_without_redis_a_crowd_of_one_caller_is_let_through_as_far_as_the_burst():
+    async with open_redis("redis://127.0.0.1:1/0") as redis:
+        limiter = RateLimiter(redis, Rate(per_s=0.01, burst=40))
+        outcomes = await asyncio.gather(
+            *(limiter.take("caller") for _ in range(100)), return_exceptions=True
+        )
+    assert sum(not isinstance(outcome, RateLimited) for outcome in outcomes) == 40
