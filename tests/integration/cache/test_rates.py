@@ -115,7 +115,5 @@ async def test_of_a_crowd_of_one_caller_those_without_a_permit_are_refused_at_on
 async def test_without_redis_a_crowd_of_one_caller_is_let_through_as_far_as_the_burst():
     async with open_redis("redis://127.0.0.1:1/0") as redis:
         limiter = RateLimiter(redis, Rate(per_s=0.01, burst=40))
-        outcomes = await asyncio.gather(
-            *(limiter.take("caller") for _ in range(100)), return_exceptions=True
-        )
+        outcomes = await asyncio.gather(*(limiter.take("caller") for _ in range(100)), return_exceptions=True)
     assert sum(not isinstance(outcome, RateLimited) for outcome in outcomes) == 40
