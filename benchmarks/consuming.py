@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -21,6 +20,7 @@ from benchmarks.receiving import BareLoops, bare_loops
 from benchmarks.world import World, at_rest
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
+from devops_mcp.embedded.roles import WORK
 from devops_mcp.events.messages import EventReceived, Message
 from devops_mcp.events.model import BuildEvent
 from devops_mcp.events.provisioning import create_queues
@@ -167,22 +167,14 @@ async def opened(world: World) -> AsyncIterator[Bench]:
     addresses, prefix = world.suite.addresses, f"bench-{uuid4().hex[:8]}-"
     await create_queues(addresses["sqs"], prefix=prefix, specs=QUEUES)
     async with (
-        open_database(_as_the_worker(world), pool_size=20, application="bench") as database,
+        # As the worker's own role, for which queries have other plans than without row security.
+        open_database(world.servers.database_url(WORK), pool_size=20, application="bench") as database,
         open_redis(addresses["redis"], command_timeout_s=2) as redis,
         open_queues(endpoint_url=addresses["sqs"], region="us-east-1", prefix=prefix) as queues,
     ):
         relay = OutboxRelay(database, queues, Metrics())
         events, bare = queues[EVENTS_SPEC.name], queues[BARE_SPEC.name]
         yield Bench(prefix, database, events, bare, relay, Notices(redis, Metrics()))
-
-
-def _as_the_worker(world: World) -> str:
-    """The database as the worker's own role sees it: without its row security queries have other plans."""
-    environment = Path(f"/proc/{world.suite.pids['worker']}/environ").read_bytes().split(b"\0")
-    [url] = [
-        entry.partition(b"=")[2] for entry in environment if entry.startswith(b"DEVOPS_MCP_DATABASE_URL=")
-    ]
-    return url.decode()
 
 
 def _acceptance(number: int) -> Acceptance:

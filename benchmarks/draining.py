@@ -4,6 +4,7 @@ It should not grow with what waits. A worker of its own process is measured, on 
 """
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -17,13 +18,13 @@ import psycopg
 from benchmarks.consuming import Bench, opened
 from benchmarks.measure import Row
 from benchmarks.world import World, at_rest
+from devops_mcp.embedded.roles import WORK
 from support.worker_process import WorkerProcess, a_worker
 
 DRAINED = 100_000
 SETTLED_AFTER = 0.1
 """The share of the messages after which pools, caches and prepared statements are as large as they get."""
 _EVERY_S = 0.5
-_NAMES = ("DATABASE_URL", "REDIS_URL", "SQS_ENDPOINT_URL", "MASTER_KEYS")
 
 
 @dataclass
@@ -85,10 +86,16 @@ async def _left(bench: Bench) -> int:
 @asynccontextmanager
 async def _a_worker(world: World, bench: Bench) -> AsyncIterator[WorkerProcess]:
     """A worker with the settings of the suite's own and the benchmark's queues."""
-    environment = Path(f"/proc/{world.suite.pids['worker']}/environ").read_bytes().decode().split("\0")
-    told = dict(entry.split("=", 1) for entry in environment if "=" in entry)
-    settings = {name: told[f"DEVOPS_MCP_{name}"] for name in _NAMES}
-    settings |= {"QUEUE_PREFIX": bench.prefix, "EMBEDDING_PROVIDER": "lexical", "LOG_LEVEL": "WARNING"}
+    servers = world.servers
+    settings = {
+        "DATABASE_URL": servers.database_url(WORK),
+        "REDIS_URL": servers.redis_url,
+        "SQS_ENDPOINT_URL": servers.sqs_url,
+        "MASTER_KEYS": json.dumps([servers.secrets.master_key]),
+        "QUEUE_PREFIX": bench.prefix,
+        "EMBEDDING_PROVIDER": "lexical",
+        "LOG_LEVEL": "WARNING",
+    }
     async with a_worker(settings) as worker:
         yield worker
 

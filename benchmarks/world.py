@@ -12,10 +12,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
 from devops_mcp.embedded.roles import REST
+from devops_mcp.embedded.servers import Servers
+from devops_mcp.embedded.state import load_secrets
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.pages import NEWEST
 from devops_mcp.repositories.context_appends import APPEND
@@ -34,6 +37,14 @@ class World:
     suite: Suite
     bare: str
     started_s: float
+
+    @property
+    def servers(self) -> Servers:
+        """Where the suite's servers are, for each of the roles that its services have."""
+        addresses = self.suite.addresses
+        port = urlsplit(addresses["postgres"]).port
+        assert port is not None
+        return Servers(port, addresses["redis"], addresses["sqs"], load_secrets(self.suite.state))
 
 
 @contextmanager
