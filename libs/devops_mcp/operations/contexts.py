@@ -162,11 +162,12 @@ class ContextService:
     async def read(
         self, principal: Principal, context_id: UUID, *, after: int, limit: int
     ) -> tuple[Context, Page[ContextItem]]:
-        """A context and a page of its items, from the position behind `after`, as they were at one moment."""
+        """A context and a page of its items, from the position behind `after`. Raises `NotFound`, as `visible` does."""
         require(principal, READ)
-        async with self._database.transaction(principal.tenant_id) as tx:
-            context = await visible(tx, principal, context_id)
-            found = await tx.contexts.items(context_id, after, limit + 1)
+        context, found = await self._database.read(
+            principal.tenant_id, lambda tx: tx.contexts.find_with_items(context_id, after, limit + 1)
+        )
+        context = shown(principal, context_id, context)
         more = str(found[limit - 1].position) if len(found) > limit else None
         items = await self.whole(principal.tenant_id, found[:limit])
         return context, Page(items=tuple(items), next_cursor=more)
@@ -385,7 +386,11 @@ def require(principal: Principal, permission: str) -> None:
 
 async def visible(tx: Transaction, principal: Principal, context_id: UUID) -> Context:
     """The context; raises `NotFound` when there is none, or it is another's."""
-    context = await tx.contexts.find(context_id)
+    return shown(principal, context_id, await tx.contexts.find(context_id))
+
+
+def shown(principal: Principal, context_id: UUID, context: Context | None) -> Context:
+    """What was found of that id; raises `NotFound` when that is nothing, or another's."""
     if context is None or (context.owner_id != principal.id and not principal.may(ANY_OWNER)):
         raise NotFound(f"there is no context {context_id}")
     return context

@@ -107,9 +107,11 @@ class Connection(AsyncConnection[TupleRow]):
         """Leave a statement, whose answer nobody reads, to go out with the next, which raises its error; COMMIT is one too."""
         self._deferred = (*self._deferred, (query, params, self._unread))
 
-    def ask(self, query: Query, params: Params, read: Callable[[Sequence[TupleRow]], T]) -> "Asked[T]":
+    def ask(
+        self, query: Query, params: Params, read: Callable[[Sequence[Any]], T], *, row_factory: Any = None
+    ) -> "Asked[T]":
         """Likewise, but what `read` makes of the rows can be awaited; the statement goes out then, if it has not before."""
-        cursor = self.cursor()
+        cursor = self.cursor(row_factory=row_factory)
         self._deferred = (*self._deferred, (query, params, cursor))
         return Asked(self, cursor, read)
 
@@ -254,8 +256,8 @@ class Asked(Generic[T]):
     def __init__(
         self,
         connection: Connection,
-        cursor: AsyncCursor[TupleRow],
-        read: Callable[[Sequence[TupleRow]], T],
+        cursor: AsyncCursor[Any],
+        read: Callable[[Sequence[Any]], T],
     ) -> None:
         self._connection = connection
         self._cursor = cursor

@@ -6,13 +6,12 @@ from functools import cache
 from typing import LiteralString
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, ContextsWanted, ItemsWanted
 from devops_mcp.models.pages import Order
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.context_appends import NOTHING_BESIDE, Beside, CountedItem, append
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 from devops_mcp.repositories.statements import composed
@@ -68,7 +67,7 @@ def _page(
 
 
 class Contexts:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def create(
@@ -91,7 +90,7 @@ class Contexts:
                 ),
                 (context_id, owner_id, title, Jsonb(metadata), compact_above, expires_at),
             )
-            created = await cursor.fetchone()
+            created: Context | None = await cursor.fetchone()
         assert created is not None
         return created
 
@@ -100,6 +99,14 @@ class Contexts:
         async with self._connection.cursor(row_factory=stored(Context)) as cursor:
             await cursor.execute(FIND, (context_id,))
             return await cursor.fetchone()
+
+    async def find_with_items(
+        self, context_id: UUID, after: int, limit: int
+    ) -> tuple[Context | None, list[ContextItem]]:
+        """What `find` and `items` give, in one round trip."""
+        context = self._connection.ask(FIND, (context_id,), _first, row_factory=stored(Context))
+        items = await self.items(context_id, after, limit)
+        return await context, items
 
     async def lock(self, context_id: UUID) -> None:
         """Until the transaction ends nobody else changes this context, or appends to it."""
@@ -240,3 +247,7 @@ class Contexts:
             (pinned, context_id, position),
         )
         return cursor.rowcount == 1
+
+
+def _first(found: Sequence[Context]) -> Context | None:
+    return found[0] if found else None

@@ -1,8 +1,9 @@
 """Contexts and their items, against PostgreSQL."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from typing import Any, TypeVar
 from uuid import UUID
 
 from devops_mcp.models.contexts import ContextItem, ItemKind, NewItem
@@ -12,10 +13,12 @@ from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.operations.contexts import EVERY
 from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.repositories.transaction import Transaction
 
 TENANT = DEFAULT_TENANT_ID
 ME, OTHER = new_id(), new_id()
 WRITERS = 32
+T = TypeVar("T")
 
 
 async def a_context(database: Database, *, owner: UUID = ME, title: str = "investigation") -> UUID:
@@ -34,6 +37,23 @@ async def items_of(
 ) -> list[ContextItem]:
     async with database.transaction(TENANT) as tx:
         return await tx.contexts.items(context, after, limit)
+
+
+async def waits_of(tx: Transaction, work: Awaitable[T]) -> tuple[T, int]:
+    """What comes of the work, and how often it waited for the server."""
+    connection, count = tx.connection, 0
+    wait = connection.wait
+
+    async def counted(*args: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await wait(*args, **options)
+
+    connection.wait = counted
+    try:
+        return await work, count
+    finally:
+        del connection.wait
 
 
 async def test_a_context_comes_back_as_it_was_created(database):
@@ -158,3 +178,18 @@ async def test_deleting_a_context_takes_its_items_and_passages_along(database):
             assert await tx.contexts.find(context) is None
             assert await tx.contexts.items(context, 0, 10) == []
             assert await tx.passages.texts(added) == []
+
+
+async def test_a_context_is_read_with_its_items_in_one_round_trip(database):
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        id_ = await a_context(opened)
+        await append(opened, id_, ["a", "b", "c"])
+        (context, items), waits = await opened.read(
+            TENANT, lambda tx: waits_of(tx, tx.contexts.find_with_items(id_, 1, 10))
+        )
+        nothing = await opened.read(TENANT, lambda tx: tx.contexts.find_with_items(new_id(), 0, 10))
+    assert context is not None
+    assert (context.id, context.item_count) == (id_, 3)
+    assert [item.text for item in items] == ["b", "c"]
+    assert nothing == (None, [])
+    assert waits == 1
