@@ -21,6 +21,8 @@ from devops_mcp.models.errors import RateLimited
 log = structlog.get_logger()
 
 _PREFIX = "devops-mcp:rate:"
+_MOST_OWED = 2
+"""Times the burst: so much is owed at most by who goes on without a permit."""
 _SPEND_WITHIN_S = 1.0
 _KNOWN = 10_000
 _PAUSE_S = 1.0
@@ -37,6 +39,16 @@ owed = owed + given * interval
 redis.call('SET', KEYS[1], string.format('%.6f', now + owed), 'PX', math.ceil(owed * 1000) + 1000)
 local left = math.floor(burst - owed / interval + 0.000001)
 return {given, tostring(owed + interval - burst * interval), left}
+"""
+
+# KEYS: the caller. ARGV: seconds a permit, permits spent, seconds owed at most. Answers the seconds owed.
+_CHARGE = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local owed = math.max(tonumber(redis.call('GET', KEYS[1]) or '0') - now, 0) + ARGV[1] * ARGV[2]
+owed = math.min(owed, tonumber(ARGV[3]))
+redis.call('SET', KEYS[1], string.format('%.6f', now + owed), 'PX', math.ceil(owed * 1000) + 1000)
+return tostring(owed)
 """
 
 
@@ -81,6 +93,7 @@ class RateLimiter:
 
     def __init__(self, redis: Redis, rate: Rate, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._take = redis.register_script(_TAKE)
+        self._charge = redis.register_script(_CHARGE)
         self._rate = rate
         self._monotonic = monotonic
         self._lots: OrderedDict[str, _Lot] = OrderedDict()
@@ -98,13 +111,28 @@ class RateLimiter:
         wait_s = 0.0
         while (standing := self._spent(caller)) is None:
             if wait_s > 0:
-                raise self._refusal(wait_s)
+                raise self.refusal(wait_s)
             self._waiting[caller] = self._waiting.get(caller, 0) + 1
             asking = self._asking.get(caller)
             if asking is None:
                 asking = self._asking[caller] = asyncio.create_task(self._fetch(caller))
             wait_s = await asyncio.shield(asking)
         return standing
+
+    async def charge(self, caller: str, count: int) -> float:
+        """Spend so many permits, there or not: the seconds until no more than the burst is spent; none or fewer where it is not."""
+        burst_s = self._rate.burst / self._rate.per_s
+        owed_s: float | None = None
+        if self._monotonic() >= self._alone_until:
+            arguments = [1 / self._rate.per_s, count, _MOST_OWED * burst_s]
+            try:
+                owed_s = float(await self._charge(keys=[_PREFIX + caller], args=arguments))
+            except (RedisError, OSError) as error:
+                self._go_alone(error)
+        if owed_s is None:
+            owed_s = min(self._owed_alone(caller) + count / self._rate.per_s, _MOST_OWED * burst_s)
+            self._owe_alone(caller, owed_s)
+        return owed_s - burst_s
 
     def _spent(self, caller: str) -> Standing | None:
         lot = self._lots.get(caller)
@@ -127,7 +155,8 @@ class RateLimiter:
                 self._lots.popitem(last=False)
         return 0.0 if given == wanted else max(round(wait_s, 2), 0.01)
 
-    def _refusal(self, wait_s: float) -> RateLimited:
+    def refusal(self, wait_s: float) -> RateLimited:
+        """The error of who has no permit for so long."""
         error = RateLimited(
             f"more than {self._rate.per_s:g} {self._rate.name} a second; wait a moment", retry_after_s=wait_s
         )
@@ -141,8 +170,7 @@ class RateLimiter:
         try:
             given, wait_s, left = await self._take(keys=[_PREFIX + caller], args=arguments)
         except (RedisError, OSError) as error:
-            self._alone_until = self._monotonic() + _PAUSE_S
-            log.warning("rate limit kept without Redis", error=type(error).__name__)
+            self._go_alone(error)
             return self._alone(caller, wanted)
         return int(given), float(wait_s), int(left)
 
@@ -154,18 +182,28 @@ class RateLimiter:
 
     def _alone(self, caller: str, wanted: int) -> tuple[int, float, int]:
         """The same limit, of this process only."""
-        now, interval, burst = self._monotonic(), 1 / self._rate.per_s, self._rate.burst
-        owed = max(self._due.get(caller, 0.0) - now, 0.0)
+        interval, burst = 1 / self._rate.per_s, self._rate.burst
+        owed = self._owed_alone(caller)
         given = min(math.floor(burst - owed / interval + 0.000001), wanted)
         if given < 1:
             return 0, owed + interval - burst * interval, 0
         owed += given * interval
-        self._due[caller] = now + owed
+        self._owe_alone(caller, owed)
+        left = math.floor(burst - owed / interval + 0.000001)
+        return given, owed + interval - burst * interval, left
+
+    def _go_alone(self, error: Exception) -> None:
+        self._alone_until = self._monotonic() + _PAUSE_S
+        log.warning("rate limit kept without Redis", error=type(error).__name__)
+
+    def _owed_alone(self, caller: str) -> float:
+        return max(self._due.get(caller, 0.0) - self._monotonic(), 0.0)
+
+    def _owe_alone(self, caller: str, owed_s: float) -> None:
+        self._due[caller] = self._monotonic() + owed_s
         self._due.move_to_end(caller)
         if len(self._due) > _KNOWN:
             self._due.popitem(last=False)
-        left = math.floor(burst - owed / interval + 0.000001)
-        return given, owed + interval - burst * interval, left
 
 
 def rate_headers(standing: Standing) -> dict[str, str]:

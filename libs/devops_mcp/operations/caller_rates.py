@@ -1,14 +1,13 @@
 """How often somebody may ask: each caller, all keys of a user, all callers of a tenant, and one address that guesses."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from copy import copy
 
 from redis.asyncio import Redis
 
 from devops_mcp.cache.rates import Rate, RateLimiter, Standing
-from devops_mcp.models.errors import RateLimited
 from devops_mcp.models.principals import Principal
 from devops_mcp.observability.caller import current_address
 
@@ -38,32 +37,50 @@ class CallerRates:
 
 
 class Guesses:
-    """How often one address may show credentials that nobody has, over all replicas."""
+    """How often one address may show credentials that nobody has, over all replicas.
+
+    Those that it shows at the same time are looked at before any of them is known to be one too many. They count all the same, and the
+    address is barred until the rate has made up for them: however many it sends at once, it does not get on faster.
+    """
 
     def __init__(
         self, redis: Redis, rate: Rate = GUESSING, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._limiter = RateLimiter(redis, rate, monotonic=monotonic)
         self._monotonic = monotonic
-        self._barred: OrderedDict[str, tuple[float, RateLimited]] = OrderedDict()
+        self._barred: OrderedDict[str, float] = OrderedDict()
+        self._uncounted: dict[str, int] = {}
+        self._counting: dict[str, asyncio.Task[None]] = {}
 
     def require_room(self) -> None:
         """Raises `RateLimited` where the caller's address has guessed too often of late. Nothing is asked for that."""
-        until, refusal = self._barred.get(_address(), (0.0, None))
-        if refusal is not None and self._monotonic() < until:
-            # Each time another: one that is raised again holds all of who were told it before.
-            raise copy(refusal)
+        wait_s = self._barred.get(_address(), 0.0) - self._monotonic()
+        if wait_s > 0:
+            raise self._limiter.refusal(max(round(wait_s, 2), 0.01))
 
     async def count(self) -> None:
-        """The caller's address has guessed once more."""
+        """The caller's address has guessed once more; Redis is told once of all that it guessed meanwhile."""
         address = _address()
+        self._uncounted[address] = self._uncounted.get(address, 0) + 1
+        counting = self._counting.get(address)
+        if counting is None:
+            counting = self._counting[address] = asyncio.create_task(self._charge(address))
+        await asyncio.shield(counting)
+
+    async def _charge(self, address: str) -> None:
         try:
-            await self._limiter.take(f"guess:{address}")
-        except RateLimited as refusal:
-            self._barred[address] = (self._monotonic() + (refusal.retry_after_s or 0.0), refusal)
-            self._barred.move_to_end(address)
-            if len(self._barred) > _KNOWN:
-                self._barred.popitem(last=False)
+            while count := self._uncounted.pop(address, 0):
+                wait_s = await self._limiter.charge(f"guess:{address}", count)
+                if wait_s > 0:
+                    self._bar(address, wait_s)
+        finally:
+            del self._counting[address]
+
+    def _bar(self, address: str, wait_s: float) -> None:
+        self._barred[address] = self._monotonic() + wait_s
+        self._barred.move_to_end(address)
+        if len(self._barred) > _KNOWN:
+            self._barred.popitem(last=False)
 
 
 def _address() -> str:

@@ -1,5 +1,6 @@
 """How often callers, users, tenants and addresses may ask, on a real Redis."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -95,3 +96,30 @@ async def test_an_address_that_guessed_may_try_again_when_it_was_told(redis):
         guesses.require_room()
     time_s[0] += refused.value.retry_after_s or 0
     guesses.require_room()
+
+
+async def test_what_an_address_guesses_at_once_it_has_to_wait_for(redis):
+    """Looked at together, none of them was one too many yet."""
+    guesses = Guesses(redis, Rate(per_s=0.01, burst=10), monotonic=lambda: 0.0)
+    set_address(f"192.0.2.1-{new_id()}")
+    await asyncio.gather(*(guesses.count() for _ in range(15)))
+    with pytest.raises(RateLimited) as refused:
+        guesses.require_room()
+    assert refused.value.retry_after_s == pytest.approx(500, abs=5)
+    await asyncio.gather(*(guesses.count() for _ in range(100)))
+    with pytest.raises(RateLimited) as refused:
+        guesses.require_room()
+    assert refused.value.retry_after_s == pytest.approx(1_000, abs=5)
+
+
+async def test_without_redis_what_an_address_guesses_is_counted_by_the_process():
+    """R01"""
+    async with open_redis("redis://127.0.0.1:1/0") as nowhere:
+        guesses = Guesses(nowhere, Rate(per_s=0.01, burst=10), monotonic=lambda: 0.0)
+        set_address("192.0.2.1")
+        await asyncio.gather(*(guesses.count() for _ in range(10)))
+        guesses.require_room()
+        await guesses.count()
+    with pytest.raises(RateLimited) as refused:
+        guesses.require_room()
+    assert refused.value.retry_after_s == pytest.approx(100)

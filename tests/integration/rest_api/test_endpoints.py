@@ -310,7 +310,8 @@ async def test_an_address_that_tries_many_keys_is_told_to_wait_and_who_is_known_
         known = await rest("GET", "/api/v1/me")
     [late, *_] = [answer for answer in answers if answer.status_code == 429]
     assert {answer.status_code for answer in answers} == {401, 429}
-    assert (late.json()["code"], int(late.headers["retry-after"])) == ("rate_limited", 1)
+    assert late.json()["code"] == "rate_limited"
+    assert 1 <= int(late.headers["retry-after"]) <= 10
     assert known.status_code == 200
 
 
