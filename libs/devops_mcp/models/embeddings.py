@@ -69,9 +69,10 @@ class Choice(Model):
 
 
 class ModelList(Model):
-    """The models, of each kind the installation's default first; the embedding models that the tenant and the caller have chosen."""
+    """The models, and which of them the tenant and the caller have chosen to embed with. `next_cursor` null: this was the last page."""
 
     items: tuple[ModelView, ...]
+    next_cursor: str | None = None
     tenant: Choice | None = None
     mine: Choice | None = None
 

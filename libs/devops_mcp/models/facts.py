@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from devops_mcp.models.base import JsonObject, Model, Moment
-from devops_mcp.models.pages import MAX_PAGE
+from devops_mcp.models.pages import Order
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,11 @@ class Fact(Model):
     source: str
 
 
+LATEST_BEGUN = Order(field="valid_from")
+
+
 class FactQuery(Model):
-    """Facts that were so at `as_of`, or right before the event `before_event`; without both: now. The latest begun come first.
+    """Facts that were so at `as_of`, or right before the event `before_event`; without both: now.
 
     `*` in `subject` stands for anything, as in `checkout@*`. With `history`, also what was so before.
     """
@@ -54,5 +57,3 @@ class FactQuery(Model):
     as_of: Moment | None = None
     before_event: UUID | None = None
     history: bool = False
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)

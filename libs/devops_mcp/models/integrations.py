@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, JsonValue, SecretStr, StringConstraints
@@ -63,7 +63,6 @@ class IntegrationsWanted(Model):
     name: str | None = Field(default=None, min_length=1, max_length=100)
     configured: bool | None = None
     read_only: bool | None = None
-    sort: Literal["name", "-name", "system", "-system"] = "name"
 
 
 class KeptWebhookSecret(Model):

@@ -6,7 +6,7 @@ from devops_mcp.events.model import Event
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.facts import Fact, FactQuery
 from devops_mcp.models.ids import new_id
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.event_log import READ
@@ -24,15 +24,14 @@ class FactService:
         self._database = database
         self._now = now
 
-    async def page(self, principal: Principal, query: FactQuery) -> Page[Fact]:
+    async def page(self, principal: Principal, query: FactQuery, *, order: Order, limit: int) -> Page[Fact]:
         """What was so at the time that the query means. Raises `NotFound` for an event that there is not."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             moment = await moment_of(tx, principal, query.as_of, query.before_event) or self._now()
             wanted = FactFilter(moment, query.subject, query.predicate, query.history)
-            found = await tx.facts.as_of(wanted, query.cursor, query.limit + 1)
-        more = str(found[query.limit - 1].id) if len(found) > query.limit else None
-        return Page(items=tuple(found[: query.limit]), next_cursor=more)
+            found = await tx.facts.as_of(wanted, order, limit + 1)
+        return order.page(found, limit)
 
 
 def record_facts(tx: Transaction, events: Sequence[Event]) -> None:

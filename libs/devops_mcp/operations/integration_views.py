@@ -141,18 +141,15 @@ def view_of_row(
 
 
 def listed(views: Iterable[IntegrationView], wanted: IntegrationsWanted) -> tuple[IntegrationView, ...]:
-    """Those that are wanted, in the order that is wanted."""
-    found = [
+    """Those that are wanted."""
+    return tuple(
         view
         for view in views
         if wanted.system in (None, view.system)
         and wanted.configured in (None, view.configured)
         and wanted.read_only in (None, view.read_only)
         and (wanted.name is None or wanted.name.lower() in view.name.lower())
-    ]
-    field = wanted.sort.removeprefix("-")
-    found.sort(key=lambda view: (getattr(view, field), view.name), reverse=wanted.sort != field)
-    return tuple(found)
+    )
 
 
 def webhook_path(adapter: AnyAdapter, named: UUID | str) -> str | None:

@@ -1,5 +1,6 @@
 """The suite's tools over what is remembered: a context's window, and facts as of a time."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +18,10 @@ from devops_mcp.adapters.base import (
 )
 from devops_mcp.models.base import Moment
 from devops_mcp.models.contexts import context_uri
-from devops_mcp.models.facts import Fact, FactQuery
+from devops_mcp.models.facts import LATEST_BEGUN, Fact, FactQuery
+from devops_mcp.models.pages import Order
 from devops_mcp.models.windows import MAX_TOKENS, MIN_TOKENS, WindowItem, WindowRequest
-from devops_mcp.operations.suite_tools import Desk, as_uuid
+from devops_mcp.operations.suite_tools import Desk, bad_cursor
 
 BYTES_PER_TOKEN = 6
 """JSON escapes some; a text of four bytes a token seldom grows by half."""
@@ -102,11 +104,23 @@ async def fact_list(desk: Desk, params: FactListParams) -> Listing[Fact]:
         as_of=params.as_of,
         before_event=params.before_event,
         history=params.history,
-        cursor=as_uuid(params.cursor),
-        limit=params.limit,
     )
-    page = await desk.suite.facts.page(desk.principal, query)
+    page = await desk.suite.facts.page(
+        desk.principal, query, order=_latest_begun(params.cursor), limit=params.limit
+    )
     return Listing[Fact](items=list(page.items), next_cursor=page.next_cursor)
+
+
+def _latest_begun(cursor: str | None) -> Order:
+    """From behind a fact that the cursor names; raises `InvalidInput` for one that we did not give."""
+    if not cursor:
+        return LATEST_BEGUN
+    id_, _, begun = cursor.partition(" ")
+    try:
+        after = {"after_id": UUID(id_), "after": datetime.fromisoformat(begun).isoformat()}
+    except ValueError:
+        raise bad_cursor() from None
+    return LATEST_BEGUN.model_copy(update=after)
 
 
 MEMORY_TOOLS: tuple[Tool[Desk, Any, Any], ...] = (

@@ -132,12 +132,17 @@ class OAuthClientService:
                 await tx.oauth_clients.put(client, None)
             await tx.oauth_clients.note_use(client.id, self._now())
 
-    async def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[OAuthClient]:
-        """Clients that registered or were let act, by id."""
+    async def page(
+        self, principal: Principal, *, newest_first: bool, cursor: str | None, limit: int
+    ) -> Page[OAuthClient]:
+        """Clients that registered or were let act. Their ids may be addresses, so that the cursor says when the last was made, too."""
         require(principal, READ)
+        made, _, client_id = (cursor or "").partition(" ")
+        after = (datetime.fromisoformat(made), client_id) if cursor else None
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.oauth_clients.page(cursor, limit + 1)
-        more = found[limit - 1].id if len(found) > limit else None
+            found = await tx.oauth_clients.page(after, limit + 1, newest_first=newest_first)
+        last = found[limit - 1] if len(found) > limit else None
+        more = last and f"{last.created_at.isoformat()} {last.id}"
         return Page(items=tuple(found[:limit]), next_cursor=more)
 
     async def revoke(self, principal: Principal, client_id: str) -> None:

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from devops_mcp.cache.quota_counts import Begun, QuotaCounts, Said
 from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError, QuotaExceeded, Unavailable
+from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.quotas import TENANT, QuotaDraft, QuotaName
 from devops_mcp.repositories.database import Database
@@ -179,7 +180,7 @@ class QuotaKeeper:
 
     async def _read(self, tenant_id: UUID, version: str) -> None:
         async with self._database.transaction(tenant_id) as tx:
-            rows = await tx.quotas.page(None, None)
+            rows = await tx.quotas.page(NEWEST, None)
         now = {row.principal_id: row for row in rows}
         known = self._limits.get(tenant_id)
         before = {} if known is None else known.by_principal

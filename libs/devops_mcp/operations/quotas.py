@@ -4,7 +4,7 @@ from uuid import UUID
 
 from devops_mcp.models.base import Clock, JsonObject, utc_now
 from devops_mcp.models.errors import NotFound
-from devops_mcp.models.pages import Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.quotas import TENANT, QuotaDraft, QuotaName, Quotas, QuotasInForce, QuotaStanding
 from devops_mcp.operations.contexts import require
@@ -35,11 +35,11 @@ class QuotaService:
         async with self._database.transaction(principal.tenant_id) as tx:
             return QuotasInForce(tenant=await self._of(tx, TENANT), own=await self._of(tx, principal.id))
 
-    async def page(self, principal: Principal, *, cursor: UUID | None, limit: int) -> Page[Quotas]:
+    async def page(self, principal: Principal, *, order: Order, limit: int) -> Page[Quotas]:
         """Of the tenant, and of those of its principals that have any."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
-            found = await tx.quotas.page(cursor, limit + 1)
+            found = await tx.quotas.page(order, limit + 1)
             items = [await self._shown(tx, row.principal_id, row) for row in found[:limit]]
         more = str(found[limit - 1].principal_id) if len(found) > limit else None
         return Page(items=tuple(items), next_cursor=more)

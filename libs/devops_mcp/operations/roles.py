@@ -35,7 +35,7 @@ class RoleService:
         self._database = database
 
     async def all(self, principal: Principal, wanted: RolesWanted) -> list[Role]:
-        """The built-in ones first, then the tenant's by name."""
+        """The built-in ones and the tenant's."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
             custom = await tx.roles.all()

@@ -306,7 +306,7 @@ def as_uuid(cursor: str | None) -> UUID | None:
     try:
         return UUID(cursor) if cursor else None
     except ValueError:
-        raise _bad_cursor() from None
+        raise bad_cursor() from None
 
 
 _COMMON = frozenset(
@@ -316,11 +316,11 @@ _COMMON = frozenset(
 
 def _position(cursor: str | None) -> int:
     if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
-        raise _bad_cursor()
+        raise bad_cursor()
     return int(cursor or 0)
 
 
-def _bad_cursor() -> InvalidInput:
+def bad_cursor() -> InvalidInput:
     problem = "not a cursor that this list gave; leave it out to begin anew"
     return InvalidInput(f"arguments.cursor: {problem}", (Violation("arguments.cursor", problem),))
 

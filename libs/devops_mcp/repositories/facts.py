@@ -8,9 +8,13 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from devops_mcp.models.facts import Fact, NewFact
+from devops_mcp.models.pages import Order
 from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.rows import rows
+from devops_mcp.repositories.sorting import Columns, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
+_SORTED: Columns = {"valid_from": "timestamptz"}
 _RECORD = """
     WITH given AS MATERIALIZED (
         SELECT g.* FROM jsonb_to_recordset(%s::jsonb) AS g (id uuid, subject text, predicate text, qualifier text, value jsonb,
@@ -82,27 +86,30 @@ class Facts:
         )
         self._connection.defer(_RECORD, (rows({"id": id_, **fact.__dict__} for id_, fact in facts),))
 
-    async def as_of(self, wanted: FactFilter, after: UUID | None, limit: int) -> list[Fact]:
-        """Facts, the latest begun first, from behind the fact `after`."""
+    async def as_of(self, wanted: FactFilter, order: Order, limit: int) -> list[Fact]:
         async with self._connection.cursor(row_factory=class_row(Fact)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, subject, predicate, qualifier, value, valid_from, valid_until, event_id, event_type, source FROM facts
                 WHERE value IS NOT NULL AND valid_from <= %(as_of)s
                     AND (valid_until IS NULL OR valid_until > valid_from)
                     AND (%(history)s OR valid_until IS NULL OR valid_until > %(as_of)s)
                     AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(pattern)s::text IS NULL OR subject LIKE %(pattern)s)
                     AND (%(predicate)s::text IS NULL OR predicate = %(predicate)s)
-                    AND (%(after)s::uuid IS NULL OR (valid_from, id) < (SELECT valid_from, id FROM facts WHERE id = %(after)s))
-                ORDER BY valid_from DESC, id DESC LIMIT %(limit)s
+                    AND {behind}
+                ORDER BY {order} LIMIT %(limit)s
                 """,
+                    behind=behind(_SORTED, order),
+                    order=by(_SORTED, order),
+                ),
                 {
                     "as_of": wanted.as_of,
                     "history": wanted.history,
                     "subject": None if _is_pattern(wanted.subject) else wanted.subject,
                     "pattern": _like(wanted.subject),
                     "predicate": wanted.predicate,
-                    "after": after,
+                    **values_of(order),
                     "limit": limit,
                 },
             )

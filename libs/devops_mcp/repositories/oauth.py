@@ -41,15 +41,24 @@ class OAuthClients:
             )
             return await cursor.fetchone()
 
-    async def page(self, after: str | None, limit: int) -> list[OAuthClient]:
-        """By id, revoked ones too."""
+    async def page(
+        self, after: tuple[datetime, str] | None, limit: int, *, newest_first: bool
+    ) -> list[OAuthClient]:
+        """By when each was made, from behind the one that was made then and has this id; revoked ones too."""
+        made, client_id = after or (None, None)
         async with self._connection.cursor(row_factory=class_row(OAuthClient)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT id, source, name, uri, redirect_uris, created_at, used_at, revoked_at
-                FROM oauth_clients WHERE %(after)s::text IS NULL OR id > %(after)s ORDER BY id LIMIT %(limit)s
+                FROM oauth_clients
+                WHERE %(made)s::timestamptz IS NULL OR (created_at, id) {sign} (%(made)s, %(id)s)
+                ORDER BY created_at {direction}, id {direction} LIMIT %(limit)s
                 """,
-                {"after": after, "limit": limit},
+                    sign="<" if newest_first else ">",
+                    direction="DESC" if newest_first else "ASC",
+                ),
+                {"made": made, "id": client_id, "limit": limit},
             )
             return await cursor.fetchall()
 

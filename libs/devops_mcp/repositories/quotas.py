@@ -8,7 +8,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row, dict_row
 
 from devops_mcp.models.base import Model
+from devops_mcp.models.pages import Order
 from devops_mcp.models.quotas import TENANT, QuotaDraft, QuotaName
+from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
+from devops_mcp.repositories.statements import composed
 
 
 class StoredQuota(QuotaDraft):
@@ -28,16 +31,20 @@ class QuotaRows:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def page(self, after: UUID | None, limit: int | None) -> list[StoredQuota]:
-        """In the order of the principals' ids, so that the tenant's come first; None: all of them."""
+    async def page(self, order: Order, limit: int | None) -> list[StoredQuota]:
+        """In the order of the principals' ids, where the tenant comes before all others; None: all of them."""
         async with self._connection.cursor(row_factory=class_row(StoredQuota)) as cursor:
             await cursor.execute(
-                """
+                composed(
+                    """
                 SELECT principal_id, tool_calls_per_day, tool_calls_per_month, tool_tokens_per_day, tool_tokens_per_month,
                     embedding_tokens_per_day, embedding_tokens_per_month
-                FROM quotas WHERE %(after)s::uuid IS NULL OR principal_id > %(after)s ORDER BY principal_id LIMIT %(limit)s
+                FROM quotas WHERE {behind} ORDER BY {order} LIMIT %(limit)s
                 """,
-                {"after": after, "limit": limit},
+                    behind=behind(BY_AGE, order, "principal_id"),
+                    order=by(BY_AGE, order, "principal_id"),
+                ),
+                {**values_of(order), "limit": limit},
             )
             return await cursor.fetchall()
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import pytest
 
@@ -15,8 +14,9 @@ from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.messages import EventReceived
 from devops_mcp.events.model import AlertEvent, DeploymentEvent, Event
 from devops_mcp.models.errors import Forbidden, InvalidInput, NotFound
-from devops_mcp.models.facts import Fact, FactQuery
+from devops_mcp.models.facts import LATEST_BEGUN, Fact, FactQuery
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventProcessor
@@ -69,8 +69,9 @@ class Bench:
         await self.processor.process(TENANT, messages)
         return messages
 
-    async def so(self, **query) -> list[Fact]:
-        return list((await self.facts.page(ME, FactQuery(**query))).items)
+    async def so(self, *, limit: int = 20, **query) -> list[Fact]:
+        page = await self.facts.page(ME, FactQuery(**query), order=LATEST_BEGUN, limit=limit)
+        return list(page.items)
 
     async def version(self, **query) -> str | None:
         found = await self.so(predicate="deployed", subject="checkout@production", **query)
@@ -173,23 +174,22 @@ async def test_pages_follow_one_another_and_a_star_stands_for_anything(bench):
     await bench.arrive(
         *(deployed(n, "1", service=f"service_{n}") for n in range(7)), deployed(9, "1", service="other")
     )
-    seen: list[str] = []
-    cursor: UUID | None = None
-    while True:
-        query = FactQuery(predicate="deployed", subject="service_*@production", cursor=cursor, limit=3)
-        page = await bench.facts.page(ME, query)
-        seen += [fact.subject for fact in page.items]
-        if page.next_cursor is None:
-            break
-        cursor = UUID(page.next_cursor)
-    assert seen == [f"service_{n}@production" for n in range(6, -1, -1)]
+    query = FactQuery(predicate="deployed", subject="service_*@production")
+    for sort, expected in (("-valid_from", range(6, -1, -1)), ("valid_from", range(7))):
+        seen: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await bench.facts.page(ME, query, order=Order.of(sort, cursor), limit=3)
+            seen += [fact.subject for fact in page.items]
+            cursor = page.next_cursor
+        assert seen == [f"service_{n}@production" for n in expected]
     assert await bench.so(subject="serviceX*@production") == [], "an underscore stands for itself"
 
 
 async def test_who_may_not_read_events_reads_no_facts_and_bad_questions_are_refused(bench):
     nobody = ME.model_copy(update={"grants": ("contexts:read",)})
     with pytest.raises(Forbidden):
-        await bench.facts.page(nobody, FactQuery())
+        await bench.facts.page(nobody, FactQuery(), order=LATEST_BEGUN, limit=20)
     with pytest.raises(NotFound):
         await bench.so(before_event=new_id())
     with pytest.raises(InvalidInput):

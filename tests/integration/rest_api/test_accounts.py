@@ -289,7 +289,7 @@ async def test_the_permissions_and_the_built_in_roles_are_there_to_read(database
         roles = (await rest("GET", ROLES)).json()["items"]
         fixed = await rest("PUT", f"{ROLES}/owner", json={"grants": ["*"]})
     assert len(permissions) == len(PERMISSIONS)
-    assert [role["name"] for role in roles] == ["owner", "admin", "operator", "developer", "viewer", "agent"]
+    assert [role["name"] for role in roles] == ["admin", "agent", "developer", "operator", "owner", "viewer"]
     assert fixed.status_code == 403
 
 

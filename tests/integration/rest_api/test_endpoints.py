@@ -114,7 +114,7 @@ async def test_anothers_context_is_answered_like_one_that_does_not_exist(databas
 
 async def test_tools_are_listed_described_and_called(database, settings):
     async with a_caller(database, settings) as rest:
-        names = [tool["name"] for tool in (await rest("GET", "/api/v1/tools")).json()["items"]]
+        names = [tool["name"] for tool in (await rest("GET", "/api/v1/tools?limit=100")).json()["items"]]
         chosen = [
             [tool["name"] for tool in (await rest("GET", f"/api/v1/tools?{query}")).json()["items"]]
             for query in ("system=fs", "system=fs&effect=read&name=_many")

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, OPERATOR_TENANT_ID, new_id
 from support.happenings import happen
 from support.rest import Rest, a_caller
 from support.services import settings_for
@@ -14,6 +14,7 @@ from support.services import settings_for
 CONTEXTS, EVENTS, TENANTS = "/api/v1/contexts", "/api/v1/events", "/api/v1/tenants"
 KEYS, RULES, HOOKS = "/api/v1/api-keys", "/api/v1/rules", "/api/v1/webhook-endpoints"
 TASKS, INTEGRATIONS = "/api/v1/tasks", "/api/v1/integrations"
+ROLES, MODELS = "/api/v1/roles", "/api/v1/models"
 GITHUB = {"name": "a-github", "system": "github"}
 
 
@@ -198,7 +199,7 @@ async def test_items(database, settings):
         assert await listed(rest, way, "sort=-position", "position") == "5 4 3 2 1"
 
 
-async def test_tenants_roles_and_models(database, settings):
+async def test_tenants_are_filtered_and_roles_and_models(database, settings):
     async with a_caller(database, settings) as rest:
         for slug in ("beta", "alpha"):
             owner = {"username": "chief", "name": "Chief", "password": "correct horse battery staple"}
@@ -208,9 +209,70 @@ async def test_tenants_roles_and_models(database, settings):
         assert await listed(rest, TENANTS, "name=ALPH&status=active", "slug") == "alpha"
         assert await listed(rest, TENANTS, "slug=beta", "slug") == "beta"
         assert await listed(rest, TENANTS, "status=suspended", "slug") == ""
-        roles = (await rest("GET", "/api/v1/roles?built_in=true&name=own")).json()["items"]
-        assert [role["name"] for role in roles] == ["owner"]
-        assert (await rest("GET", "/api/v1/models?kind=language")).json()["items"] == []
+        assert await listed(rest, "/api/v1/roles", "built_in=true&name=own") == "owner"
+        assert await listed(rest, "/api/v1/models", "kind=language") == ""
+
+
+async def test_lists_that_are_held_whole_come_page_by_page_too(database, redis_url):
+    """What is made or deleted between two pages moves none of the others."""
+    models = [
+        {"provider": "openai", "name": name, "base_url": "http://127.0.0.1:1/v1", "dimensions": 8}
+        for name in "bca"
+    ]
+    writer = {"model": "b", "base_url": "http://127.0.0.1:1/v1"}
+    settings = settings_for(
+        database.app_url, redis_url, [GITHUB], embedding_models=models, summary_model=writer
+    )
+    async with a_caller(database, settings) as rest:
+        await made(rest, ROLES, *({"name": name, "grants": ["search:read"]} for name in ("x", "m", "p")))
+        names = "admin agent developer m operator owner p viewer x"
+        assert await listed(rest, ROLES, "") == names
+        assert await listed(rest, ROLES, "sort=-name") == " ".join(reversed(names.split()))
+        assert await listed(rest, ROLES, "built_in=false&sort=-name") == "x p m"
+        first = (await rest("GET", f"{ROLES}?limit=4")).json()
+        await rest("DELETE", f"{ROLES}/m")
+        await made(rest, ROLES, {"name": "a", "grants": ["search:read"]})
+        second = (await rest("GET", f"{ROLES}?limit=4&cursor={first['next_cursor']}")).json()
+        assert [role["name"] for role in second["items"]] == ["operator", "owner", "p", "viewer"]
+        assert (await rest("GET", f"{ROLES}?sort=-name&cursor={first['next_cursor']}")).status_code == 400
+        assert await listed(rest, MODELS, "provider=openai") == "a b c b"
+        assert await listed(rest, MODELS, "provider=openai&sort=-name") == "c b b a"
+        assert await listed(rest, MODELS, "provider=openai&sort=name", "kind") == " ".join(
+            ["embedding", "embedding", "language", "embedding"]
+        )
+        tools = (await listed(rest, "/api/v1/tools", "system=github")).split()
+        assert tools == sorted(tools)
+        assert len(tools) > 10
+        by_system = (await listed(rest, "/api/v1/tools", "sort=-system", "system")).split()
+        assert by_system == sorted(by_system, reverse=True)
+        assert {"github", "suite"} == set(by_system)
+
+
+async def test_quotas_and_programs_are_listed_from_either_end(database, settings):
+    programs = [f"https://{name}.example.com/metadata.json" for name in "cab"]
+    async with a_caller(database, settings) as rest:
+        keys = await made(
+            rest, KEYS, *({"name": name, "kind": "service", "grants": ["search:read"]} for name in "ba")
+        )
+        for whose in (f"quotas/{keys[0]}", f"quotas/{keys[1]}", f"tenants/{DEFAULT_TENANT_ID}/quotas"):
+            limits = {"tool_calls_per_day": 5}
+            assert (await rest("PUT", f"/api/v1/{whose}", json=limits)).status_code == 200
+        with psycopg.connect(database.superuser_url) as connection:
+            for n, program in enumerate(programs):
+                connection.execute(
+                    """
+                    INSERT INTO oauth_clients (tenant_id, id, source, name, redirect_uris, created_at)
+                    VALUES (%s, %s, 'document', 'x', '{}', now() + greatest(%s, 1) * interval '1 min')
+                    """,
+                    (OPERATOR_TENANT_ID, program, n),
+                )
+        assert await listed(rest, "/api/v1/quotas", "", "principal_id") == " ".join(["None", *keys])
+        assert await listed(rest, "/api/v1/quotas", "sort=-principal_id", "principal_id") == " ".join(
+            [*reversed(keys), "None"]
+        )
+        by_age = [programs[1], programs[0], programs[2]]
+        assert await listed(rest, "/api/v1/oauth/clients", "sort=created_at", "id") == " ".join(by_age)
+        assert await listed(rest, "/api/v1/oauth/clients", "", "id") == " ".join(reversed(by_age))
 
 
 async def test_integrations(database, settings):

@@ -50,5 +50,7 @@ TAGS: Mapping[str, str] = {
     "API keys": "Credentials of agents and services, shown once.",
     "tenants": "One's own tenant; for who runs the platform all of them.",
     "audit": "What was done, by whom and how it ended, as a chain that shows changes.",
+    "incoming webhooks": "Where systems deliver what happened in them; the signature is the credential.",
+    "health": "For who keeps the service running.",
 }
 """By name, in the order in which a reader meets them."""

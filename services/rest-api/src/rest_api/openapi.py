@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from devops_mcp.models.base import Model
 from devops_mcp.models.quotas import QuotaStanding
 from devops_mcp.serving.problems import MEDIA_TYPE
-from rest_api import once
+from rest_api import alongside, once
 from rest_api.endpoint import JSON, LINES, AnyEndpoint, File, NoBody, Nothing, Raw
 from rest_api.examples import example_of
 from rest_api.guide import GUIDE, TAGS
@@ -79,8 +79,9 @@ class Problem(Model):
 
 
 def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
-    """The document of these endpoints."""
+    """The document of these endpoints, and of what is served beside them."""
     references, definitions = _schemas(endpoints)
+    beside = {model: references[model, "serialization"] for model in alongside.MODELS}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, references)
@@ -93,7 +94,8 @@ def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
         },
         "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
         "security": [{"bearer": []}, {"apiKey": []}, {"basic": []}],
-        "paths": paths,
+        "paths": {**paths, **alongside.paths(beside, references[Problem, "serialization"])},
+        "webhooks": alongside.outgoing(beside),
         "components": {
             "schemas": definitions,
             "headers": {name: {"schema": _TEXT, "description": said} for name, said in _HEADERS.items()},
@@ -119,6 +121,8 @@ References = dict[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 def _schemas(endpoints: Sequence[AnyEndpoint]) -> tuple[References, dict[str, Any]]:
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Problem, "serialization"): None}
+    for model in alongside.MODELS:
+        wanted[model, "serialization"] = None
     for endpoint in endpoints:
         wanted[endpoint.params, "validation"] = None
         if endpoint.body not in (NoBody, Raw):

@@ -1,5 +1,6 @@
 """Models, and vectors for texts."""
 
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from devops_mcp.embedding.base import Purpose
 from devops_mcp.models.base import Model
 from devops_mcp.models.embeddings import Choice, ModelKind, ModelList, ModelsWanted, ModelView, Vectors
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams
+from rest_api.listing import Listing, page_of
 
 TAG = "embeddings"
 MAX_TEXTS = 128
@@ -30,14 +32,25 @@ class NewChoice(Body):
     tenant: bool = False
 
 
+ModelSort: TypeAlias = Literal["name", "-name", "kind", "-kind"]
+
+
+class ModelPage(ModelsWanted, Listing[ModelSort]):
+    """A page of models. `cursor` is `next_cursor` of the page before."""
+
+    sort: ModelSort = "kind"
+
+
 class OneModel(Model):
     kind: ModelKind
     model: str = Field(min_length=1, max_length=200)
 
 
-async def list_models(call: Call[ModelsWanted, NoBody]) -> ModelList:
+async def list_models(call: Call[ModelPage, NoBody]) -> ModelList:
     """List the embedding and language models that are configured, with limits and prices, and which are chosen to embed with."""
-    return await call.platform.embeddings.models(call.principal, call.params)
+    params = call.params
+    models = await call.platform.embeddings.models(call.principal, params.part(ModelsWanted))
+    return models.model_copy(update=dict(page_of(models.items, params, ("name", "kind"))))
 
 
 async def get_model(call: Call[OneModel, NoBody]) -> ModelView:
@@ -59,7 +72,7 @@ async def create_embeddings(call: Call[NoParams, NewVectors]) -> Vectors:
 
 
 EMBEDDINGS: tuple[AnyEndpoint, ...] = (
-    Endpoint("GET", "/api/v1/models", TAG, list_models, ModelList, params=ModelsWanted),
+    Endpoint("GET", "/api/v1/models", TAG, list_models, ModelList, params=ModelPage),
     Endpoint(
         "GET",
         "/api/v1/models/{kind}/{model}",

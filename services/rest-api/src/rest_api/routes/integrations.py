@@ -1,6 +1,7 @@
 """Integrations: the systems of a tenant, and what a person has stored for them."""
 
 from datetime import timedelta
+from typing import Literal, TypeAlias
 
 from pydantic import Field
 
@@ -22,12 +23,22 @@ from devops_mcp.operations.integration_views import (
 )
 from devops_mcp.operations.personal_credentials import OwnCredential
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import Listing, page_of
 
 TAG = "integrations"
 
 
 class OneIntegration(Model):
     integration: IntegrationName
+
+
+IntegrationSort: TypeAlias = Literal["name", "-name", "system", "-system"]
+
+
+class IntegrationPage(IntegrationsWanted, Listing[IntegrationSort]):
+    """A page of integrations. `cursor` is `next_cursor` of the page before."""
+
+    sort: IntegrationSort = "name"
 
 
 class NewWebhookSecret(Body):
@@ -56,9 +67,10 @@ async def create_integration(call: Call[NoParams, NewIntegration]) -> Integratio
     return await call.platform.own_integrations.create(call.principal, call.body)
 
 
-async def list_integrations(call: Call[IntegrationsWanted, NoBody]) -> Page[IntegrationView]:
-    """List the integrations that the caller may see, those of the operator's configuration among them."""
-    return Page(items=await call.platform.own_integrations.all(call.principal, call.params))
+async def list_integrations(call: Call[IntegrationPage, NoBody]) -> Page[IntegrationView]:
+    """List the integrations that the caller may see by name, those of the operator's configuration among them."""
+    integrations, params = call.platform.own_integrations, call.params
+    return page_of(await integrations.all(call.principal, params.part(IntegrationsWanted)), params)
 
 
 async def get_integration(call: Call[OneIntegration, NoBody]) -> IntegrationView:
@@ -127,7 +139,7 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         status=201,
         errors=(409,),
     ),
-    Endpoint("GET", _ALL, TAG, list_integrations, Page[IntegrationView], params=IntegrationsWanted),
+    Endpoint("GET", _ALL, TAG, list_integrations, Page[IntegrationView], params=IntegrationPage),
     Endpoint("GET", _ONE, TAG, get_integration, IntegrationView, params=OneIntegration, errors=(404,)),
     Endpoint(
         "PUT",

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from devops_mcp.models.base import Model
 from devops_mcp.models.oauth import Consent, OAuthClient
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Page
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, NoParams, Nothing
 from rest_api.listing import ByAge
 
@@ -21,11 +21,8 @@ class OneConsent(Model):
     consent_id: UUID
 
 
-class ClientPage(Model):
-    """A page of clients, by id. `cursor` is `next_cursor` of the page before."""
-
-    cursor: str | None = Field(default=None, max_length=2_000)
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+class ClientPage(ByAge):
+    """A page of clients, newest first. `cursor` is `next_cursor` of the page before."""
 
 
 class OneClient(Body):
@@ -52,9 +49,15 @@ async def withdraw_consent(call: Call[OneConsent, NoBody]) -> Nothing:
 
 
 async def list_oauth_clients(call: Call[ClientPage, NoBody]) -> Page[OAuthClient]:
-    """List the programs that registered, or that somebody let act for them, those too that were revoked."""
+    """List the programs that registered, or that somebody let act for them, newest first unless `sort` says otherwise.
+
+    Those that were revoked are among them.
+    """
     clients, params = call.platform.authorization.clients, call.params
-    return await clients.page(call.principal, cursor=params.cursor, limit=params.limit)
+    newest_first = params.sort.startswith("-")
+    return await clients.page(
+        call.principal, newest_first=newest_first, cursor=params.cursor, limit=params.limit
+    )
 
 
 async def revoke_oauth_client(call: Call[NoParams, OneClient]) -> Nothing:

@@ -1,13 +1,13 @@
 """How much may be used, by day and month."""
 
+from typing import Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import Field
-
 from devops_mcp.models.base import Model
-from devops_mcp.models.pages import MAX_PAGE, Page
+from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.quotas import QuotaDraft, Quotas, QuotasInForce
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams
+from rest_api.listing import Listing
 
 TAG = "quotas"
 
@@ -20,17 +20,23 @@ class OneTenant(Model):
     tenant_id: UUID
 
 
-class QuotaPage(Model):
-    """A page of quotas, the tenant's first. `cursor` is `next_cursor` of the page before."""
+QuotaSort: TypeAlias = Literal["principal_id", "-principal_id"]
 
-    cursor: UUID | None = None
-    limit: int = Field(default=20, ge=1, le=MAX_PAGE)
+
+class QuotaPage(Listing[QuotaSort]):
+    """A page of quotas, by the ids of whose they are; the tenant's come before. `cursor` is `next_cursor` of the page before."""
+
+    sort: QuotaSort = "principal_id"
 
 
 async def list_quotas(call: Call[QuotaPage, NoBody]) -> Page[Quotas]:
     """List the quotas of the caller's tenant, and of those of its API keys and users that have any, with what is used."""
     params = call.params
-    return await call.platform.quotas.page(call.principal, cursor=params.cursor, limit=params.limit)
+    # Ids are made in the order of time, so that by id is by age.
+    order = Order(
+        descending=params.sort.startswith("-"), after_id=UUID(params.cursor) if params.cursor else None
+    )
+    return await call.platform.quotas.page(call.principal, order=order, limit=params.limit)
 
 
 async def get_quotas_in_force(call: Call[NoParams, NoBody]) -> QuotasInForce:

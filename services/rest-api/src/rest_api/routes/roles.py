@@ -7,12 +7,17 @@ from devops_mcp.models.permissions import PERMISSIONS, Permission
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.roles import READ, NewRole, RoleDraft
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, NoParams, Nothing
+from rest_api.listing import ByName, page_of
 
 TAG = "roles"
 
 
 class OneRole(Model):
     role: RoleName
+
+
+class RolePage(RolesWanted, ByName):
+    """A page of roles. `cursor` is `next_cursor` of the page before."""
 
 
 async def create_role(call: Call[NoParams, NewRole]) -> Role:
@@ -24,9 +29,10 @@ async def create_role(call: Call[NoParams, NewRole]) -> Role:
     return await call.platform.accounts.roles.create(call.principal, call.body)
 
 
-async def list_roles(call: Call[RolesWanted, NoBody]) -> Page[Role]:
-    """List the roles, the built-in ones first, each by name."""
-    return Page(items=tuple(await call.platform.accounts.roles.all(call.principal, call.params)))
+async def list_roles(call: Call[RolePage, NoBody]) -> Page[Role]:
+    """List the roles by name, the built-in ones among them."""
+    roles, params = call.platform.accounts.roles, call.params
+    return page_of(await roles.all(call.principal, params.part(RolesWanted)), params)
 
 
 async def get_role(call: Call[OneRole, NoBody]) -> Role:
@@ -55,7 +61,7 @@ _ALL = "/api/v1/roles"
 _ONE = f"{_ALL}/{{role}}"
 ROLES: tuple[AnyEndpoint, ...] = (
     Endpoint("POST", _ALL, TAG, create_role, Role, body=NewRole, status=201, errors=(409,)),
-    Endpoint("GET", _ALL, TAG, list_roles, Page[Role], params=RolesWanted),
+    Endpoint("GET", _ALL, TAG, list_roles, Page[Role], params=RolePage),
     Endpoint("GET", _ONE, TAG, get_role, Role, params=OneRole, errors=(404,)),
     Endpoint(
         "PUT",

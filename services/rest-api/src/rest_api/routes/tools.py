@@ -1,14 +1,16 @@
 """Tools: the ones agents have, called the same way."""
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
 from devops_mcp.adapters.base import Effect
 from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.pages import Page
 from devops_mcp.operations.catalogue import CatalogueEntry
 from devops_mcp.operations.requester import Requester
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody
+from rest_api.listing import Listing, page_of
 
 TAG = "tools"
 
@@ -33,6 +35,15 @@ class ToolsWanted(Model):
         )
 
 
+ToolSort: TypeAlias = Literal["name", "-name", "system", "-system"]
+
+
+class ToolPage(ToolsWanted, Listing[ToolSort]):
+    """A page of tools. `cursor` is `next_cursor` of the page before."""
+
+    sort: ToolSort = "name"
+
+
 class ToolSummary(Model):
     """A tool in short. `effect` is `read`, `write` or `destructive`."""
 
@@ -51,10 +62,6 @@ class ToolDescription(ToolSummary):
     output_schema: JsonObject
 
 
-class ToolList(Model):
-    items: tuple[ToolSummary, ...]
-
-
 class ToolArguments(Body):
     arguments: JsonObject = Field(default_factory=dict)
 
@@ -65,10 +72,10 @@ class ToolReply(Model):
     result: JsonObject
 
 
-async def list_tools(call: Call[ToolsWanted, NoBody]) -> ToolList:
-    """List the tools that the caller may call."""
+async def list_tools(call: Call[ToolPage, NoBody]) -> Page[ToolSummary]:
+    """List the tools that the caller may call, by name unless `sort` says otherwise."""
     visible = call.platform.tools.visible(_requester(call))
-    return ToolList(items=tuple(ToolSummary(**_summary(e)) for e in visible if call.params.holds(e)))
+    return page_of([ToolSummary(**_summary(one)) for one in visible if call.params.holds(one)], call.params)
 
 
 async def describe_tool(call: Call[OneTool, NoBody]) -> ToolDescription:
@@ -102,7 +109,7 @@ def _summary(entry: CatalogueEntry) -> dict[str, str]:
 
 
 TOOLS: tuple[AnyEndpoint, ...] = (
-    Endpoint("GET", "/api/v1/tools", TAG, list_tools, ToolList, params=ToolsWanted),
+    Endpoint("GET", "/api/v1/tools", TAG, list_tools, Page[ToolSummary], params=ToolPage),
     Endpoint(
         "GET", "/api/v1/tools/{name}", TAG, describe_tool, ToolDescription, params=OneTool, errors=(404,)
     ),
