@@ -63,6 +63,7 @@ class AuditFilter(Model):
     action: str | None = None
     target: str | None = None
     outcome: str | None = None
+    trace_id: str | None = None
     since: Moment | None = None
     until: Moment | None = None
 

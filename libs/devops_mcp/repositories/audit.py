@@ -70,6 +70,7 @@ class AuditLog:
                     AND (%(action_prefix)s::text IS NULL OR starts_with(action, %(action_prefix)s))
                     AND (%(target)s::text IS NULL OR target = %(target)s)
                     AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+                    AND (%(trace_id)s::text IS NULL OR trace_id = %(trace_id)s)
                     AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
                     AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
                 ORDER BY {order} LIMIT %(limit)s

@@ -89,6 +89,26 @@ async def test_what_is_done_to_a_context_is_recorded(database, settings):
     assert (forked["action"], forked["arguments"]["position"]) == ("contexts.fork", 3)
 
 
+async def test_a_call_of_a_tool_and_what_it_changed_are_found_by_their_trace(database, settings):
+    """L05"""
+    async with a_caller(database, settings) as rest:
+
+        async def call(name: str, **arguments: object) -> str:
+            called = await rest("POST", f"/api/v1/tools/{name}/call", json={"arguments": arguments})
+            return called.json()["result"]["data"]["context_id"]
+
+        context = await call("context_create", title="x")
+        await call("context_append", context_id=context, items=[{"text": "needle"}])
+        [created] = await found(rest, action="contexts.create")
+        together = await found(rest, 2, trace_id=created["trace_id"])
+        malformed = await rest("GET", AUDIT, params={"trace_id": "nonsense"})
+    assert {(one["action"], one["target"]) for one in together} == {
+        ("contexts.create", f"context:{context}"),
+        ("tool.write", "context_create"),
+    }
+    assert malformed.status_code == 422
+
+
 async def test_records_that_wait_are_chained_by_the_worker_and_nobody_else_can_touch_them(database, settings):
     """L05, T04: more of them than are chained at once."""
     async with a_caller(database, settings) as rest:

@@ -15,12 +15,16 @@ TAG = "audit"
 
 
 class AuditSearch(Model):
-    """Which records. `actor_id` finds what a principal did and what was done on behalf of a user; `action` may end in `*`."""
+    """Which records. `actor_id` finds what a principal did and what was done on behalf of a user; `action` may end in `*`.
+
+    `trace_id` finds what belongs together: a call of a tool and what it changed.
+    """
 
     actor_id: UUID | None = None
     action: str | None = Field(default=None, max_length=100)
     target: str | None = Field(default=None, max_length=300)
     outcome: str | None = Field(default=None, pattern="^(ok|failed|denied|pending)$")
+    trace_id: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
     since: Moment | None = None
     until: Moment | None = None
 
