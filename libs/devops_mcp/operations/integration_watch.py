@@ -3,22 +3,15 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from uuid import UUID
 
-import structlog
-
 from devops_mcp.auth.envelope import Envelope
-from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.integrations import Integrations
+from devops_mcp.operations.lookout import look_now, looking
 from devops_mcp.repositories.database import Database
 
-EVERY_S = 1.0
-"""A change takes effect in every process within this time, and the time of a query."""
-_START_S = 2.0
-_END_S = 1.0
-"""A look under way is let finish, so that its connection goes back as it came."""
-log = structlog.get_logger()
+_NAME = "integrations"
 
 
 class IntegrationWatch:
@@ -29,7 +22,6 @@ class IntegrationWatch:
         self._integrations = integrations
         self._envelope = envelope
         self._looking = asyncio.Lock()
-        self._failing = False
         self._listeners: list[Callable[[UUID], None]] = []
 
     def on_change(self, listener: Callable[[UUID], None]) -> None:
@@ -52,25 +44,7 @@ class IntegrationWatch:
 
     async def take_up(self) -> None:
         """Look now, for who has just changed something: it is done, so that a failure to look is no failure of the change."""
-        try:
-            await self.refresh()
-        except PlatformError as error:
-            log.warning("integrations not read", code=error.code, reason=error.message)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Look again and again until `stop`."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), EVERY_S)
-                return
-            try:
-                await self.refresh()
-            except PlatformError as error:
-                if not self._failing:
-                    log.warning("integrations not read", code=error.code, reason=error.message)
-                self._failing = True
-            else:
-                self._failing = False
+        await look_now(_NAME, self.refresh)
 
     async def _read(self, tenant_id: UUID) -> None:
         async with self._database.transaction(tenant_id) as tx:
@@ -86,16 +60,5 @@ async def watching(
 ) -> AsyncIterator[IntegrationWatch]:
     """A watch that has looked once, if the database is there, and goes on looking until the block ends."""
     watch = IntegrationWatch(database, integrations, envelope)
-    with suppress(PlatformError, TimeoutError):
-        async with asyncio.timeout(_START_S):
-            await watch.refresh()
-    stop = asyncio.Event()
-    looking = asyncio.create_task(watch.run(stop), name="integrations")
-    try:
+    async with looking(_NAME, watch.refresh):
         yield watch
-    finally:
-        stop.set()
-        await asyncio.wait({looking}, timeout=_END_S)
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking

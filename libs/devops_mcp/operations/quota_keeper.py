@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import NoReturn
 from uuid import UUID
 
-import structlog
 from redis.asyncio import Redis
 
 from devops_mcp.cache.quota_counts import Begun, QuotaCounts, Said
@@ -23,19 +22,17 @@ from devops_mcp.models.errors import PlatformError, QuotaExceeded, Unavailable
 from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.quotas import TENANT, QuotaDraft, QuotaName
+from devops_mcp.operations.lookout import look_now, looking
 from devops_mcp.repositories.database import Database
 
-EVERY_S = 1.0
-"""A change of a quota is known in every process within this time, and so is what other processes have used."""
 NEAR = 1_000
 """So far from its end each use of a quota is asked for."""
 _PLANS = 10_000
-_START_S = 2.0
+_NAME = "quotas"
 _END_S = 1.0
 _CALLS = (QuotaName.TOOL_CALLS_PER_DAY, QuotaName.TOOL_CALLS_PER_MONTH)
 _TOKENS = (QuotaName.TOOL_TOKENS_PER_DAY, QuotaName.TOOL_TOKENS_PER_MONTH)
 _EMBEDDINGS = (QuotaName.EMBEDDING_TOKENS_PER_DAY, QuotaName.EMBEDDING_TOKENS_PER_MONTH)
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -113,7 +110,6 @@ class QuotaKeeper:
         self._counts: dict[str, _Count] = {}
         self._exchanging = asyncio.Lock()
         self._looking = asyncio.Lock()
-        self._failing = False
 
     async def admit_call(self, principal: Principal) -> None:
         """Count a call of a tool; raises `QuotaExceeded`, and then it is not counted."""
@@ -192,14 +188,7 @@ class QuotaKeeper:
 
     async def take_up(self) -> None:
         """Look now, for who has just changed something: it is done, so that a failure to look is no failure of the change."""
-        try:
-            await self.refresh()
-        except PlatformError as error:
-            if not self._failing:
-                log.warning("quotas not read", code=error.code, reason=error.message)
-            self._failing = True
-        else:
-            self._failing = False
+        await look_now(_NAME, self.refresh)
 
     async def exchange(self) -> None:
         """Tell Redis what was used here, and hear what was elsewhere. Raises `Unavailable`; nothing is forgotten or counted twice."""
@@ -219,20 +208,6 @@ class QuotaKeeper:
                     await self._join(count)
                 else:
                     count.hear(one, Begun(one.life, used, one.mine))
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Look and exchange every second until `stop`."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), EVERY_S)
-                return
-            for step in (self.take_up, self.exchange):
-                try:
-                    await step()
-                except Unavailable:
-                    pass  # told with the next second's
-                except Exception:  # it must not end
-                    log.exception("quotas not kept up", step=step.__name__)
 
     def _plan(self, principal: Principal, limits: _Limits) -> _Plan:
         now = self._now()
@@ -341,19 +316,10 @@ class QuotaKeeper:
 async def open_quota_keeper(database: Database, redis: Redis) -> AsyncIterator[QuotaKeeper]:
     """A keeper that has looked once, if the database is there; at the end it tells what it has not told yet."""
     keeper = QuotaKeeper(database, redis)
-    with suppress(PlatformError, TimeoutError):
-        async with asyncio.timeout(_START_S):
-            await keeper.refresh()
-    stop = asyncio.Event()
-    looking = asyncio.create_task(keeper.run(stop), name="quotas")
     try:
-        yield keeper
+        async with looking(_NAME, keeper.refresh, keeper.exchange):
+            yield keeper
     finally:
-        stop.set()
-        await asyncio.wait({looking}, timeout=_END_S)
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
         with suppress(PlatformError, TimeoutError):
             async with asyncio.timeout(_END_S):
                 await keeper.exchange()
