@@ -24,7 +24,7 @@ from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations import event_log, webhook_endpoints
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, deed_of_ours, permit
-from devops_mcp.operations.events import index_events
+from devops_mcp.operations.events import index_events_anew
 from devops_mcp.operations.facts import record_facts
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.event_replays import NewReplay
@@ -143,7 +143,7 @@ class Replayer:
         if replay.endpoint_id is not None:
             await _deliver(tx, replay.id, [(replay.endpoint_id, event.id) for event in new])
         else:
-            await index_events(tx, new, embeds=self._embeds, anew=True)
+            await index_events_anew(tx, new, embeds=self._embeds)
             record_facts(tx, new)
 
     async def _problem(self, tx: Transaction, replay: Replay) -> str | None:

@@ -34,7 +34,7 @@ from devops_mcp.repositories.transaction import Transaction
 CONSUMER = "events"
 AT_ONCE = 250
 """Events that are processed in one transaction at most, where they came in several batches."""
-ABREAST = 2
+ABREAST = 3
 """Such transactions of a tenant at the same time, besides those that are held up."""
 LARGE_PAYLOAD = 262_144
 """Bytes above which what a vendor sent is kept apart."""
@@ -226,13 +226,24 @@ def _first_of(batch: _Batch, fresh: set[UUID]) -> set[UUID]:
     return own
 
 
-async def index_events(tx: Transaction, events: Sequence[Event], *, embeds: bool, anew: bool = False) -> None:
-    """Make events searchable. With `anew`, what was made of them before and would be otherwise today is replaced."""
-    worth = [event for event in events if is_worth_finding(event)]
-    passages = [passage for event in worth for passage in _passages(event)]
-    if anew:
-        await tx.passages.drop_outdated(PassageKind.EVENT, [event.id for event in events], passages)
-    added = await tx.passages.add([(new_id(), passage) for passage in passages], owner_id=None)
+async def index_events(tx: Transaction, events: Sequence[Event], *, embeds: bool) -> None:
+    """Make events searchable, by words with the next statement. What was made of them before is left as it is.
+
+    Vectors are asked for under the new ids: where a passage was there already, there is none of that id, and nothing comes of it.
+    """
+    passages = _identified(events)
+    if passages:
+        tx.passages.put(passages, owner_id=None)
+        if embeds:
+            await request_vectors(tx, [id_ for id_, _ in passages])
+
+
+async def index_events_anew(tx: Transaction, events: Sequence[Event], *, embeds: bool) -> None:
+    """Make events searchable as they would be today: what was made of them before and is otherwise is replaced."""
+    passages = _identified(events)
+    now = [passage for _, passage in passages]
+    await tx.passages.drop_outdated(PassageKind.EVENT, [event.id for event in events], now)
+    added = await tx.passages.add(passages, owner_id=None)
     if added and embeds:
         await request_vectors(tx, added)
 
@@ -267,6 +278,13 @@ def _require_all(messages: Sequence[EventReceived], stored: Mapping[UUID, Stored
 
 def _unique(ids: Iterable[UUID]) -> list[UUID]:
     return list(dict.fromkeys(ids))
+
+
+def _identified(events: Iterable[Event]) -> list[tuple[UUID, NewPassage]]:
+    """The passages of those that a search should know of, each under a new id."""
+    return [
+        (new_id(), passage) for event in events if is_worth_finding(event) for passage in _passages(event)
+    ]
 
 
 def _passages(event: Event) -> list[NewPassage]:

@@ -23,6 +23,15 @@ from devops_mcp.repositories.rows import rows
 
 __all__ = ["Groundwork", "Passages", "QueryVector", "Ranking", "SearchFilter", "Unembedded", "Whose"]
 
+_ADD = """
+    INSERT INTO passages (id, owner_id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata)
+    SELECT id, %s, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata
+    FROM jsonb_to_recordset(%s::jsonb)
+         AS p (id uuid, kind text, source_id uuid, part integer, context_id uuid, title text, text text, uri text,
+               occurred_at timestamptz, metadata jsonb)
+    ON CONFLICT (tenant_id, kind, source_id, part) DO NOTHING RETURNING id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Whose:
@@ -50,18 +59,12 @@ class Passages:
 
     async def add(self, passages: Sequence[tuple[UUID, NewPassage]], *, owner_id: UUID | None) -> list[UUID]:
         """Index passages under the given ids; those indexed before are left as they are. The ids that are new."""
-        cursor = await self._connection.execute(
-            """
-            INSERT INTO passages (id, owner_id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata)
-            SELECT id, %s, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata
-            FROM jsonb_to_recordset(%s::jsonb)
-                 AS p (id uuid, kind text, source_id uuid, part integer, context_id uuid, title text, text text, uri text,
-                       occurred_at timestamptz, metadata jsonb)
-            ON CONFLICT (tenant_id, kind, source_id, part) DO NOTHING RETURNING id
-            """,
-            (owner_id, rows({"id": id_, **passage.__dict__} for id_, passage in passages)),
-        )
+        cursor = await self._connection.execute(_ADD, _added(passages, owner_id))
         return [row[0] for row in await cursor.fetchall()]
+
+    def put(self, passages: Sequence[tuple[UUID, NewPassage]], *, owner_id: UUID | None) -> None:
+        """As `add`, with the next statement; which were new nobody is told."""
+        self._connection.defer(_ADD, _added(passages, owner_id))
 
     async def drop_outdated(self, kind: str, source_ids: Sequence[UUID], now: Sequence[NewPassage]) -> int:
         """Remove the sources' passages that are not, word for word, among those they have now; how many."""
@@ -190,3 +193,7 @@ class Passages:
     ) -> dict[UUID, list[Neighbour]]:
         """Up to `count` before and after each hit, in order, by the hit's id."""
         return await neighbours(self._connection, hits, count, wanted)
+
+
+def _added(passages: Sequence[tuple[UUID, NewPassage]], owner_id: UUID | None) -> tuple[UUID | None, str]:
+    return owner_id, rows({"id": id_, **passage.__dict__} for id_, passage in passages)

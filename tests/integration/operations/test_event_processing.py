@@ -15,8 +15,9 @@ from devops_mcp.events.messages import MESSAGE, EmbeddingRequested, EventReceive
 from devops_mcp.models.errors import PoisonMessage
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.observability.metrics import Metrics
-from devops_mcp.operations.events import EventIntake, EventProcessor
+from devops_mcp.operations.events import EventIntake, EventProcessor, index_events_anew
 from devops_mcp.operations.vectors import PassageEmbedder
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.passages import QueryVector, SearchFilter
 from support.embedding import FakeProvider, vector_of
@@ -168,3 +169,33 @@ async def test_requested_passages_get_their_vectors_once(bench):
     assert len(provider.texts) == 2
     assert all("broke" in text for text in provider.texts)
     assert [hit.vector_rank for hit in hits] == [1, 2]
+
+
+async def test_passages_that_a_replay_has_made_before_stay_as_they_are(bench):
+    messages = await bench.take_in(1, 2)
+    async with bench.database.transaction(TENANT) as tx:
+        [earlier] = await tx.events.find([messages[0].event_id])
+        await index_events_anew(tx, [earlier.event], embeds=True)
+    assert await bench.processor.process(TENANT, messages) == {message.id for message in messages}
+    provider = FakeProvider(alike=True)
+    requested = [m for m in await bench.drain_outbox() if isinstance(m, EmbeddingRequested)]
+    await PassageEmbedder(bench.database, EmbeddingModels([provider])).process(TENANT, requested)
+    assert len(provider.texts) == await bench.count("builds that broke") == 2
+
+
+async def test_events_are_processed_in_two_exchanges_with_the_database(bench, monkeypatch):
+    """What they are, and all that they bring about with its commit."""
+    messages = await bench.take_in(1, 2)
+    processor = EventProcessor(bench.database, bench.notices, embeds=False)
+    await bench.database.ping()
+    exchanges = []
+    wait = Connection.wait
+
+    async def counted(connection, generator, *args, **options):
+        exchanges.append(connection)
+        return await wait(connection, generator, *args, **options)
+
+    monkeypatch.setattr(Connection, "wait", counted)
+    assert len(await processor.process(TENANT, messages)) == 2
+    assert len(exchanges) == 2
+    assert await bench.count("builds that broke") == 2
