@@ -86,9 +86,10 @@ def _get(path: str, headers: dict[str, str]) -> bytes:
 
 
 async def _fill(url: str, context_id: str) -> None:
-    """Findings of which one in ten shares a word with the question, with random unit vectors."""
+    """Findings with random unit vectors. Of three speak one of the gateway, of nine one of a certificate, of thirty one of what expired."""
     chance = random.Random(11)
     words = ["gateway", "certificate", "expired", *(f"word{number}" for number in range(400))]
+    weights = [15.0, 4.0, 1.2, *(1.0 for _ in range(400))]
     async with await psycopg.AsyncConnection.connect(url) as connection:
         await connection.execute("SELECT set_config('app.tenant', %s, true)", (str(DEFAULT_TENANT_ID),))
         await connection.execute(
@@ -98,7 +99,7 @@ async def _fill(url: str, context_id: str) -> None:
         )
         for start in range(1, ITEMS + 1, 500):
             items = [
-                (position, str(new_id()), " ".join(chance.choices(words, k=12)) + f" {position}")
+                (position, str(new_id()), " ".join(chance.choices(words, weights, k=12)) + f" {position}")
                 for position in range(start, min(start + 500, ITEMS + 1))
             ]
             await _insert(connection, context_id, items, chance)
