@@ -24,8 +24,11 @@ def main() -> int:
     )
     given = parser.parse_args()
     # Imported after the clock has started: it takes part of the time that a person waits.
-    from devops_mcp.embedded.process import end_with_parent
-    from devops_mcp.embedded.run import run
+    from devops_mcp.embedded.copies import uncollected
+
+    with uncollected():
+        from devops_mcp.embedded.process import end_with_parent
+        from devops_mcp.embedded.run import run
 
     if given.end_with_parent:
         end_with_parent(signal.SIGTERM)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from devops_mcp.embedded.copies import imported
+from devops_mcp.embedded.copies import copied
 from devops_mcp.embedded.ports import LOOPBACK
 from devops_mcp.embedded.probes import answers_ok
 from devops_mcp.embedded.process import Program
@@ -59,7 +59,7 @@ def _program(section: str, module: str, environment: Mapping[str, str], place: P
     return Program(
         name=name,
         argv=(sys.executable, "-m", module),
-        main=imported(module),
+        main=copied(module),
         is_ready=partial(answers_ok, place.ports[section], "/health/ready"),
         log_file=place.state / "logs" / f"{name}.log",
         environment=environment,
