@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from devops_mcp.cache.redis import open_redis
+from devops_mcp.cache.sessions import SessionRecords
 from mcp_server.transports import http_sessions
 from support.handshake import REVISIONS, HandshakeClient, messages_of, next_message
 from support.talkative import KEY, NOT_THERE, Talkative, replica
@@ -170,6 +171,44 @@ async def test_a_session_that_could_not_be_rebuilt_in_time_is_with_the_next_requ
         assert (late.status_code, late.headers["retry-after"]) == (503, "1")
         assert "result" in await client.call("ping")
     assert talkative.watched[before:] == ["test://a"]
+
+
+async def test_a_session_that_its_client_ends_while_it_moves_is_gone(redis_url, monkeypatch):
+    begun, both, taking, ended = (asyncio.Event() for _ in range(4))
+    find, take_over, forget = SessionRecords.find, SessionRecords.take_over, SessionRecords.forget
+
+    async def found(records, session_id):
+        awaited, told = (taking, both) if begun.is_set() else (both, begun)
+        told.set()
+        await awaited.wait()
+        return await find(records, session_id)
+
+    async def taken_over(records, *session):
+        taking.set()
+        await ended.wait()
+        return await take_over(records, *session)
+
+    async def forgotten(records, *session):
+        await forget(records, *session)
+        ended.set()
+
+    talkative = Talkative()
+    async with (
+        AsyncExitStack() as others,
+        replica(redis_url, talkative) as staying,
+        httpx2.AsyncClient(timeout=30) as http,
+        asyncio.timeout(60),
+    ):
+        client = HandshakeClient(http, [await others.enter_async_context(replica(redis_url, talkative))], KEY)
+        await client.begin()
+        await others.aclose()
+        client.replica = staying
+        for name, meanwhile in (("find", found), ("take_over", taken_over), ("forget", forgotten)):
+            monkeypatch.setattr(SessionRecords, name, meanwhile)
+        asked = asyncio.create_task(client.post(client.request("ping")))
+        await begun.wait()
+        gone = await client.delete()
+        assert ((await asked).status_code, gone) == (404, 404)
 
 
 async def test_an_id_that_is_in_use_is_refused(redis_url):

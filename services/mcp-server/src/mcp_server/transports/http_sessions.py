@@ -211,7 +211,7 @@ class Sessions:
             took = await self._records.take_over(session_id, found.owner)
             if took:
                 await self._rebuild(session_id, found.record, exchange.request)
-            del self._unbuilt[session_id]
+            self._unbuilt.pop(session_id, None)  # its client may have ended it meanwhile
             if took:
                 await self._relay.tell_dropped(before, session_id)
         finally:
