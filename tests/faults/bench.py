@@ -236,7 +236,7 @@ async def until(holds: Callable[[], Awaitable[bool] | bool], within_s: float = 6
 
 @asynccontextmanager
 async def a_bench(state: Path, seed: int, *, quick: bool) -> AsyncIterator[Bench]:
-    """A bench in a folder of its own; `quick` brings messages back after 2 s, else the queues are the product's."""
+    """A bench in a folder of its own; `quick` brings messages back after seconds, else the queues are the product's."""
     chance = random.Random(seed)
     ports = choose_ports(dict.fromkeys(("postgres", "redis", "sqs", "rest", "one", "two"), 0))
     async with AsyncExitStack() as stack:

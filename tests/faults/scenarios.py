@@ -14,6 +14,7 @@ from faults.bench import Bench, until
 from faults.invariants import Counts
 from faults.processes import Service
 from faults.proxy import FaultProxy, Hold, Trap
+from faults.quick_queues import BACK_AFTER
 
 Act: TypeAlias = Callable[[Bench], Awaitable[None]]
 SPRUNG_WITHIN_S = 60.0
@@ -226,7 +227,7 @@ async def worker_paused(bench: Bench) -> None:
         await trap.sprung.wait()
     sleeper.send(signal.SIGSTOP)
     try:
-        await asyncio.sleep(3)
+        await asyncio.sleep(BACK_AFTER.total_seconds() + 1)
     finally:
         sleeper.send(signal.SIGCONT)
         bench.network(sleeper).heal()
