@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Metadata, Model
 
 BEAT_EVERY = timedelta(seconds=10)
 """How often an agent is to say that it lives."""
@@ -42,7 +42,7 @@ class AgentIntroduction(Model):
     name: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=2_000)
     capabilities: Capabilities = Field(default=(), examples=[["github.review", "kubernetes"]])
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class AgentDraft(AgentIntroduction):

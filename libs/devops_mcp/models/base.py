@@ -11,9 +11,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     JsonValue,
     TypeAdapter,
 )
+from pydantic_core import to_json
 
 _TIME: Final = TypeAdapter(datetime)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
@@ -21,6 +23,8 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 
 JsonObject: TypeAlias = dict[str, JsonValue]
+MAX_METADATA = 16_384
+"""Bytes: what is noted of something comes along wherever that is listed, recorded or found."""
 
 OWN_SYSTEM = "devops-mcp"
 """System and source of the events that we bring about ourselves; no adapter and no integration may have this name.
@@ -49,6 +53,18 @@ def _in_utc(given: datetime) -> datetime:
 
 Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_spelled_out), AfterValidator(_in_utc)]
 """A time as outsiders give it, in UTC: with its offset, and never a bare number, which might count seconds or milliseconds."""
+
+
+def _bounded(given: JsonObject) -> JsonObject:
+    if given and len(to_json(given)) > MAX_METADATA:
+        raise ValueError(f"must have at most {MAX_METADATA} bytes as JSON; keep more in an item or a file")
+    return given
+
+
+Metadata: TypeAlias = Annotated[
+    JsonObject, AfterValidator(_bounded), Field(description=f"At most {MAX_METADATA} bytes as JSON.")
+]
+"""What outsiders note of something, and look for it by."""
 
 
 def utc_now() -> datetime:

@@ -10,7 +10,7 @@ import orjson
 from pydantic import Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from devops_mcp.models.base import JsonObject, Model, Moment
+from devops_mcp.models.base import JsonObject, Metadata, Model, Moment
 from devops_mcp.models.blobs import Attachment
 
 
@@ -88,7 +88,7 @@ class ContextDraft(Model):
     when asked. It ends by itself at `expires_at`."""
 
     title: str = Field(min_length=1, max_length=200)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     compact_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
     expires_at: Moment | None = None
 
@@ -112,7 +112,7 @@ class NewItem(Model):
     kind: ItemKind = ItemKind.NOTE
     role: str | None = Field(default=None, max_length=40)
     text: str = Field(min_length=1, max_length=200_000)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     pinned: bool = False
 
 

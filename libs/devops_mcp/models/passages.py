@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, SkipValidation
 
-from devops_mcp.models.base import JsonObject, Model, Moment
+from devops_mcp.models.base import JsonObject, Metadata, Model, Moment
 
 MAX_QUERY = 2_000
 """Characters."""
@@ -56,7 +56,7 @@ class Question(Model):
     sources: tuple[str, ...] = Field(default=(), max_length=20)
     """Names of integrations."""
     subject: str | None = Field(default=None, min_length=1, max_length=300)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     """Found is what has at least these members (`@>` of PostgreSQL)."""
     since: Moment | None = None
     until: Moment | None = None

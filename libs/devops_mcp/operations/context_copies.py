@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue, RootModel, ValidationError
 
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Metadata, Model
 from devops_mcp.models.blobs import MAX_ATTACHMENT
 from devops_mcp.models.contexts import Context, ContextItem, ContextSnapshot, ItemKind, NewItem, context_uri
 from devops_mcp.models.errors import InvalidInput, NotFound, PlatformError, Violation
@@ -47,7 +47,7 @@ class ContextHead(Model):
     type: Literal["context"] = "context"
     format: Literal[1] = 1
     title: str = Field(min_length=1, max_length=200)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     items: int | None = Field(default=None, ge=0)
 
 
@@ -66,7 +66,7 @@ class ItemLine(Model):
     kind: ItemKind
     role: str | None = Field(default=None, max_length=40)
     text: str = Field(min_length=1, max_length=200_000)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     pinned: bool = False
     covers_from: int | None = Field(default=None, ge=1)
     covers_to: int | None = Field(default=None, ge=1)

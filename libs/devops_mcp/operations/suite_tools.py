@@ -18,7 +18,7 @@ from devops_mcp.adapters.base import (
     WriteResult,
 )
 from devops_mcp.events.model import Event
-from devops_mcp.models.base import JsonObject, Model
+from devops_mcp.models.base import JsonObject, Metadata, Model
 from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem, context_uri
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
@@ -70,7 +70,9 @@ class Desk:
 
 class ContextCreateParams(WriteParams):
     title: str = Field(min_length=1, max_length=200, description="What it is about, in one line.")
-    metadata: JsonObject = Field(default_factory=dict, description="Anything to remember with it.")
+    metadata: Metadata = Field(
+        default_factory=dict, description="Anything to remember with it, up to 16 KB as JSON."
+    )
 
 
 class ContextAppendParams(WriteParams):

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from jsonschema import Draft202012Validator
 
+from devops_mcp.models.base import MAX_METADATA
 from devops_mcp.models.ids import new_id
 from rest_api.routes import ENDPOINTS
 from support.github_webhooks import REPO, failed_run, pull_request, signed
@@ -145,6 +146,38 @@ async def test_what_is_refused_before_it_is_read_is_refused_in_the_documents_wor
         many = await rest("GET", "/api/v1/contexts", headers={"X-Filler": "x" * 20_000})
     assert (long.status_code, long.json()["code"]) == (414, "target_too_long")
     assert (many.status_code, many.json()["code"]) == (431, "head_too_large")
+
+
+async def test_what_is_noted_of_something_is_small(database, settings):
+    """H04: it comes along wherever that is listed, and the database indexes each member of it."""
+    fits = {"k": "x" * (MAX_METADATA - len('{"k":""}'))}
+    async with a_caller(database, settings) as rest:
+        one = (await rest("POST", "/api/v1/contexts", json={"title": "x"})).json()["id"]
+        for metadata, made in ((fits, 201), ({"k": fits["k"] + "x"}, 422)):
+            noted = {"metadata": metadata}
+            lines = "\n".join(
+                json.dumps(line)
+                for line in (
+                    {"type": "context", "title": "x"},
+                    {"type": "item", "kind": "note", "text": "x", **noted},
+                )
+            )
+            answers = [
+                await rest("POST", "/api/v1/contexts", json={"title": "x", **noted}),
+                await rest("POST", f"/api/v1/contexts/{one}/items", json={"items": [{"text": "x", **noted}]}),
+                await rest("POST", "/api/v1/agents", json={"name": "x", **noted}),
+                await rest(
+                    "POST",
+                    "/api/v1/imports",
+                    content=lines.encode(),
+                    headers={"Content-Type": "application/x-ndjson"},
+                ),
+                await rest("PUT", f"/api/v1/contexts/{one}", json={"title": "x", **noted}),
+                await rest("POST", "/api/v1/search", json={"query": "x", **noted}),
+            ]
+            done = 200 if made == 201 else made
+            assert [answer.status_code for answer in answers] == [made] * 4 + [done] * 2
+    assert answers[1].json()["violations"][0]["where"] == "body.items.0.metadata"
 
 
 @pytest.mark.parametrize("end", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])

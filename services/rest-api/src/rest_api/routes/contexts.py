@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.base import JsonObject, Model, Moment
+from devops_mcp.models.base import Metadata, Model, Moment
 from devops_mcp.models.contexts import (
     Context,
     ContextDraft,
@@ -49,7 +49,7 @@ class NewContext(Body):
     """It is summed up once more than `compact_above` tokens wait; left out: as the operator has set, 0: only when asked."""
 
     title: str = Field(min_length=1, max_length=200)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     compact_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
     expires_at: Moment | None = None
 
