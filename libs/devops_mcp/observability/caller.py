@@ -1,8 +1,13 @@
-"""From where the request at hand came, for what is written down about it."""
+"""From where the request at hand came, and whom it is answered for."""
 
+import asyncio
 from contextvars import ContextVar
+from typing import Any
+from uuid import UUID
+from weakref import ReferenceType, ref
 
 _ADDRESS: ContextVar[str | None] = ContextVar("caller_address", default=None)
+_CALLER: ContextVar[tuple[UUID, ReferenceType[asyncio.Task[Any]]] | None] = ContextVar("caller", default=None)
 
 
 def set_address(address: str | None) -> None:
@@ -13,3 +18,16 @@ def set_address(address: str | None) -> None:
 def current_address() -> str | None:
     """None where nobody asked, as in the worker."""
     return _ADDRESS.get()
+
+
+def set_caller(caller: UUID) -> None:
+    """Say whom the task at hand answers; tasks that it starts may outlive that, and answer nobody."""
+    task = asyncio.current_task()
+    assert task is not None
+    _CALLER.set((caller, ref(task)))
+
+
+def current_caller() -> UUID | None:
+    """None for what nobody waits for."""
+    said = _CALLER.get()
+    return said[0] if said is not None and said[1]() is asyncio.current_task() else None

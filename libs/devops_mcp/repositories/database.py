@@ -26,6 +26,7 @@ from devops_mcp.repositories.outbox import Relay
 from devops_mcp.repositories.pool import Pool
 from devops_mcp.repositories.quotas import QuotaVersion, quota_versions
 from devops_mcp.repositories.rows import loads
+from devops_mcp.repositories.shares import Shares
 from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
 from devops_mcp.resilience.afterwards import holding
@@ -49,6 +50,7 @@ class Database:
     def __init__(self, pool: Pool, url: str) -> None:
         self._pool = pool
         self._url = url
+        self._shares = Shares(pool.max_size, _CHECKOUT_S)
 
     @asynccontextmanager
     async def transaction(self, tenant_id: UUID) -> AsyncIterator[Transaction]:
@@ -63,7 +65,7 @@ class Database:
                 async with joined.part() as transaction:
                     yield transaction
             return
-        async with self._begun(_BEGIN, _tenant(tenant_id)) as connection:
+        async with self._begun(_BEGIN, _tenant(tenant_id), tenant_id=tenant_id) as connection:
             transaction = Transaction(connection, tenant_id)
             yield transaction
             await transaction.flush()
@@ -78,7 +80,7 @@ class Database:
         """
         refusal: PlatformError | None = None
         with holding() as waiting:
-            async with self._begun(_BEGIN, _tenant(tenant_id)) as connection:
+            async with self._begun(_BEGIN, _tenant(tenant_id), tenant_id=tenant_id) as connection:
                 mark = JOINED.set(Joined(connection, tenant_id))
                 try:
                     yield Transaction(connection, tenant_id)
@@ -114,7 +116,7 @@ class Database:
             async with self.transaction(tenant_id) as transaction:
                 return await work(transaction)
         with _TRANSLATED:
-            connection = await self._living()
+            connection, caller = await self._lent(tenant_id)
             try:
                 connection.let_precede(_tenant(tenant_id), each=each)
                 done = await work(Transaction(connection, tenant_id))
@@ -124,7 +126,7 @@ class Database:
                 await self._pool.drain()
                 raise
             finally:
-                await self._put_back(connection)
+                await self._put_back(connection, caller, tenant_id)
 
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[Relay]:
@@ -232,10 +234,10 @@ class Database:
                 await asyncio.sleep(min(every_s, 1.0))
 
     @asynccontextmanager
-    async def _begun(self, *opening: Command) -> AsyncIterator[Connection]:
+    async def _begun(self, *opening: Command, tenant_id: UUID | None = None) -> AsyncIterator[Connection]:
         """A connection in a transaction, which begins with its first statement."""
         with _TRANSLATED:
-            async with self._connection() as connection:
+            async with self._connection(tenant_id) as connection:
                 connection.let_precede(*opening)
                 try:
                     yield connection
@@ -246,9 +248,9 @@ class Database:
                     raise
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self, tenant_id: UUID | None = None) -> AsyncIterator[Connection]:
         """A connection that lives, as far as it can be known without asking."""
-        connection = await self._living()
+        connection, caller = await self._lent(tenant_id)
         try:
             yield connection
         except NoAnswer:
@@ -256,12 +258,28 @@ class Database:
             await self._pool.drain()
             raise
         finally:
-            await self._put_back(connection)
+            await self._put_back(connection, caller, tenant_id)
 
-    async def _put_back(self, connection: Connection) -> None:
+    async def _lent(self, tenant_id: UUID | None) -> tuple[Connection, UUID | None]:
+        """One that lives, within the share of whom it is for; and who that is, where it answers somebody."""
+        caller = None if tenant_id is None else await self._shares.take(tenant_id)
+        try:
+            return await self._living(), caller
+        except BaseException:
+            self._give(caller, tenant_id)
+            raise
+
+    async def _put_back(
+        self, connection: Connection, caller: UUID | None = None, tenant_id: UUID | None = None
+    ) -> None:
+        self._give(caller, tenant_id)
         connection.let_precede()
         if not self._pool.keep(connection):
             await self._pool.putconn(connection)
+
+    def _give(self, caller: UUID | None, tenant_id: UUID | None) -> None:
+        if caller is not None and tenant_id is not None:
+            self._shares.give(caller, tenant_id)
 
     async def _living(self) -> Connection:
         """One that is quiet, or that answers: where the server or the network has ended it, that has been told, and another is taken."""

@@ -17,7 +17,8 @@ from psycopg.errors import DivisionByZero
 from psycopg.rows import dict_row, kwargs_row, tuple_row
 
 from devops_mcp.models.errors import InvalidInput, Unavailable
-from devops_mcp.models.ids import DEFAULT_TENANT_ID
+from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.observability.caller import set_caller
 from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.transaction import Transaction
@@ -315,3 +316,51 @@ async def rows_of(
     async with tx.connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(statement, (value,))
         yield cursor
+
+
+async def test_a_crowd_of_one_caller_leaves_connections_to_others_and_to_probes(database):
+    """H04, T03: a request that waits for a lock holds a connection, and sixty of them would hold all there are."""
+    alice, bob, other = new_id(), new_id(), new_id()
+    release, held = asyncio.Event(), 0
+
+    async def linger() -> None:
+        nonlocal held
+        set_caller(alice)
+        async with opened.transaction(DEFAULT_TENANT_ID):
+            held += 1
+            await release.wait()
+
+    async with (
+        open_database(database.app_url, pool_size=5, application="test") as opened,
+        asyncio.timeout(LONG_S),
+    ):
+        crowd = [asyncio.create_task(linger()) for _ in range(9)]
+        while held < 4:
+            await asyncio.sleep(0.01)
+        await opened.ping()
+        set_caller(bob)
+        async with opened.transaction(other) as tx:
+            await tx.events.clock()
+        assert held == 4
+        release.set()
+        await asyncio.gather(*crowd)
+    assert held == 9
+
+
+async def test_what_a_caller_could_not_have_is_none_that_it_holds(database, monkeypatch):
+    async def gone(_: Database) -> Connection:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    set_caller(new_id())
+    async with open_database(database.app_url, pool_size=5, application="test") as opened:
+        with monkeypatch.context() as patched:
+            patched.setattr(Database, "_living", gone)
+            for _ in range(6):
+                with pytest.raises(Unavailable):
+                    await clock(opened)
+        async with asyncio.timeout(LONG_S):
+            await clock(opened)
+            with pytest.raises(DivisionByZero):
+                async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                    await tx.events._connection.execute("SELECT 1 / 0")
+            await asyncio.gather(*(clock(opened) for _ in range(9)))

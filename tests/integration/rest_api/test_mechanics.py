@@ -3,12 +3,14 @@
 import asyncio
 import gzip
 import json
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from devops_mcp.models.ids import new_id
+from devops_mcp.repositories.shares import Shares
 from rest_api.routes import ENDPOINTS
 from rest_api.versions import merged
 from support.rest import a_caller
@@ -454,3 +456,31 @@ async def test_users_are_found_by_state_role_and_name(database, settings):
     assert [user["username"] for user in found["items"]] == ["ann", "cy"]
     assert named == [["bob"], ["cy"], ["ann"], []]
     assert none["items"] == []
+
+
+async def test_connections_are_held_in_the_callers_name_and_by_probes_in_nobodys(
+    database, settings, monkeypatch
+):
+    """H04: whose crowd fills the pool is known, so that it fills a part of it only."""
+    charged: list[UUID | None] = []
+    take = Shares.take
+
+    async def noted(shares: Shares, tenant_id: UUID) -> UUID | None:
+        caller = await take(shares, tenant_id)
+        charged.append(caller)
+        return caller
+
+    me = new_id()
+    async with a_caller(database, settings, id=me) as rest:
+        monkeypatch.setattr(Shares, "take", noted)
+        for method, path, body in (
+            ("GET", CONTEXTS, None),
+            ("POST", CONTEXTS, {"title": "x"}),
+            ("GET", "/api/v1/audit/export", None),
+        ):
+            charged.clear()
+            assert (await rest(method, path, json=body)).is_success
+            assert me in charged, path
+        charged.clear()
+        assert (await rest("GET", "/health/ready")).is_success
+        assert set(charged) <= {None}

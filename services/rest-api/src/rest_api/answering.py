@@ -19,6 +19,7 @@ from devops_mcp.cache.rates import rate_headers
 from devops_mcp.models.errors import PermissionMissing, Refused
 from devops_mcp.models.pages import WrittenPage
 from devops_mcp.models.principals import NOBODY, Principal
+from devops_mcp.observability.caller import set_caller
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
@@ -69,6 +70,7 @@ class Answering:
         if self._endpoint.open:
             return await self._answer(request, NOBODY)
         principal = await principal_of(request, self._authenticate)
+        set_caller(principal.id)
         if self._rates is not None:
             add_headers(request.scope, rate_headers(await self._rates.take(principal)))
         try:
