@@ -34,6 +34,8 @@ from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
 _PAGE = 100
+_HELD = 4_000_000
+"""Characters of lines that are held until they are written: a line with a file may have 35 million, and a batch a hundred lines."""
 _COPIED = 1_000
 """Items that one statement copies."""
 
@@ -212,15 +214,16 @@ class ContextCopyService:
         self, principal: Principal, context_id: UUID, lines: AsyncIterator[JsonValue]
     ) -> int:
         """How many there were."""
-        number, batch = 1, list[ItemLine]()
+        number, held, batch = 1, 0, list[ItemLine]()
         async for raw in lines:
             number += 1
             line = _read(ItemLine, raw, number)
             _check_span(line, number)
             batch.append(line)
-            if len(batch) == _PAGE:
+            held += len(line.text) + (len(line.file.data) if line.file else 0)
+            if len(batch) == _PAGE or held > _HELD:
                 await self._append(principal, context_id, batch)
-                batch = []
+                held, batch = 0, []
         if batch:
             await self._append(principal, context_id, batch)
         return number - 1

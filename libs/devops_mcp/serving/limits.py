@@ -44,6 +44,13 @@ class BodyLimits:
     """How large a request's body may be: `by_prefix` of the path, longest first, else `default`."""
 
     default: int = MIB
+    together: int = 128 * MIB
+    """Of all requests at once, as a body is in memory before it is known who sent it. The first `free` of each do not count."""
+    free: int = 64 * KIB
+    each: int = 32 * MIB
+    """What one request counts at most: a larger body is taken as it comes, and never held."""
+    wait_s: float = 3.0
+    """How long one waits until others have ended, before it is refused; shorter than a client may take to send."""
     by_prefix: tuple[tuple[str, int], ...] = (
         ("/webhooks/", 25 * MIB),
         ("/api/v1/attachments", 25 * MIB),

@@ -17,13 +17,13 @@ from starlette.websockets import WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
 from devops_mcp.config import ServerSettings
-from devops_mcp.models.errors import PayloadTooLarge
+from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.caller import set_address
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import TRACEPARENT, continued
 from devops_mcp.serving import cors, problems
-from devops_mcp.serving.bodies import BoundedBody, announced_length
+from devops_mcp.serving.bodies import BoundedBody, Room, announced_length
 from devops_mcp.serving.hosts import HostPolicy, is_address
 from devops_mcp.serving.limits import BodyLimits
 from devops_mcp.serving.routes import PROBED
@@ -70,6 +70,7 @@ class Surface:
         self._hosts = HostPolicy(settings)
         self._metrics = metrics
         self._body_limits = body_limits or BodyLimits()
+        self._room = Room(self._body_limits)
         self._offers_cors = bool(settings.allowed_origins)
         self._challenge = challenge
 
@@ -97,13 +98,13 @@ class Surface:
                 self._record(scope, answer.status, time.perf_counter() - started, span)
 
     async def _dispatch(self, scope: Scope, head: "_Head", receive: Receive, answer: "_Answer") -> None:
-        limit = self._body_limits.of(scope["path"])
         refusal = self._refusal(scope, head) or cors.preflight(scope, head.get(b"origin"), self._hosts)
         if refusal is not None:
             await refusal(scope, receive, answer.send)
         elif head.has_body():
-            body = BoundedBody(receive, answer.send, limit, announced_length(head.get(b"content-length")))
-            await body.run(self._app, scope, partial(_too_large, limit, scope))
+            announced = announced_length(head.get(b"content-length"))
+            body = BoundedBody(receive, answer.send, scope["path"], announced, self._body_limits, self._room)
+            await body.run(self._app, scope, partial(_told, scope))
         else:
             await self._app(scope, receive, answer.send)
 
@@ -286,8 +287,7 @@ def _identify(scope: Scope, head: _Head) -> str:
     return request_id
 
 
-def _too_large(limit: int, scope: Scope) -> Response:
-    error = PayloadTooLarge(f"the body is larger than the {limit} bytes this path takes")
+def _told(scope: Scope, error: PlatformError) -> Response:
     return problems.of_error(error, scope["state"]["request_id"])
 
 

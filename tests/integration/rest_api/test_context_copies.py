@@ -162,6 +162,22 @@ async def test_a_file_that_is_wrong_is_refused_by_its_line_and_leaves_nothing(da
     assert cut.json()["detail"].startswith("line 2: not valid JSON")
 
 
+async def test_lines_with_large_files_are_written_as_they_come(database, settings):
+    """H04: a hundred of them, held until they are a batch, would be gigabytes."""
+    content = base64.b64encode(b"x" * 2_000_000).decode()
+    file = {"name": "x.log", "media_type": "text/plain", "data": content}
+    lines = [
+        {"type": "context", "title": "x"},
+        *({"type": "item", "kind": "note", "text": "x", "file": file} for _ in range(4)),
+    ]
+    async with a_caller(database, settings) as rest:
+        made = await take_in(rest, lines)
+        audit = await rest("GET", "/api/v1/audit?action=contexts.append&sort=created_at")
+    assert (made.status_code, made.json()["item_count"]) == (201, 4)
+    written = [(one["arguments"]["from"], one["arguments"]["to"]) for one in audit.json()["items"]]
+    assert written == [(1, 2), (3, 4)]
+
+
 async def test_an_import_that_is_sent_again_is_done_once_and_another_by_the_same_key_is_refused(
     database, settings
 ):

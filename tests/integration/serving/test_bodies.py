@@ -7,6 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from devops_mcp.serving import strict_json
+from devops_mcp.serving.bodies import Room
 from devops_mcp.serving.limits import MIB, BodyLimits
 from support.raw_http import Site, site
 
@@ -67,6 +68,73 @@ async def test_ten_clients_with_ten_megabytes_each_leave_memory_flat(chunked: bo
 
         assert all(answer.startswith(b"HTTP/1.1 413 ") for answer in answers)
         assert psutil.Process().memory_info().rss - before < 50 * MIB
+
+
+async def test_bodies_share_what_room_there_is_and_small_ones_need_none() -> None:
+    """H04: nobody needs a credential to send a webhook, and whether it is signed is known once all of it is here."""
+    release, kept = asyncio.Event(), 0
+
+    async def keep(request: Request) -> Response:
+        nonlocal kept
+        size = len(await request.body())
+        kept += 1
+        await release.wait()
+        return PlainTextResponse(str(size))
+
+    limits = BodyLimits(default=2 * MIB, together=3 * MIB, wait_s=0.05)
+    routes = [*ROUTES, Route("/kept", keep, methods=["POST"])]
+    async with site(routes, body_limits=limits) as server, asyncio.timeout(60):
+        first, second = (
+            asyncio.create_task(send_body(server, b"/kept", MIB, chunked=chunked))
+            for chunked in (False, True)
+        )
+        while kept < 2:
+            await asyncio.sleep(0.01)
+        refused = await send_body(server, b"/length", 3 * MIB // 2, chunked=False)
+        small = await send_body(server, b"/length", 60_000, chunked=False)
+        release.set()
+        answers = [await first, await second]
+        after = [await send_body(server, b"/length", 3 * MIB // 2, chunked=False) for _ in range(3)]
+
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"unavailable"' in refused
+    assert b"retry-after: 1" in refused.lower()
+    assert small.endswith(b"60000")
+    assert all(answer.endswith(b"%d" % MIB) for answer in answers)
+    assert all(answer.endswith(b"%d" % (3 * MIB // 2)) for answer in after)
+
+
+async def test_bodies_that_do_not_fit_together_end_one_after_the_other() -> None:
+    """H04"""
+    room = Room(BodyLimits(together=100, wait_s=60))
+    await room.take("eldest", 40)
+    await room.take("second", 40)
+    order: list[str] = []
+
+    async def take(whose: str, size: int) -> None:
+        await room.take(whose, size)
+        order.append(whose)
+
+    waiting = [
+        asyncio.create_task(take(whose, size))
+        for whose, size in (("second", 50), ("small", 10), ("eldest", 90))
+    ]
+    await asyncio.wait({waiting[2]})
+    assert order == ["eldest"], "what comes for longest goes on, and nobody overtakes the others"
+    room.leave("eldest")
+    await asyncio.gather(*waiting)
+    assert order == ["eldest", "second", "small"]
+    room.leave("small")
+    room.leave("second")
+    await room.take("a", 60)
+    await room.take("b", 40)
+    late = asyncio.create_task(room.take("c", 1))
+    await asyncio.sleep(0)
+    late.cancel()
+    await asyncio.wait({late})
+    room.leave("c")
+    room.leave("b")
+    await room.take("d", 40)
 
 
 async def test_chunks_without_end_are_cut() -> None:
