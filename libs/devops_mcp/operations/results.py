@@ -2,12 +2,10 @@
 
 from uuid import UUID
 
-import jsonpath
-import orjson
-
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.errors import InvalidInput, NotFound, Violation
+from devops_mcp.models.errors import NotFound
 from devops_mcp.models.principals import Principal
+from devops_mcp.operations.json_path import JsonPaths
 from devops_mcp.repositories.database import Database
 
 MAX_LINE = 2_000
@@ -16,17 +14,18 @@ MAX_LINE = 2_000
 class ResultService:
     """Kept results, for those who were given their handles."""
 
-    def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
+    def __init__(self, database: Database, paths: JsonPaths | None = None, *, now: Clock = utc_now) -> None:
         self._database = database
+        self._paths = paths or JsonPaths()
         self._now = now
 
     async def lines(self, principal: Principal, handle: UUID, json_path: str | None) -> list[str]:
         """The kept JSON, or the part that `json_path` selects, as indented lines.
 
-        Raises `NotFound` when it has expired or is another's, `InvalidInput` for a path that is none.
+        Raises `NotFound` when it has expired or is another's, `InvalidInput` as `JsonPaths.select` does.
         """
         body = await self._body(principal, handle)
-        text = body if json_path is None else _select(body, json_path)
+        text = body if json_path is None else await self._paths.select(body, json_path)
         return [line[:MAX_LINE] for line in text.split("\n")]
 
     async def _body(self, principal: Principal, handle: UUID) -> str:
@@ -37,12 +36,3 @@ class ResultService:
                 f"there is no kept result {handle}; results are kept for a limited time: call the tool again"
             )
         return kept.body
-
-
-def _select(body: str, path: str) -> str:
-    try:
-        found = jsonpath.findall(path, orjson.loads(body))
-    except jsonpath.JSONPathError as error:
-        problem = f"not a JSON path (RFC 9535): {error}"
-        raise InvalidInput(problem, (Violation("arguments.json_path", problem),)) from None
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
