@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+MAX_MESSAGE = 10_000
+"""Characters: what a caller sent may be part of a message, and hosts show a model no more of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -30,6 +33,8 @@ class PlatformError(Exception):
     def __init__(
         self, message: str, *, retry_after_s: float | None = None, details: Mapping[str, object] | None = None
     ) -> None:
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[:MAX_MESSAGE]}…"
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s

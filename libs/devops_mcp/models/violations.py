@@ -1,18 +1,26 @@
 """What validation by pydantic finds wrong, in our words."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from devops_mcp.models.errors import InvalidInput, Violation
 
+TOO_MANY = 10_000
+"""Faults: to name the first of so many takes longer than it took to find them all."""
+_LONGEST_PATH = 300
+
 
 def refused(error: ValidationError, within: str = "", *, most: int = 100) -> InvalidInput:
     """The error for the caller; it names up to `most` faults, by their paths in what is called `within`."""
-    violations = tuple(Violation(where or "input", problem) for where, problem in faults(error, within))[
-        :most
-    ]
+    if (count := error.error_count()) > TOO_MANY:
+        return InvalidInput(
+            f"{within or 'input'}: {count} faults; correct the kind of fault there is in one of them first"
+        )
+    named = islice(faults(error, within), most)
+    violations = tuple(Violation(where[:_LONGEST_PATH] or "input", problem) for where, problem in named)
     return InvalidInput("; ".join(f"{v.where}: {v.problem}" for v in violations), violations)
 
 

@@ -10,9 +10,14 @@ from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.violations import refused
 from devops_mcp.operations.catalogue import CatalogueEntry
 
+MAX_VALUES = 10_000
+"""In the arguments of a call: to find out of each value that it is wrong, and to say so, costs far more than to send it."""
+
 
 def validate(entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> Params:
     """The arguments as the tool's params; raises `InvalidInput` that names each fault."""
+    if _values(arguments) > MAX_VALUES:
+        raise InvalidInput(f"arguments: more than {MAX_VALUES} values in one call; make several")
     if not _is_storable(dict(arguments)) and (fault := _unstorable(dict(arguments), "arguments")):
         raise InvalidInput(f"{fault.where}: {fault.problem}", (fault,))
     try:
@@ -20,6 +25,12 @@ def validate(entry: CatalogueEntry, arguments: Mapping[str, JsonValue]) -> Param
     except ValidationError as error:
         raise refused(error, "arguments") from None
     return params
+
+
+def _values(container: Mapping[str, JsonValue] | list[JsonValue]) -> int:
+    """How many values there are in it, and in those."""
+    parts = container if isinstance(container, list) else container.values()
+    return len(container) + sum(_values(part) for part in parts if isinstance(part, dict | list))
 
 
 def _is_storable(value: JsonValue) -> bool:

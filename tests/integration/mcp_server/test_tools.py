@@ -1,5 +1,7 @@
 """mcp-server over both transports and in both eras, with the protocol's own Python client."""
 
+import json
+
 import psycopg
 import pytest
 from mcp import Client
@@ -8,8 +10,11 @@ from psycopg.rows import dict_row
 
 from mcp_server.handlers.rates import RATE_LIMITED
 from support.agents import ERAS, TRANSPORTS, agent
+from support.channels import STATELESS, asking, channel, opening
+from support.handshake import REVISIONS
 from support.services import new_key, running_mcp, settings_for
 
+A_VALUE = {"name": "x", "value": ""}
 every_way = [pytest.param(t, e, id=f"{t}-{e}") for t in TRANSPORTS for e in ERAS]
 
 
@@ -40,6 +45,31 @@ async def test_wrong_arguments_are_a_tool_error_that_names_them(database, settin
         result = await client.call_tool("context_create", {"title": "x", "colour": "red"})
     assert result.is_error
     assert "arguments.colour" in result.content[0].text
+
+
+@pytest.mark.parametrize("revision", [REVISIONS[-1], STATELESS])
+async def test_what_was_asked_for_comes_back_in_part_only(database, settings, revision):
+    """S03: what is said of it is kept for a client that does not read."""
+    key, long = await new_key(database.owner_url), "x" * 500_000
+    wanted = (
+        (long, {}),
+        ("tools/call", {"name": long, "arguments": {}}),
+        ("prompts/get", {"name": long}),
+        ("prompts/get", {"name": "triage_alert", "arguments": {f"a{i}": "" for i in range(10_000)}}),
+        ("resources/read", {"uri": f"devops://contexts/{long}"}),
+        ("resources/read", {"uri": f"{long}://x"}),
+        ("skills/get", {"uri": f"skill://{long}"}),
+        ("resources/directory/read", {"uri": f"skill://{long}"}),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": long}, "argument": A_VALUE}),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": long}, "argument": A_VALUE}),
+    )
+    async with running_mcp(settings) as url, channel("ws", url, key, revision) as ask:
+        await ask(json.dumps(opening(revision) | {"id": 0}))
+        for method, params in wanted:
+            answer = await ask(json.dumps(asking(revision, method, **params) | {"id": 1}))
+            assert answer is not None
+            assert "error" in answer, method[:50]
+            assert len(json.dumps(answer)) < 50_000, method[:50]
 
 
 @pytest.mark.parametrize(("transport", "era"), every_way)

@@ -22,6 +22,12 @@ INITIALIZE = {
 }
 
 
+def greeting(**experimental: object) -> str:
+    """`initialize` of a client that says much of itself."""
+    capabilities = {"experimental": {name: {"is": value} for name, value in experimental.items()}}
+    return json.dumps({**INITIALIZE, "params": {**INITIALIZE["params"], "capabilities": capabilities}})
+
+
 @pytest.fixture
 def settings(database, redis_url):
     return settings_for(database.mcp_url, redis_url)
@@ -92,7 +98,8 @@ async def test_a_host_that_is_not_served_is_misdirected(database, settings):
         ('{"jsonrpc":"2.0","id":{},"method":"tools/list"}', -32600),
         ('{"jsonrpc":"2.0","id":1,"id":2,"method":"tools/list"}', -32700),
         pytest.param('{"jsonrpc":"2.0","id":"%s","method":"ping"}' % ("x" * 1_001), -32600, id="long id"),
-        pytest.param(json.dumps({**INITIALIZE, "more": "x" * 65_536}), -32600, id="long greeting"),
+        pytest.param(greeting(vendor="x" * 65_536), -32600, id="long greeting"),
+        pytest.param(greeting(**{f"{i}": {} for i in range(250)}), -32600, id="dense greeting"),
     ],
 )
 async def test_a_bad_frame_is_answered_and_the_connection_goes_on(database, settings, frame, code):

@@ -335,6 +335,15 @@ async def test_wrong_arguments_are_named_and_nothing_is_done(database, arguments
         assert world.box.writes == 0
 
 
+async def test_arguments_of_very_many_values_are_refused_before_each_is_looked_at(database):
+    """J03: to say of each of a hundred thousand what is wrong with it takes a second."""
+    async with a_world(database.app_url) as world:
+        with pytest.raises(InvalidInput, match="more than 10000 values"):
+            await world.call("box_thing_put", name=[[{"a": 1}] * 50] * 100)
+        with pytest.raises(InvalidInput, match=r"arguments\.name"):
+            await world.call("box_thing_put", name=[[{"a": 1}] * 50] * 98)
+
+
 @pytest.mark.parametrize("grants", [(), ("tools:read:*",), ("tools:write:github_*",)])
 async def test_a_tool_that_is_hidden_is_refused_like_one_that_does_not_exist(database, grants):
     """O09"""

@@ -4,6 +4,7 @@ import base64
 from typing import TypeAlias
 
 import mcp_types as types
+from mcp.shared.exceptions import MCPError
 
 from devops_mcp.models.content import Audio, Block, Document, Image, Link, Text
 from devops_mcp.operations.tool_outcomes import ToolOutcome
@@ -11,6 +12,15 @@ from devops_mcp.operations.tool_outcomes import ToolOutcome
 Content: TypeAlias = (
     types.TextContent | types.ImageContent | types.AudioContent | types.EmbeddedResource | types.ResourceLink
 )
+
+MAX_URI = 20_000
+"""Characters of an address that is read: that of a search holds its question, escaped."""
+
+
+def require_bounded(uri: str, longest: int = MAX_URI) -> None:
+    """Raise an `MCPError` for an address that is too long to be looked for, and to come back in what is said of it."""
+    if len(uri) > longest:
+        raise MCPError(types.INVALID_PARAMS, f"an address has at most {longest} characters")
 
 
 def content_of(block: Block) -> Content:

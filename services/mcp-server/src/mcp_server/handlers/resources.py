@@ -31,7 +31,7 @@ from devops_mcp.operations.skills import SkillLibrary
 from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
 from devops_mcp.operations.task_tools import view_of_task
 from mcp_server.caller import principal_of
-from mcp_server.handlers.contents import document
+from mcp_server.handlers.contents import document, require_bounded
 from mcp_server.handlers.skills import skill_document, skill_resources
 
 SCHEME = "devops://"
@@ -42,7 +42,7 @@ LATEST = 25
 COMPLETED_FROM = 100
 """So many of the latest are looked at to complete a value."""
 MAX_ITEMS = 100
-MAX_URI = 4_096
+MAX_HEARD_URI = 4_096
 """Characters of an address that somebody wishes to hear of: it is kept as long as that."""
 
 TEMPLATES = (
@@ -131,6 +131,7 @@ class ResourceHandlers:
         self, ctx: ServerRequestContext[Any, Any], params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
         principal = await principal_of(ctx)
+        require_bounded(str(params.uri))
         try:
             found = await self._document(principal, str(params.uri))
         except PlatformError as error:
@@ -156,8 +157,7 @@ class ResourceHandlers:
 
     async def require_readable(self, principal: Principal, uri: str) -> None:
         """Raise an `MCPError`, the same for what is another's as for what does not exist, unless the address may be read and watched."""
-        if len(uri) > MAX_URI:
-            raise MCPError(types.INVALID_PARAMS, f"an address has at most {MAX_URI} characters")
+        require_bounded(uri, MAX_HEARD_URI)
         try:
             if not await self._is_readable(principal, uri):
                 raise NotFound(f"there is no resource {uri}")

@@ -11,6 +11,7 @@ from devops_mcp.models.content import Document
 from devops_mcp.models.errors import NotFound
 from devops_mcp.operations.skills import Entry, Skill, SkillFile, SkillLibrary
 from mcp_server.caller import principal_of
+from mcp_server.handlers.contents import require_bounded
 
 EXTENSION = "io.modelcontextprotocol/skills"
 SETTINGS: dict[str, Any] = {"directoryRead": True}
@@ -47,6 +48,7 @@ class SkillHandlers:
 
     async def get(self, ctx: ServerRequestContext[Any, Any], params: UriParams) -> JsonObject:
         await principal_of(ctx)
+        require_bounded(params.uri)
         try:
             return {"skill": _entry(self._library.skill(params.uri)), **_CACHED}
         except NotFound as error:
@@ -56,6 +58,7 @@ class SkillHandlers:
         """The direct children of a skill's directory."""
         await principal_of(ctx)
         _refuse_cursor(params.cursor)
+        require_bounded(params.uri)
         try:
             children = self._library.directory(params.uri)
         except NotFound as error:

@@ -151,7 +151,7 @@ class TaskHandlers:
     async def _find(self, principal: Principal, task_id: str) -> Task:
         known = _uuid(task_id)
         if known is None:
-            raise MCPError(types.INVALID_PARAMS, f"there is no task {task_id}")
+            raise MCPError(types.INVALID_PARAMS, f"there is no task {task_id:.100}")
         try:
             return await self._tasks.get(principal, known)
         except NotFound as error:

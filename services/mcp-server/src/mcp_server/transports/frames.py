@@ -9,7 +9,10 @@ from devops_mcp.serving.strict_json import loads
 
 MAX_LASTING_BYTES = 65_536
 """Of a message that is kept for as long as its connection, its session, or the stream that it opens."""
-MAX_ID = 1_000
+MAX_LASTING_VALUES = 500
+"""In such a message: an empty object of three bytes is one of four hundred in our memory."""
+MAX_WORD = 1_000
+"""Characters of an id or a method, which come back with the answer."""
 _LASTING = frozenset({"initialize", "subscriptions/listen"})
 
 
@@ -38,14 +41,27 @@ def read_object(raw: bytes) -> dict[str, Any]:
     request_id = value.get("id")
     if "id" in value and (isinstance(request_id, bool) or not isinstance(request_id, str | int)):
         raise BadFrame(types.INVALID_REQUEST, "the id must be a string or an integer")
-    if isinstance(request_id, str) and len(request_id) > MAX_ID:
-        raise BadFrame(types.INVALID_REQUEST, f"the id must have at most {MAX_ID} characters")
+    if isinstance(request_id, str) and len(request_id) > MAX_WORD:
+        raise BadFrame(types.INVALID_REQUEST, f"the id must have at most {MAX_WORD} characters")
     if not _is_message(value):
         raise BadFrame(types.INVALID_REQUEST, _NO_MESSAGE, _answerable(value))
-    if len(raw) > MAX_LASTING_BYTES and value.get("method") in _LASTING:
-        fault = f"{value['method']} may have at most {MAX_LASTING_BYTES} bytes"
+    if (fault := _excess(raw, str(value.get("method", "")))) is not None:
         raise BadFrame(types.INVALID_REQUEST, fault, _answerable(value))
     return value
+
+
+def _excess(raw: bytes, method: str) -> str | None:
+    """What there is too much of in a message; None where it may be answered."""
+    if len(method) > MAX_WORD:
+        return f"the method must have at most {MAX_WORD} characters"
+    if method not in _LASTING:
+        return None
+    if len(raw) > MAX_LASTING_BYTES:
+        return f"{method} may have at most {MAX_LASTING_BYTES} bytes"
+    # Each value but the first of its object or list follows a comma. Those in texts are counted as well: there are few.
+    if raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_LASTING_VALUES:
+        return f"{method} may hold at most {MAX_LASTING_VALUES} values"
+    return None
 
 
 def is_request(message: dict[str, Any]) -> bool:
