@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import re
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +13,10 @@ import psycopg
 import pytest
 from jsonschema import Draft202012Validator
 
+from devops_mcp.cache.rates import Rate
 from devops_mcp.models.base import MAX_METADATA
 from devops_mcp.models.ids import new_id
+from devops_mcp.operations.caller_rates import Guesses
 from rest_api.routes import ENDPOINTS
 from support.github_webhooks import REPO, failed_run, pull_request, signed
 from support.rest import DOCUMENT, Rest, a_caller
@@ -329,13 +332,15 @@ async def test_of_two_integrations_each_has_its_own_address(database, redis_url)
 
 
 async def test_an_address_that_tries_many_keys_is_told_to_wait_and_who_is_known_there_is_not(
-    database, settings
+    database, settings, monkeypatch
 ):
-    """A10"""
+    """A10: at a rate that no machine is too slow for."""
+    few = partial(Guesses, rate=Rate(per_s=1, burst=60))
+    monkeypatch.setattr("devops_mcp.operations.platform.Guesses", few)
     async with a_caller(database, settings) as rest:
         await rest("GET", "/api/v1/me")
         answers: list[httpx2.Response] = []
-        while 429 not in {answer.status_code for answer in answers} and len(answers) < 2_000:
+        while 429 not in {answer.status_code for answer in answers} and len(answers) < 400:
             guesses = [f"dm_{len(answers) + number:012d}_{'x' * 43}" for number in range(40)]
             answers += await asyncio.gather(
                 *(rest.http.get("/api/v1/me", headers={"X-API-Key": guess}) for guess in guesses)
@@ -344,7 +349,7 @@ async def test_an_address_that_tries_many_keys_is_told_to_wait_and_who_is_known_
     [late, *_] = [answer for answer in answers if answer.status_code == 429]
     assert {answer.status_code for answer in answers} == {401, 429}
     assert late.json()["code"] == "rate_limited"
-    assert 1 <= int(late.headers["retry-after"]) <= 10
+    assert 1 <= int(late.headers["retry-after"]) <= 40
     assert known.status_code == 200
 
 
