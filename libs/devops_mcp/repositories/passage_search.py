@@ -106,7 +106,8 @@ _FUSED = sql.SQL(
         SELECT f.*, 1 - %(recency_weight)s::float8 + %(recency_weight)s::float8 * power(0.5::float8,
                    least(greatest(extract(epoch FROM %(now)s - occurred_at) / %(half_life_s)s, 0), %(max_half_lives)s)::float8) AS recency,
                p.kind, p.source_id, p.part, p.context_id, p.title, p.text, p.uri, p.occurred_at, p.metadata, p.space
-        FROM fused AS f JOIN passages AS p USING (id)),
+        FROM fused AS f JOIN passages AS p USING (id)
+        WHERE NOT EXISTS (SELECT FROM contexts AS c WHERE c.id = p.context_id AND c.expires_at <= now())),
     best AS (SELECT aged.*, fused * recency AS score FROM aged ORDER BY score DESC, id DESC LIMIT %(limit)s)
     {shown} ORDER BY score DESC, best.id DESC"""
 )

@@ -261,11 +261,13 @@ async def test_a_context_is_not_there_once_its_time_is_over_and_then_removed(dat
         ]
         assert [answer.status_code for answer in refused] == [422] * 4
         assert (await rest("GET", path)).json() == before.json()
+        assert len(await hits(rest, "canary noon")) == 1
         with psycopg.connect(database.superuser_url) as connection:
             connection.execute(
                 "UPDATE contexts SET expires_at = %s WHERE id = %s", (past, path.rpartition("/")[2])
             )
         assert (await rest("GET", path)).status_code == 404
+        assert await hits(rest, "canary noon") == []
         listed = (await rest("GET", "/api/v1/contexts")).json()["items"]
         async with open_database(database.worker_url, pool_size=2, application="worker") as opened:
             await Upkeep(opened, Keyring(settings.master_keys)).remove_expired_contexts()
