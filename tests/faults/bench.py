@@ -44,6 +44,7 @@ from devops_mcp.repositories.migrate import migrate
 from faults import invariants
 from faults.contexts import ContextWriter
 from faults.invariants import Counts
+from faults.letters import Letters
 from faults.load import SECRET, SENDERS, Load
 from faults.processes import Service, a_zygote
 from faults.proxy import FaultProxy, a_fault_proxy
@@ -182,6 +183,7 @@ class Bench:
     slow: SlowSystem
     tasks: TaskMaker
     contexts: ContextWriter
+    letters: Letters
     dead_on_purpose: int = 0
 
     def network(self, service: Service) -> Network:
@@ -291,6 +293,7 @@ async def a_bench(state: Path, seed: int, *, quick: bool) -> AsyncIterator[Bench
             slow=slow,
             tasks=TaskMaker(direct, owner_id),
             contexts=ContextWriter(direct, _agent(owner_id), chance),
+            letters=Letters(direct, [_agent(owner_id, sender.tenant_id) for sender in SENDERS]),
         )
 
 

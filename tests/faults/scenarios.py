@@ -11,7 +11,7 @@ from devops_mcp.events.queues import QueueName
 from devops_mcp.events.sqs import Outgoing
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from faults.bench import Bench, until
-from faults.invariants import Counts
+from faults.invariants import ATTEMPTS_ALLOWED, Counts
 from faults.processes import Service
 from faults.proxy import FaultProxy, Hold, Trap
 from faults.quick_queues import BACK_AFTER
@@ -180,6 +180,40 @@ async def handler_hangs(bench: Bench) -> None:
         await until(lambda: any("deadline_exceeded" in worker.log.read_text() for worker in bench.workers))
 
 
+async def handler_always_fails(bench: Bench) -> None:
+    """I7, D12: an event's effect fails at each attempt until it is buried, and its neighbours are done all the same.
+
+    Sent again once the cause is gone, it is done as well.
+    """
+    [found] = await _unprocessed(bench)
+    stuck = str(found)
+    with bench.connection() as connection:
+        connection.execute(_REFUSE)
+        connection.execute(_REFUSED.format(event_id=stuck))
+        bench.networks["one"].heal()
+        bench.networks["two"].heal()
+        others = [one.marker for one in await bench.load.send(5)]
+        await until(lambda: _done(bench, others))
+        await until(lambda: _died(bench, stuck), within_s=180)
+        connection.execute("DROP TRIGGER refused ON passages")
+    [filed] = await bench.letters.about(stuck)
+    assert (filed.letter.reason, filed.letter.attempts) == ("RaiseException", ATTEMPTS_ALLOWED)
+    await bench.letters.send_again(filed)
+
+
+async def _died(bench: Bench, event_id: str) -> bool:
+    return bool(await bench.letters.about(event_id))
+
+
+_REFUSE = """
+    CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'the fault suite says no'; END $$
+"""
+_REFUSED = """
+    CREATE TRIGGER refused BEFORE INSERT ON passages FOR EACH ROW WHEN (NEW.source_id = '{event_id}') EXECUTE FUNCTION refuse()
+"""
+
+
 async def _unprocessed(bench: Bench) -> Sequence[str]:
     """An event whose message no worker has got yet, because the workers have no way to the queue."""
     for name in ("one", "two"):
@@ -290,6 +324,7 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario("slow network", "X01", slow_network),
     Scenario("everything swallowed", "P02, X01", swallowed(1.0, "postgres", "redis", "sqs")),
     Scenario("a handler hangs", "X01", handler_hangs),
+    Scenario("a handler always fails", "D12, I7", handler_always_fails, takes_minutes=1),
     Scenario("poison", "D12", poison),
     Scenario("worker paused", "D07", worker_paused),
     Scenario("started without servers", "R01, P01", started_without_servers, takes_minutes=1),
