@@ -40,8 +40,9 @@ class PolicyTable:
         self._policies: dict[str, Policies] = {}
 
     def of(self, key: str) -> Policies:
+        """Those of `<tenant>/<name>` say of whom they speak by the name: that is what its callers know it by."""
         if key not in self._policies:
-            self._policies[key] = self._make(key)
+            self._policies[key] = self._make(key.rpartition("/")[2])
         return self._policies[key]
 
     def forget(self, key: str) -> None:

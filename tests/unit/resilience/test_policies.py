@@ -34,3 +34,8 @@ def test_a_forgotten_integration_begins_anew():
     table.forget("a")
 
     assert table.of("a") is not before
+
+
+def test_a_refusal_names_the_integration_as_its_tenant_does():
+    policies = PolicyTable().of("00000000-0000-7000-8000-000000000001/prom-eu")
+    assert (policies.breaker.name, policies.bulkhead.name) == ("prom-eu", "prom-eu")
