@@ -160,16 +160,19 @@ class ContextService:
         return page.items[0]
 
     async def read(
-        self, principal: Principal, context_id: UUID, *, after: int, limit: int
+        self, principal: Principal, context_id: UUID, *, after: int, limit: int, whole: bool = True
     ) -> tuple[Context, Page[ContextItem]]:
-        """A context and a page of its items, from the position behind `after`. Raises `NotFound`, as `visible` does."""
+        """A context and a page of its items, from the position behind `after`. Raises `NotFound`, as `visible` does.
+
+        Unless `whole`, large texts have their beginning only, which the row holds.
+        """
         require(principal, READ)
         context, found = await self._database.read(
             principal.tenant_id, lambda tx: tx.contexts.find_with_items(context_id, after, limit + 1)
         )
         context = shown(principal, context_id, context)
         more = str(found[limit - 1].position) if len(found) > limit else None
-        items = await self.whole(principal.tenant_id, found[:limit])
+        items = await self.whole(principal.tenant_id, found[:limit]) if whole else found[:limit]
         return context, Page(items=tuple(items), next_cursor=more)
 
     async def whole(self, tenant_id: UUID, items: Sequence[ContextItem]) -> list[ContextItem]:

@@ -43,6 +43,11 @@ def shape(result: ToolResult, fields: tuple[str, ...], budget_bytes: int) -> Sha
     return Shaped(orjson.dumps(fitted), orjson.dumps(data, option=orjson.OPT_INDENT_2), tuple(cuts))
 
 
+def fitted(data: JsonObject, budget_bytes: int) -> bytes:
+    """The data as JSON of at most `budget_bytes`, for a reader that is given nothing to read the rest by."""
+    return orjson.dumps(_fit(data, budget_bytes, "", []))
+
+
 def _chosen(result: ToolResult, data: JsonObject, fields: tuple[str, ...]) -> JsonObject:
     wanted = frozenset(fields)
     listed = getattr(result, "items", None)

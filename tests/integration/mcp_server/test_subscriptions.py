@@ -1,6 +1,7 @@
 """What an agent watches: a context that another connection writes to, a task that ends; and what it may not."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,8 +10,12 @@ import mcp_types as types
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+from websockets.asyncio.client import connect
 
+from mcp_server.transports.under_way import MAX_ENDLESS, TOO_MANY
 from support.agents import ERAS, HANDSHAKE, STATELESS, TRANSPORTS, agent
+from support.channels import STATELESS as REVISION
+from support.channels import asking
 from support.services import new_key, running_mcp, settings_for
 
 every_way = [pytest.param(t, e, id=f"{t}-{e}") for t in TRANSPORTS for e in ERAS]
@@ -109,6 +114,32 @@ async def test_an_address_to_hear_of_is_of_bounded_length(database, settings, er
             async with a_listener("ws", url, key, era, f"devops://events/github/{'x' * 4_096}"):
                 pass
     assert "at most 4096 characters" in str(_innermost(refused.value))
+
+
+async def test_a_connection_has_so_many_streams_and_no_more(database, settings):
+    """S03: each is kept with all that it listens to, until its client goes."""
+    key = await new_key(database.owner_url)
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}}
+    async with (
+        running_mcp(settings) as url,
+        connect(url.replace("http", "ws", 1) + "/ws", additional_headers={"X-API-Key": key}) as socket,
+    ):
+
+        async def listen(number: int) -> dict[str, Any]:
+            wanted = {"resourceSubscriptions": ["devops://events/github/acme/shop"]}
+            asked = asking(REVISION, "subscriptions/listen", notifications=wanted) | {"id": number}
+            await socket.send(json.dumps(asked))
+            async with asyncio.timeout(WITHIN_S):
+                return dict(json.loads(await socket.recv()))
+
+        for number in range(MAX_ENDLESS):
+            assert (await listen(number))["method"] == "notifications/subscriptions/acknowledged"
+        refused = await listen(MAX_ENDLESS)
+        await socket.send(json.dumps(cancelled))
+        async with asyncio.timeout(WITHIN_S):
+            while "error" in await listen(MAX_ENDLESS):
+                pass
+    assert refused["error"]["code"] == TOO_MANY
 
 
 async def test_the_integrations_are_a_resource_that_tells_no_secret(database, redis_url, tmp_path):

@@ -9,6 +9,7 @@ from mcp.shared.exceptions import MCPError
 from psycopg.rows import dict_row
 
 from mcp_server.handlers.rates import RATE_LIMITED
+from mcp_server.handlers.resources import CONTEXT_BYTES
 from support.agents import ERAS, TRANSPORTS, agent
 from support.channels import STATELESS, asking, channel, opening
 from support.handshake import REVISIONS
@@ -132,6 +133,24 @@ async def test_a_context_is_kept_and_read_as_a_resource(database, settings, tran
     assert only["why"].startswith("words #1")
     assert f"devops://contexts/{context_id}" in [str(resource.uri) for resource in resources.resources]
     assert "the cache was cold" in read.contents[0].text
+
+
+async def test_a_context_that_is_large_is_shown_as_a_resource_as_far_as_it_fits(database, settings):
+    """S03: a hundred items of 200 KB were twenty MB for each who asked."""
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, agent("ws", url, key, ERAS[-1]) as client:
+        created = await client.call_tool("context_create", {"title": "long"})
+        context_id = created.structured_content["data"]["context_id"]
+        for texts in (["x" * 150_000, "brief"], ["y" * 31_000] * 4):
+            items = [{"text": text} for text in texts]
+            await client.call_tool("context_append", {"context_id": context_id, "items": items})
+        [read] = (await client.read_resource(f"devops://contexts/{context_id}")).contents
+    shown = json.loads(read.text)
+    assert len(read.text) <= CONTEXT_BYTES
+    assert shown["context"]["item_count"] == 6
+    assert [item["position"] for item in shown["items"]] == [1, 2, 3]
+    first, second, third = (item["text"] for item in shown["items"])
+    assert (first[:10], first[-1], second, third) == ("x" * 10, "…", "brief", "y" * 31_000)
 
 
 async def test_a_change_of_a_context_leaves_what_was_asked_and_what_it_did(database, settings):

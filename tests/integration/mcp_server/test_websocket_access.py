@@ -80,6 +80,19 @@ async def test_a_ticket_opens_one_connection_on_any_replica(database, settings):
         assert await status_of(address(other, f"?ticket={sold}")) == 401
 
 
+async def test_who_buys_tickets_too_often_is_told_when_there_are_more(database, redis_url):
+    """S01: each is kept for half a minute, by which a program that asks for ever new ones would fill Redis."""
+    settings = settings_for(database.mcp_url, redis_url, requests_per_s=0.001, requests_burst=2)
+    key, other = await new_key(database.owner_url), await new_key(database.owner_url)
+    async with running_mcp(settings) as url:
+        await ticket(url, key), await ticket(url, key)
+        async with httpx2.AsyncClient(timeout=60) as http:
+            refused = await http.post(f"{url}/ws/tickets", headers={"X-API-Key": key})
+        await ticket(url, other)
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 0
+
+
 async def test_only_a_ticket_may_stand_in_an_address(database, settings):
     """S01"""
     key = await new_key(database.owner_url)

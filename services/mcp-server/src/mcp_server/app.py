@@ -79,7 +79,7 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         sse = SseEndpoint(entrance, sessions)
         await stack.enter_async_context(http.running(stop))
         await stack.enter_async_context(sessions.running(stop))
-        tickets = Tickets(redis, platform.keyring, platform.authenticator)
+        tickets = Tickets(redis, platform.keyring, platform.authenticator, platform.request_rates)
         websocket = WebSocketEndpoint(
             server, entrance, stop, tickets, Resumption(redis, platform.keyring), fast
         )

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from devops_mcp.adapters.base import Resource
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.content import Document
+from devops_mcp.models.contexts import ContextItem
 from devops_mcp.models.errors import Forbidden, InvalidInput, NotFound, PlatformError
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.pages import Order
@@ -26,6 +27,7 @@ from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.event_log import READ as READ_EVENTS
 from devops_mcp.operations.integrations import Integrations
 from devops_mcp.operations.search_tools import view_of_hit
+from devops_mcp.operations.shaping import fitted
 from devops_mcp.operations.skills import SCHEME as SKILL_SCHEME
 from devops_mcp.operations.skills import SkillLibrary
 from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
@@ -42,6 +44,8 @@ LATEST = 25
 COMPLETED_FROM = 100
 """So many of the latest are looked at to complete a value."""
 MAX_ITEMS = 100
+CONTEXT_BYTES = 65_536
+"""So much is shown of a context; `context_get` reads on."""
 MAX_HEARD_URI = 4_096
 """Characters of an address that somebody wishes to hear of: it is kept as long as that."""
 
@@ -234,12 +238,13 @@ class ResourceHandlers:
         return _json({"items": found, "mode": answer.mode})
 
     async def _context(self, principal: Principal, context_id: UUID) -> str:
-        context, page = await self._suite.contexts.read(principal, context_id, after=0, limit=MAX_ITEMS)
-        items: list[JsonValue] = [
-            item.model_dump(mode="json", include={"position", "kind", "role", "text", "created_at"})
-            for item in page.items
-        ]
-        return _json({"context": view_of_context(context).model_dump(mode="json"), "items": items})
+        """The context and the first of its items, as far as they fit."""
+        context, page = await self._suite.contexts.read(
+            principal, context_id, after=0, limit=MAX_ITEMS, whole=False
+        )
+        items: list[JsonValue] = [_beginning(item) for item in page.items]
+        shown: JsonObject = {"context": view_of_context(context).model_dump(mode="json"), "items": items}
+        return fitted(shown, CONTEXT_BYTES).decode()
 
 
 def _resource(offered: Resource[Any]) -> types.Resource:
@@ -287,6 +292,15 @@ def _context_resource(context_id: UUID, title: str) -> types.Resource:
         title=title,
         mime_type="application/json",
     )
+
+
+def _beginning(item: ContextItem) -> JsonObject:
+    shown: JsonObject = item.model_dump(
+        mode="json", include={"position", "kind", "role", "text", "created_at"}
+    )
+    if item.blob_id is not None and item.attachment is None:
+        shown["text"] = f"{item.text}…"
+    return shown
 
 
 def _uuid(text: str) -> UUID | None:

@@ -11,6 +11,8 @@ from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 
 CANCELLED = "notifications/cancelled"
 MAX_IN_FLIGHT = 64
+MAX_ENDLESS = 8
+"""Of these, so many never end by themselves: each is kept with what it listens to, and one may name a hundred addresses."""
 TOO_MANY = -32000
 """Our own code, in the range that JSON-RPC leaves to servers."""
 
@@ -27,7 +29,7 @@ class UnderWay:
         """None where somebody else answers."""
         self._endless: set[str | int] = set()
 
-    def refusal(self, request_id: str | int) -> types.ErrorData | None:
+    def refusal(self, request_id: str | int, *, is_endless: bool = False) -> types.ErrorData | None:
         """Why a request of that id cannot begin now; None where it can."""
         if coerce_request_id(request_id) in self._tasks:
             return types.ErrorData(
@@ -36,6 +38,10 @@ class UnderWay:
         if len(self._tasks) >= MAX_IN_FLIGHT:
             return types.ErrorData(
                 code=TOO_MANY, message=f"{MAX_IN_FLIGHT} requests are under way; wait for one"
+            )
+        if is_endless and len(self._endless) >= MAX_ENDLESS:
+            return types.ErrorData(
+                code=TOO_MANY, message=f"{MAX_ENDLESS} streams are open; cancel one, or name more in one"
             )
         return None
 

@@ -31,7 +31,7 @@ from mcp_server.transports.ws_line import Line
 from mcp_server.transports.ws_renewal import METHOD as RENEWAL
 from mcp_server.transports.ws_renewal import answer_of_renewal
 from mcp_server.transports.ws_resumption import Resumption
-from mcp_server.transports.ws_stateless import StatelessLoop
+from mcp_server.transports.ws_stateless import LISTEN, StatelessLoop
 from mcp_server.transports.ws_tickets import Tickets
 
 SUBPROTOCOL = "mcp"
@@ -215,7 +215,7 @@ class _Conversation:
         """The answer to a request that concerns the connection itself, or that cannot begin now."""
         if request["method"] == RENEWAL:
             return await answer_of_renewal(request, self.websocket.scope[SCOPE_KEY])
-        fault = self._under_way.refusal(request["id"])
+        fault = self._under_way.refusal(request["id"], is_endless=request["method"] == LISTEN)
         return None if fault is None else written(error_to(request["id"], fault)).encode()
 
     async def _close_at_stop(self) -> None:

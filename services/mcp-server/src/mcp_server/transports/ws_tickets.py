@@ -18,6 +18,7 @@ from devops_mcp.auth.authenticator import Authenticator
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.cache.sealing import Seal
 from devops_mcp.models.errors import PlatformError, Unauthenticated, Unavailable
+from devops_mcp.operations.caller_rates import CallerRates
 from devops_mcp.serving import problems
 from mcp_server.caller import Caller
 
@@ -29,7 +30,10 @@ _CREDENTIALS = ("authorization", "x-api-key")
 class Tickets:
     """Issues tickets and takes them back."""
 
-    def __init__(self, redis: Redis, keyring: Keyring, authenticator: Authenticator) -> None:
+    def __init__(
+        self, redis: Redis, keyring: Keyring, authenticator: Authenticator, rates: CallerRates | None
+    ) -> None:
+        self._rates = rates
         self._redis = redis
         self._seal = Seal(keyring.keys("tickets"))
         self._authenticator = authenticator
@@ -37,7 +41,9 @@ class Tickets:
     async def issue(self, request: Request) -> Response:
         """`POST /ws/tickets`: a ticket for who asks, who must be known by a header."""
         try:
-            await Caller(self._authenticator, request.headers).principal()
+            principal = await Caller(self._authenticator, request.headers).principal()
+            if self._rates is not None:
+                await self._rates.take(principal)
             ticket = await self._keep(request.headers)
         except PlatformError as error:
             return problems.of_error(error, request.state.request_id)
