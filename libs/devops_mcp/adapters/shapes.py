@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from devops_mcp.models.errors import UpstreamInvalid
+from devops_mcp.models.violations import details_of
 
 MAX_EXCERPT = 300
 
@@ -28,7 +29,7 @@ def read(shape: type[ShapeT], raw: Any) -> ShapeT:
     try:
         return shape.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
+        fault = details_of(error)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the answer"
         raise UpstreamInvalid(
             f"the system's {shape.__name__} does not fit: {where}: {fault['msg']}"

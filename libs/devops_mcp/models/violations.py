@@ -26,8 +26,16 @@ def refused(error: ValidationError, within: str = "", *, most: int = 100) -> Inv
 
 def faults(error: ValidationError, within: str = "") -> Iterator[tuple[str, str]]:
     """Each fault: its dotted path, and what is wrong there. Neither repeats a value or names a class."""
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+    for fault in details_of(error):
         yield ".".join(filter(None, (within, *map(str, fault["loc"])))), problem_of(fault)
+
+
+def details_of(error: ValidationError) -> list[ErrorDetails]:
+    """The faults as pydantic tells them, without what was given; where there are too many, how many there are."""
+    count = error.error_count()
+    if count <= TOO_MANY:
+        return error.errors(include_url=False, include_input=False, include_context=False)
+    return [ErrorDetails(type="too_many_faults", loc=(), msg=f"has {count} faults", input=None)]
 
 
 def problem_of(fault: ErrorDetails) -> str:

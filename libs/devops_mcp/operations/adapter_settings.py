@@ -11,7 +11,7 @@ from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr, ValidationErr
 from devops_mcp.adapters.base import AnyAdapter
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.errors import InvalidInput, Violation
-from devops_mcp.models.violations import problem_of
+from devops_mcp.models.violations import details_of, problem_of
 from devops_mcp.operations.masking import HIDDEN
 
 _ADDRESS_NAME = re.compile(r"(?i)(^|_)(url|uri|host|hosts|endpoint|address|server|servers|proxy|domain)($|_)")
@@ -19,6 +19,8 @@ _WHO = re.compile(r"(user|username|user_name|login|email|client_id|application_k
 """Names of what goes with a secret: a person's password needs that person's username."""
 _SHOWN_AT_LEAST = 4
 """Shorter values are not looked for in messages: they are in most of them."""
+_MOST_TOLD = 20
+"""Faults, in each of which every secret is looked for."""
 
 
 def credential_fields(settings: type[BaseModel]) -> frozenset[str]:
@@ -99,7 +101,7 @@ def _faults(
 ) -> list[Violation]:
     hidden = sorted(set(_texts(credentials)), key=len, reverse=True)
     faults = []
-    for fault in error.errors(include_input=False, include_url=False):
+    for fault in details_of(error)[:_MOST_TOLD]:
         within = ("credentials" if fault["loc"][0] in secret else "options",) if fault["loc"] else ()
         where = ".".join(("body", *within, *map(str, fault["loc"])))
         faults.append(Violation(_without(where, hidden), _without(problem_of(fault), hidden)))

@@ -5,6 +5,8 @@ characters. It lets pass: repeated keys (the last wins), NUL, integers beyond 64
 """
 
 import json
+import re
+from itertools import accumulate
 from typing import Any, NoReturn, cast
 
 import orjson
@@ -17,6 +19,11 @@ _DIGITS_TO_ZERO = bytes(ord("0") if chr(code).isdigit() else code for code in ra
     range(128, 256)
 )
 _LONG_NUMBER = b"0" * 19
+_MANY = 10_000
+"""Arrays and objects, from which on reading the text again takes less than looking into each."""
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
 
@@ -31,8 +38,9 @@ def loads(raw: bytes, max_depth: int = MAX_DEPTH) -> JsonValue:
         raise MalformedInput(
             f"not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
         ) from None
-    if raw.count(b"{") + raw.count(b"[") > max_depth:
-        _check_depth(value, max_depth)
+    opened = raw.count(b"{") + raw.count(b"[")
+    if opened > max_depth and (_depth_of(raw) if opened > _MANY else _depth_in(value, max_depth)) > max_depth:
+        raise MalformedInput(f"JSON is nested deeper than {max_depth} levels")
     if b"\\u00" in raw or _LONG_NUMBER in raw.translate(_DIGITS_TO_ZERO) or _has_repeated_key(raw, value):
         _examine(raw)
     return cast("JsonValue", value)
@@ -44,19 +52,25 @@ def _has_repeated_key(raw: bytes, value: Any) -> bool:
     return raw.count(b":") != orjson.dumps(value).count(b":")
 
 
-def _check_depth(value: Any, max_depth: int) -> None:
+def _depth_of(raw: bytes) -> int:
+    """How deep a valid document is nested."""
+    brackets = _STRING.sub(b"", raw).translate(None, _NO_BRACKET)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+
+
+def _depth_in(value: Any, most: int) -> int:
+    """How deep a value is nested, as far as one level more than `most`."""
     level = [value] if type(value) in (dict, list) else []
     depth = 0
-    while level:
+    while level and depth <= most:
         depth += 1
-        if depth > max_depth:
-            raise MalformedInput(f"JSON is nested deeper than {max_depth} levels")
         level = [
             child
             for container in level
             for child in (container.values() if type(container) is dict else container)
             if type(child) is dict or type(child) is list
         ]
+    return depth
 
 
 def _examine(raw: bytes) -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError, field_validator
 
 from devops_mcp.models.errors import MAX_MESSAGE, NotFound
-from devops_mcp.models.violations import TOO_MANY, refused
+from devops_mcp.models.violations import TOO_MANY, details_of, refused
 
 
 class Wheel(BaseModel):
@@ -65,3 +65,9 @@ def test_a_fault_whose_path_is_long_comes_back_short():
 def test_what_a_caller_sent_comes_back_in_part_only():
     message = NotFound(f"there is no tool {'x' * 100_000}").message
     assert (len(message), message[-1]) == (MAX_MESSAGE + 1, "…")
+
+
+def test_too_many_faults_are_told_as_one_by_who_tells_them_otherwise():
+    with pytest.raises(ValidationError) as error:
+        Cart.model_validate({"wheels": [{"spokes": 3}] * (TOO_MANY + 1)})
+    assert [fault["msg"] for fault in details_of(error.value)] == [f"has {TOO_MANY + 1} faults"]

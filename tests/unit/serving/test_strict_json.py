@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devops_mcp.models.errors import MalformedInput
-from devops_mcp.serving.strict_json import loads
+from devops_mcp.serving.strict_json import _depth_in, _depth_of, loads
 
 texts = st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=12)
 values = st.recursive(
@@ -81,6 +81,24 @@ def test_what_parsers_repair_is_refused(raw: bytes) -> None:
 def test_the_message_names_the_repeated_key() -> None:
     with pytest.raises(MalformedInput, match="repeats the key 'tenant'"):
         loads(b'{"tenant": "a", "x": 1, "tenant": "b"}')
+
+
+def test_a_wide_document_is_measured_as_a_narrow_one() -> None:
+    """H05: in a text brackets are none, whatever stands before its quotes."""
+    row = rb'["[[[", "\\", "\"]{", {"a\\\"[": []}],'
+    wide = b"[" + row * 6_000
+    for depth, fits in ((63, True), (64, False)):
+        raw = wide + b"[" * depth + b"]" * depth + b"]"
+        if fits:
+            assert len(loads(raw)) == 6_001  # type: ignore[arg-type]
+        else:
+            with pytest.raises(MalformedInput):
+                loads(raw)
+
+
+@given(values)
+def test_both_ways_to_measure_a_document_agree(value: object) -> None:
+    assert _depth_of(json.dumps(value).encode()) == _depth_in(value, 64)
 
 
 @pytest.mark.parametrize("depth", [1, 63, 64])
