@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from devops_mcp.models.ids import new_id
 from mcp_server.fast_calls import Answering, FastCalls
+from mcp_server.handlers.tools import ToolHandlers
 from support.channels import ALL_REVISIONS, STATELESS, Ask, asking, channel, opening, serves
 from support.handshake import BOTH, REVISIONS, HandshakeClient, messages_of, next_message
 from support.rest import a_caller
@@ -202,6 +203,27 @@ async def test_lists_have_a_rate_on_either_way_and_pings_have_none(database, red
             assert refused["error"]["code"] == -32004
             assert pinged == pinged_long
             assert ("result" in pinged) == (revision != STATELESS)  # which has no ping
+
+
+async def test_for_who_lists_too_often_no_page_is_written(database, redis_url, monkeypatch):
+    """S04: to write one costs a hundred times what the answer does, and each choice of systems has its own."""
+    settings = settings_for(database.mcp_url, redis_url, requests_per_s=0.001, requests_burst=1)
+    key, written, page_for = await new_key(database.owner_url), [], ToolHandlers.page_for
+
+    def counted(self: ToolHandlers, *given: Any) -> Any:
+        written.append(given)
+        return page_for(self, *given)
+
+    monkeypatch.setattr(ToolHandlers, "page_for", counted)
+    headers = {"X-API-Key": key, "MCP-Protocol-Version": STATELESS, "Mcp-Method": "tools/list"}
+    headers |= {"Content-Type": "application/json", "Accept": BOTH}
+    listing = Case("tools/list").said(STATELESS)
+    async with running_mcp(settings) as url, httpx2.AsyncClient(timeout=60, headers=headers) as http:
+        answers = [
+            await http.post(url + path, content=listing) for path in ("/mcp", "/mcp/x/all", "/mcp/readonly")
+        ]
+    assert ["error" in answer.json() for answer in answers] == [False, True, True]
+    assert len(written) == 1
 
 
 async def answered(ask: Ask, said: str) -> dict[str, Any]:

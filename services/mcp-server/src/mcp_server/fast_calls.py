@@ -24,7 +24,6 @@ from starlette.types import Scope
 
 from devops_mcp.adapters.base import Effect, TaskSupport
 from devops_mcp.models.errors import PlatformError, RateLimited
-from devops_mcp.models.principals import Principal
 from devops_mcp.observability.tracing import TRACEPARENT, continued, spanned
 from devops_mcp.operations.caller_rates import CallerRates
 from devops_mcp.operations.catalogue import CatalogueEntry
@@ -93,7 +92,8 @@ class FastCalls:
             principal = await caller.principal()
             requester = Requester(principal, view_of(scope, principal))
             if plain.method == LIST:
-                return partial(self._list, plain, principal, self._page(plain, requester))
+                self._lists.require_cursor(requester, plain.params.get("cursor"))
+                return partial(self._list, plain, requester)
             entry = self._tools.get(requester, plain.params["name"])
         except (PlatformError, MCPError):
             return None
@@ -101,17 +101,24 @@ class FastCalls:
             return None
         return partial(self._call, plain, requester, entry)
 
-    async def _list(self, plain: Plain, principal: Principal, page: bytes) -> bytes:
-        if self._rates is not None:
-            try:
-                await self._rates.take(principal)
-            except RateLimited as refusal:
-                fault = too_often(refusal).model_dump(mode="json")
-                return orjson.dumps({"jsonrpc": "2.0", "id": plain.id, "error": fault})
-        return await _answered(plain.id, page)
+    async def _list(self, plain: Plain, requester: Requester) -> bytes:
+        try:
+            if self._rates is not None:
+                await self._rates.take(requester.principal)
+            return await _answered(plain.id, self._page(plain, requester))
+        except RateLimited as refusal:
+            fault = too_often(refusal)
+        except MCPError as error:  # what the cursor named has gone meanwhile
+            fault = error.error
+        return orjson.dumps(
+            {"jsonrpc": "2.0", "id": plain.id, "error": fault.model_dump(mode="json", exclude_none=True)}
+        )
 
     def _page(self, plain: Plain, requester: Requester) -> bytes:
-        """A page as it was written the last time; it depends on rights, view and the tenant's systems. Raises `MCPError`."""
+        """A page as it was written the last time; it depends on rights, view and the tenant's systems. Raises `MCPError`.
+
+        To write one takes a hundred times as long as to answer with it, and who asks chooses the view.
+        """
         principal, cursor = requester.principal, plain.params.get("cursor")
         systems = self._integrations.systems(principal.tenant_id)
         key = (

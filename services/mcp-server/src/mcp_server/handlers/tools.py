@@ -46,6 +46,11 @@ class ToolHandlers:
         await self._subscriptions.watch_lists(ctx)
         return self.page_for(await requester_of(ctx), params.cursor if params else None)
 
+    def require_cursor(self, requester: Requester, cursor: str | None) -> None:
+        """Raise `MCPError` for a cursor that leads to no page of the requester's."""
+        if cursor is not None:
+            _start(self._tools.visible(requester), cursor)
+
     def page_for(self, requester: Requester, cursor: str | None) -> types.ListToolsResult:
         """The page that `cursor` leads to, of the tools that are laid before the requester."""
         entries = self._tools.visible(requester)
