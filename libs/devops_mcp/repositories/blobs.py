@@ -34,15 +34,16 @@ class Blobs:
         )
 
     async def write(self, blob_id: UUID, body: bytes) -> None:
-        """Keep the bytes here."""
+        """Keep the bytes here; they go as they are, where their digits would be twice as many."""
         await self._connection.execute(
-            "INSERT INTO blob_contents (id, body) VALUES (%s, %s) ON CONFLICT DO NOTHING", (blob_id, body)
+            "INSERT INTO blob_contents (id, body) VALUES (%s, %b) ON CONFLICT DO NOTHING", (blob_id, body)
         )
 
     async def read(self, blob_id: UUID) -> bytes | None:
         """The bytes, where they are kept here."""
-        cursor = await self._connection.execute("SELECT body FROM blob_contents WHERE id = %s", (blob_id,))
-        row = await cursor.fetchone()
+        async with self._connection.cursor(binary=True) as cursor:
+            await cursor.execute("SELECT body FROM blob_contents WHERE id = %s", (blob_id,))
+            row = await cursor.fetchone()
         return bytes(row[0]) if row else None
 
     async def find(self, blob_ids: Sequence[UUID]) -> list[BlobRow]:

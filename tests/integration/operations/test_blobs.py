@@ -21,6 +21,7 @@ from devops_mcp.operations.blobs import UNCLAIMED_FOR, BlobStore
 from devops_mcp.operations.contexts import HEAD, LARGE, ContextService, Upload
 from devops_mcp.operations.events import LARGE_PAYLOAD, EventIntake
 from devops_mcp.outbound.objects import open_objects
+from devops_mcp.repositories.blobs import Blobs
 from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import Database, open_database
 from support.s3 import BUCKET, client_of, keys_in, running_s3
@@ -198,3 +199,25 @@ async def test_without_s3_nothing_is_lost_and_what_is_there_stays(database):
             await bench.released()
         async with bench.database.transaction(TENANT) as tx:
             assert len(await tx.blobs.forgotten(utc_now() + LATER, 10)) == 2
+
+
+async def test_few_large_bodies_are_written_into_the_database_at_once(database, monkeypatch):
+    """Many abreast would each take longer than a statement may, and their senders hear that they failed."""
+    write, going, most = Blobs.write, 0, 0
+
+    async def watched(self, blob_id, body):
+        nonlocal going, most
+        going += 1
+        most = max(most, going)
+        try:
+            await write(self, blob_id, body)
+        finally:
+            going -= 1
+
+    monkeypatch.setattr(Blobs, "write", watched)
+    async with open_database(database.app_url, pool_size=6, application="test") as opened:
+        store = BlobStore(opened)
+        kept = await asyncio.gather(*(store.keep(TENANT, bytes([n]) * 300_000) for n in range(6)))
+        read = [await store.read(TENANT, blob_id) for blob_id in kept]
+    assert most == 2
+    assert read == [bytes([n]) * 300_000 for n in range(6)]

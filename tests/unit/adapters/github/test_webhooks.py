@@ -198,7 +198,7 @@ def test_the_delivery_is_told_by_its_id_which_is_not_signed() -> None:
     assert WEBHOOKS.delivery_key(delivery({})) is None
     assert WEBHOOKS.delivery_key(delivery({}, **{"x-github-delivery": "a,b"})) is None
     assert WEBHOOKS.signed_key is False
-    assert WEBHOOKS.max_body_bytes == MAX_BODY_BYTES == 25_000_000
+    assert WEBHOOKS.max_body_bytes == MAX_BODY_BYTES == 26_214_400
 
 
 def test_a_time_that_is_missing_is_that_of_the_arrival() -> None:

@@ -18,8 +18,8 @@ from devops_mcp.adapters.signatures import HmacSha256
 from devops_mcp.events.model import Event
 from devops_mcp.models.errors import InvalidInput
 
-MAX_BODY_BYTES = 25_000_000
-"""GitHub's own cap: larger payloads are not delivered."""
+MAX_BODY_BYTES = 25 * 1_048_576
+"""GitHub's own cap, 25 MB, as the larger of the two that this may mean: what is refused here is not sent again."""
 SIGNATURE = HmacSha256("X-Hub-Signature-256", prefix="sha256=")
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
