@@ -7,7 +7,7 @@ from devops_mcp.models.errors import InvalidInput, NotFound, Violation
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
 from devops_mcp.operations.event_log import READ
-from devops_mcp.repositories.passage_search import moment_before
+from devops_mcp.repositories.moments import moment_before
 from devops_mcp.repositories.transaction import Transaction
 
 

@@ -221,7 +221,12 @@ async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIte
             desk,
             database,
             CallLedger(audit, journal, foundation.metrics, quotas),
-            ToolLimits(settings.result_budget_bytes, settings.result_lifetime, settings.tool_deadline_s),
+            ToolLimits(
+                settings.result_budget_bytes,
+                settings.result_lifetime,
+                settings.tool_deadline_s,
+                embeds=foundation.embeds,
+            ),
             Confirmation(foundation.keyring),
             foundation.call_rates(),
         )

@@ -37,6 +37,7 @@ from devops_mcp.operations.integrations import Integration
 from devops_mcp.operations.keyed_calls import KeyedCall, KeyedCalls
 from devops_mcp.operations.pacing import ANSWER_WITHIN_S, PacedConversation
 from devops_mcp.operations.requester import Requester
+from devops_mcp.operations.result_indexing import index_result
 from devops_mcp.operations.shaping import shape
 from devops_mcp.operations.tool_outcomes import Relayed, ToolOutcome
 from devops_mcp.operations.ttl_cache import TtlCache
@@ -50,11 +51,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ToolLimits:
-    """How much room a reader has, how long the whole of a cut result is kept, and how long a call may take."""
+    """How much room a reader has, how long the whole of a cut result is kept, whether for meaning too, and how long a call may take."""
 
     budget_bytes: int = 24_000
     kept_for: timedelta = timedelta(hours=24)
     deadline_s: float = 30.0
+    embeds: bool = False
 
 
 class Toolbox:
@@ -358,6 +360,8 @@ class ToolService:
         )
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.results.keep(kept)
+            if entry.system != SUITE:  # whose own are of what is found already
+                await index_result(tx, kept, entry.system, embeds=self._limits.embeds)
         truncation = Truncation(
             handle=kept.id, shown_bytes=len(shaped.shown), total_bytes=len(whole), cut=shaped.cut
         )

@@ -8,7 +8,7 @@ the best of a space that holds a tenth counts like the fifth of all. So a space 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 from devops_mcp.models.base import JsonObject, utc_now
 from devops_mcp.models.passages import Explanation, Hit, Passage, PassageKind
 from devops_mcp.repositories.connection import Command, Connection
+from devops_mcp.repositories.moments import moment_after
 
 CANDIDATES = 60
 """How many of each ranking are fused."""
@@ -32,7 +33,7 @@ MAX_HALF_LIVES = 60
 """Older than that is as old: PostgreSQL refuses to compute what rounds to nothing."""
 
 _FILTERS = sql.SQL(
-    """tenant_id = {tenant} AND (%(any_owner)s OR owner_id IS NULL OR owner_id = %(principal)s)
+    """tenant_id = {tenant} AND ((%(any_owner)s AND kind <> 'result') OR owner_id IS NULL OR owner_id = %(principal)s)
         AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s)
         AND (cardinality(%(kinds)s::text[]) = 0 OR kind = ANY(%(kinds)s)) AND (%(context)s::uuid IS NULL OR context_id = %(context)s)
         AND (cardinality(%(systems)s::text[]) = 0 OR metadata->>'system' = ANY(%(systems)s))
@@ -107,7 +108,8 @@ _FUSED = sql.SQL(
                    least(greatest(extract(epoch FROM %(now)s - occurred_at) / %(half_life_s)s, 0), %(max_half_lives)s)::float8) AS recency,
                p.kind, p.source_id, p.part, p.context_id, p.title, p.text, p.uri, p.occurred_at, p.metadata, p.space
         FROM fused AS f JOIN passages AS p USING (id)
-        WHERE NOT EXISTS (SELECT FROM contexts AS c WHERE c.id = p.context_id AND c.expires_at <= now())),
+        WHERE NOT EXISTS (SELECT FROM contexts AS c WHERE c.id = p.context_id AND c.expires_at <= now())
+            AND (p.kind <> 'result' OR EXISTS (SELECT FROM kept_results AS r WHERE r.id = p.source_id AND r.expires_at > now()))),
     best AS (SELECT aged.*, fused * recency AS score FROM aged ORDER BY score DESC, id DESC LIMIT %(limit)s)
     {shown} ORDER BY score DESC, best.id DESC"""
 )
@@ -124,8 +126,6 @@ _FEW = sql.SQL(
 _ARE_FEW = sql.SQL("SELECT {} IS NOT NULL").format(_FEW.format(most=sql.SQL("%(most)s")))
 MOST = 5_000
 """Passages to which the distance is computed faster than the index of all vectors finds the nearest of them."""
-_MOMENT = timedelta(microseconds=1)
-"""The database tells times apart by this much."""
 SKETCHED = 500
 """Passages of a context whose sketches are nearest: enough to hold the nearest `CANDIDATES`, nearly always."""
 _ANY_NUMBER = 1_000_000
@@ -146,21 +146,9 @@ _HEADLINE = (
 )
 
 
-def moment_before(at: datetime) -> datetime:
-    """The last time before it; of the first there is, that itself."""
-    earliest = datetime.min.replace(tzinfo=UTC)
-    return max(at, earliest + _MOMENT) - _MOMENT
-
-
-def moment_after(at: datetime) -> datetime:
-    """The first time after it; of the last there is, that itself."""
-    latest = datetime.max.replace(tzinfo=UTC)
-    return min(at, latest - _MOMENT) + _MOMENT
-
-
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """What may be found. `owner_id`, who asks, sees its own and the tenant's passages; with `any_owner` everybody's.
+    """What may be found. `owner_id`, who asks, sees its own and the tenant's passages; with `any_owner` everybody's but kept results.
 
     What came after `as_of` is not shown beside what is found either.
     """

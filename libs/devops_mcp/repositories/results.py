@@ -35,5 +35,14 @@ class KeptResults:
             return await cursor.fetchone()
 
     async def drop_expired(self, now: datetime) -> int:
-        cursor = await self._connection.execute("DELETE FROM kept_results WHERE expires_at <= %s", (now,))
-        return cursor.rowcount
+        """Remove what has expired, and what it is found by; how many results."""
+        cursor = await self._connection.execute(
+            """
+            WITH gone AS (DELETE FROM kept_results WHERE expires_at <= %s RETURNING id),
+                 forgotten AS (DELETE FROM passages WHERE kind = 'result' AND source_id IN (SELECT id FROM gone))
+            SELECT count(*) FROM gone
+            """,
+            (now,),
+        )
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0

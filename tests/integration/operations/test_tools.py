@@ -28,6 +28,7 @@ from devops_mcp.cache.rates import Rate
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.embedding.catalogue import EmbeddingModels
+from devops_mcp.models import passages
 from devops_mcp.models.base import OWN_SYSTEM, Model
 from devops_mcp.models.conversation import Answer, Conversation, Form, FormAnswer, Question
 from devops_mcp.models.errors import (
@@ -48,6 +49,7 @@ from devops_mcp.models.errors import (
 )
 from devops_mcp.models.event_queries import EventsWanted
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.passages import Passage, PassageKind
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations import pacing
@@ -380,6 +382,33 @@ async def test_a_large_result_is_cut_and_its_whole_read_by_its_handle_only_by_it
         assert (matching["total"], matching["next_offset"]) == (11, 3)
         with pytest.raises(NotFound):
             await world.call("result_read", who("*", id_=new_id()), handle=handle)
+
+
+async def found(world: World, principal: Principal, query: str) -> list[Passage]:
+    search = SearchService(world.database, EmbeddingModels(), Metrics())
+    return [hit.passage for hit in (await search.ask(principal, passages.Question(query=query))).hits]
+
+
+async def test_a_kept_result_is_found_by_what_was_cut_from_it_and_only_by_its_owner(database):
+    """T01: whoever else may see everything."""
+    async with a_world(database.app_url) as world:
+        handle = (await world.call("box_thing_list", count=100))["truncated"]["handle"]
+        [first, *_] = await found(world, who("*"), "thing-99")
+        assert (first.kind, first.uri) == (PassageKind.RESULT, f"devops://results/{handle}")
+        assert first.metadata == {"tool": "box_thing_list", "system": "box"}
+        assert "name: thing-99" in first.text
+        assert await found(world, who("*", id_=new_id()), "thing-99") == []
+
+
+async def test_what_the_suite_itself_was_asked_for_is_not_found_again(database):
+    async with a_world(database.app_url) as world:
+        made = await world.call("context_create", title="long")
+        context = str(made["data"]["context_id"])
+        await world.call(
+            "context_append", context_id=context, items=[{"text": f"unrepeatable {'x ' * 3_000}"}]
+        )
+        assert (await world.call("context_get", context_id=context))["truncated"]["handle"]
+        assert {p.kind for p in await found(world, who("*"), "unrepeatable")} == {PassageKind.CONTEXT_ITEM}
 
 
 async def test_the_same_key_does_a_write_once_and_answers_alike(database):

@@ -5,7 +5,10 @@ from uuid import UUID
 
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.results import KeptResult
+from devops_mcp.operations.result_indexing import index_result
 from devops_mcp.repositories.database import Database, open_database
+from devops_mcp.repositories.passages import SearchFilter
+from devops_mcp.repositories.transaction import Transaction
 
 TENANT = DEFAULT_TENANT_ID
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -65,3 +68,25 @@ async def test_dropping_what_expired_leaves_the_rest_and_other_tenants(database)
         assert await find(opened, gone.id, now=before) is None
         assert await find(opened, stays.id, now=before) == stays
         assert await find(opened, theirs.id, now=before, tenant=their_tenant) is not None
+
+
+async def test_a_result_is_found_as_long_as_it_is_kept(database):
+    kept = a_result(body='{"disk": "node-7 is full"}', expires_at=datetime.now(UTC) + timedelta(hours=1))
+    wanted = SearchFilter(kept.owner_id)
+
+    async def found(tx: Transaction) -> list[UUID]:
+        return [hit.passage.source_id for hit in await tx.passages.search("node-7", [], wanted, 10)]
+
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        async with opened.transaction(TENANT) as tx:
+            await tx.results.keep(kept)
+            await index_result(tx, kept, "fs", embeds=False)
+        async with opened.transaction(TENANT) as tx:
+            assert await found(tx) == [kept.id]
+            await tx.connection.execute(
+                "UPDATE kept_results SET expires_at = now() WHERE id = %s", (kept.id,)
+            )
+            assert await found(tx) == []
+            assert await tx.results.drop_expired(datetime.now(UTC)) == 1
+            left = await tx.connection.execute("SELECT count(*) FROM passages")
+            assert await left.fetchone() == (0,)
