@@ -48,7 +48,7 @@ class ContextWindowResult(ToolResult):
 
 class ContextPinParams(WriteParams):
     context_id: UUID
-    position: int = Field(ge=1, le=2_147_483_647, description="The item's position.")
+    position: int = Field(ge=1, le=2_147_483_647)
     pinned: bool = Field(default=True, description="False lets it go.")
 
 

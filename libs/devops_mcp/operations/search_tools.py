@@ -21,12 +21,12 @@ class SearchParams(ReadParams):
     query: str = Field(min_length=1, max_length=2_000)
     kinds: tuple[PassageKind, ...] = Field(default=(), max_length=3)
     context_id: UUID | None = None
-    system: str | None = Field(default=None, max_length=40, description="Of events, as `github`.")
+    system: str | None = Field(default=None, max_length=40, description="As `github`.")
     subject: str | None = Field(default=None, max_length=300)
     since: datetime | None = None
     until: datetime | None = None
     as_of: Moment | None = Field(default=None, description="What was known then.")
-    before_event: UUID | None = Field(default=None, description="Right before this event.")
+    before_event: UUID | None = Field(default=None, description="Before this event.")
     prefer_recent: bool = False
     neighbours: int = Field(default=0, ge=0, le=5, description="Before and after each.")
     limit: int = Field(default=8, ge=1, le=50)

@@ -70,9 +70,7 @@ class Desk:
 
 class ContextCreateParams(WriteParams):
     title: str = Field(min_length=1, max_length=200, description="What it is about, in one line.")
-    metadata: Metadata = Field(
-        default_factory=dict, description="Anything to remember with it, up to 16 KB as JSON."
-    )
+    metadata: Metadata = Field(default_factory=dict, description="To remember with it, up to 16 KB.")
 
 
 class ContextAppendParams(WriteParams):
@@ -86,7 +84,7 @@ class ContextGetParams(ListParams):
 
 class ContextSummarizeParams(WriteParams):
     context_id: UUID
-    items: int = Field(default=200, ge=1, le=1_000, description="How many of the latest items.")
+    items: int = Field(default=200, ge=1, le=1_000, description="How many of the latest.")
 
 
 class ContextItemView(Model):
@@ -141,7 +139,7 @@ class ResultReadParams(Params):
         default=None, min_length=1, max_length=200, description="Only lines with this text."
     )
     offset: int = Field(default=0, ge=0, description="Lines to skip.")
-    limit: int = Field(default=200, ge=1, le=2_000, description="Lines to return.")
+    limit: int = Field(default=200, ge=1, le=2_000, description="Lines at most.")
 
 
 class ResultLines(ToolResult):
