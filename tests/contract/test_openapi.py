@@ -118,6 +118,13 @@ async def test_the_document_is_what_openapi_3_1_allows():
             assert not path.startswith(API) or {"401", "403", "422"} <= operation["responses"].keys()
 
 
+def test_what_can_be_replaced_and_read_can_be_patched():
+    """But for what is only stored: a patch of nothing that is shown would be a replacement."""
+    for path, operations in DOCUMENT["paths"].items():
+        replaced = "put" in operations and "409" in operations["put"]["responses"] and "get" in operations
+        assert ("patch" in operations) == (replaced and path != "/api/v1/me/credentials/{integration}"), path
+
+
 def bodies_of(operation) -> list[dict]:
     """What is said of the request's body, for each of its media types."""
     return list(operation.get("requestBody", {"content": {}})["content"].values())

@@ -42,4 +42,6 @@ def problem_of(fault: ErrorDetails) -> str:
     """What is wrong, without the name of a class or of an exception."""
     if fault["type"] == "model_type":
         return "Input should be an object"
+    if fault["type"] == "extra_forbidden":
+        return "is not known here"
     return fault["msg"].removeprefix("Value error, ")

@@ -49,6 +49,13 @@ class PersonalCredentialService:
         async with self._database.transaction(principal.tenant_id) as tx:
             return tuple(_shown(row) for row in await tx.personal_credentials.of(principal.user_id))
 
+    async def get(self, principal: Principal, name: str) -> OwnCredential:
+        """Raises `NotFound` where the caller has stored none."""
+        for one in await self.all(principal):
+            if one.integration == name:
+                return one
+        raise _none_stored(name)
+
     async def put(self, principal: Principal, name: str, credentials: dict[str, JsonValue]) -> OwnCredential:
         """Store them in place of those before; they count from the next call.
 
@@ -80,8 +87,12 @@ class PersonalCredentialService:
         async with self._database.transaction(principal.tenant_id) as tx:
             user_id = principal.user_id
             if user_id is None or not await tx.personal_credentials.delete(name, user_id):
-                raise NotFound(f"you have stored no credential for an integration {name!r}")
+                raise _none_stored(name)
             await tx.audit.append([deed(principal, "integrations.disown", _target(name, user_id))])
+
+
+def _none_stored(name: str) -> NotFound:
+    return NotFound(f"you have stored no credential for an integration {name!r}")
 
 
 def _person(principal: Principal) -> UUID:

@@ -129,6 +129,13 @@ class PersonalCredentials:
             )
             return await cursor.fetchone()
 
+    async def lock(self, integration: str) -> None:
+        """Until the transaction ends nobody else looks at what is stored for the integration in order to change it."""
+        await self._connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('devops_mcp.own ' || current_tenant()::text || %s, 0))",
+            (integration,),
+        )
+
     async def of(self, user_id: UUID) -> list[PersonalCredential]:
         """A person's, by the integration's name."""
         async with self._connection.cursor(row_factory=class_row(PersonalCredential)) as cursor:

@@ -69,6 +69,12 @@ CODE_BY_STATUS = {
 }
 """Of what is refused before there is an error of ours."""
 
+_UNSAID = {
+    404: "there is nothing at this address",
+    405: "this address does not take the method; Allow names those that it takes",
+}
+"""What Starlette leaves at the name of the status."""
+
 Handler = Callable[[Any, Exception], Awaitable[Response | None]]
 
 
@@ -141,7 +147,9 @@ def _of_http_exception(error: HTTPException, request_id: str | None) -> Response
     code = CODE_BY_STATUS.get(
         error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     )
-    response = problem(error.status_code, code, error.detail, retryable=False, request_id=request_id)
+    unsaid = error.detail == HTTPStatus(error.status_code).phrase
+    detail = _UNSAID.get(error.status_code, error.detail) if unsaid else error.detail
+    response = problem(error.status_code, code, detail, retryable=False, request_id=request_id)
     response.headers.update(error.headers or {})
     return response
 

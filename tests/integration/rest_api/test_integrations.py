@@ -396,7 +396,17 @@ async def test_own_credentials_are_only_taken_where_they_are_used_and_forgotten_
         assert (await rest("PUT", f"{OWN}/metrics", json=body)).status_code == 409, "a key is no person"
         assert (await alice("PUT", f"{OWN}/metrics", json={"credentials": {}})).status_code == 422
         assert (await alice("PUT", f"{OWN}/absent", json=body)).status_code == 404
-        assert (await alice("PUT", f"{OWN}/metrics", json=body)).status_code == 200
+        one = f"{OWN}/metrics"
+        assert (await alice("GET", one)).status_code == 404
+        first = [await alice("PUT", one, json=body, headers={"If-None-Match": "*"}) for _ in range(2)]
+        assert [answer.status_code for answer in first] == [200, 412], "only where there is none"
+        seen = (await alice("GET", one)).headers["etag"]
+        assert seen == first[0].headers["etag"]
+        assert (await alice("PUT", one, json=body, headers={"If-Match": seen})).status_code == 200
+        late = [
+            await alice(method, one, json=body, headers={"If-Match": seen}) for method in ("PUT", "DELETE")
+        ]
+        assert [answer.status_code for answer in late] == [412, 412]
         await rest("PUT", f"{ALL}/metrics", json=draft | {"options": {"base_url": url}})
         await query(alice)
         assert elsewhere.shown == [f"Bearer {SERVICE}"]

@@ -18,7 +18,7 @@ class Wheel(BaseModel):
         return spokes
 
 
-class Cart(BaseModel):
+class Cart(BaseModel, extra="forbid"):
     wheels: list[Wheel]
 
 
@@ -35,6 +35,7 @@ def faults(given: object, **asked) -> list[tuple[str, str]]:
         ({"wheels": ["round"]}, "", [("wheels.0", "Input should be an object")]),
         ("round", "line 1", [("line 1", "Input should be an object")]),
         ("round", "", [("input", "Input should be an object")]),
+        ({"wheels": [], "colour": 1}, "body", [("body.colour", "is not known here")]),
     ],
 )
 def test_a_fault_is_named_by_its_path_and_neither_by_a_class_nor_by_an_exception(given, within, found):

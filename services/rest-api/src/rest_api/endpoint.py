@@ -121,7 +121,7 @@ class Endpoint(Generic[ParamsT, BodyT, ReplyT]):
     leased: bool = False
     """Of a POST: what it does is more than one transaction of the caller's tenant, so an `Idempotency-Key` is claimed before."""
     lock: Callable[[Transaction, ParamsT], Awaitable[object]] | None = None
-    """Of a PUT: keeps others off the row until the transaction ends. Its path takes PATCH then."""
+    """Of a PUT: keeps others off the row until the transaction ends. Its path takes PATCH then, unless all of its body is `writeOnly`."""
     tenant: Callable[[ParamsT], UUID] | None = None
     """Goes with `lock`: whose row it is, where it is not the caller's own tenant's."""
     needs: str = ""

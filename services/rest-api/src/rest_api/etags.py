@@ -33,8 +33,10 @@ class Conditions:
     def __bool__(self) -> bool:
         return self.match is not None or self.none_match is not None
 
-    def met(self, tag: str) -> bool:
-        """Whether what is there, with this tag, is as it is to be."""
+    def met(self, tag: str | None) -> bool:
+        """Whether what is there, with this tag, is as it is to be; None: there is nothing."""
+        if tag is None:
+            return self.match is None
         expected = self.match is None or matches(self.match, tag)
         return expected and not (self.none_match is not None and is_known(self.none_match, tag))
 

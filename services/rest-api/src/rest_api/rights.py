@@ -125,6 +125,7 @@ RIGHTS: Mapping[str, str] = {
     f"POST {_INTEGRATIONS}/{{integration}}/test": "integrations:write:*",
     f"POST {_INTEGRATIONS}/{{integration}}/webhook-secrets": "integrations:write:*",
     "GET /api/v1/me/credentials": "integrations:own",
+    "GET /api/v1/me/credentials/{integration}": "integrations:own",
     "PUT /api/v1/me/credentials/{integration}": "integrations:own",
     "DELETE /api/v1/me/credentials/{integration}": "integrations:own",
     "GET /api/v1/oauth/consents": "consents:read | consents:own",

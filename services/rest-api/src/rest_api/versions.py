@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic_core import to_json
 from starlette.requests import Request
 
-from devops_mcp.models.errors import PreconditionFailed
+from devops_mcp.models.errors import NotFound, PreconditionFailed
 from devops_mcp.serving.strict_json import loads
 from rest_api import etags
 from rest_api.endpoint import AnyEndpoint, Call, NoBody, unversioned
@@ -24,7 +24,8 @@ _MADE = (201, 202)
 
 
 def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
-    """The endpoints, PATCH beside each PUT with a `lock`; those of its path know what there is to read, and a POST what is below it."""
+    """The endpoints, PATCH beside each PUT with a `lock` of what is shown; those of its path know what there is to read, and a POST what is
+    below it."""
     given = tuple(endpoints)
     reads: dict[str, Any] = {one.path: one.handle for one in given if one.method == "GET"}
     puts = {one.path: one for one in given if one.lock is not None}
@@ -38,7 +39,7 @@ def completed(endpoints: Iterable[AnyEndpoint]) -> tuple[AnyEndpoint, ...]:
         if one.method == "POST" and one.status in _MADE:
             one = replace(one, made_at=one.made_at or _below(one, reads))
         complete.append(one)
-        if one.method == "PUT" and one.lock is not None:
+        if one.method == "PUT" and one.lock is not None and _readable(one.body):
             complete.append(_patch_beside(one))
     return tuple(complete)
 
@@ -63,11 +64,19 @@ async def patched(endpoint: AnyEndpoint, request: Request, call: Call[Any, Any])
 
 
 async def require_met(endpoint: AnyEndpoint, conditions: etags.Conditions, call: Call[Any, Any]) -> None:
-    """Raise `PreconditionFailed` unless the resource is as the caller says; what cannot be read has no version."""
-    seen = ""
+    """Raise `PreconditionFailed` unless the resource is as the caller says; what cannot be read has no version.
+
+    Raises `NotFound` where there is none, unless that is how it is to be.
+    """
+    seen: str | None = ""
     if endpoint.read is not None:
-        current: BaseModel = await endpoint.read(_reading(call))
-        seen = etags.tag_of(current.model_dump_json().encode(), unversioned(type(current)))
+        try:
+            current: BaseModel = await endpoint.read(_reading(call))
+            seen = etags.tag_of(current.model_dump_json().encode(), unversioned(type(current)))
+        except NotFound:
+            if conditions.match is not None:
+                raise
+            seen = None
     if not conditions.met(seen):
         raise PreconditionFailed(
             "it is not as the request says, or no longer; read it again, and decide anew"

@@ -110,6 +110,11 @@ async def list_own_credentials(call: Call[NoParams, NoBody]) -> Page[OwnCredenti
     return Page(items=await call.platform.personal_credentials.all(call.principal))
 
 
+async def get_own_credentials(call: Call[OneIntegration, NoBody]) -> OwnCredential:
+    """Get that and when the caller has stored credentials of its own for an integration."""
+    return await call.platform.personal_credentials.get(call.principal, call.params.integration)
+
+
 async def put_own_credentials(call: Call[OneIntegration, OwnCredentials]) -> OwnCredential:
     """Store credentials of one's own for an integration that is called as the person who asks."""
     return await call.platform.personal_credentials.put(
@@ -185,6 +190,7 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         errors=(404, 409),
     ),
     Endpoint("GET", _OWN, TAG, list_own_credentials, Page[OwnCredential]),
+    Endpoint("GET", _OWN_ONE, TAG, get_own_credentials, OwnCredential, params=OneIntegration, errors=(404,)),
     Endpoint(
         "PUT",
         _OWN_ONE,
@@ -194,6 +200,8 @@ INTEGRATIONS: tuple[AnyEndpoint, ...] = (
         params=OneIntegration,
         body=OwnCredentials,
         errors=(404, 409),
+        lock=lambda tx, params: tx.personal_credentials.lock(params.integration),
+        needs="integrations:own",
     ),
     Endpoint(
         "DELETE",
