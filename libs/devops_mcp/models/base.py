@@ -62,7 +62,7 @@ def _bounded(given: JsonObject) -> JsonObject:
 
 
 Metadata: TypeAlias = Annotated[
-    JsonObject, AfterValidator(_bounded), Field(description=f"At most {MAX_METADATA} bytes as JSON.")
+    JsonObject, AfterValidator(_bounded), Field(description=f"At most {MAX_METADATA // 1024} KiB.")
 ]
 """What outsiders note of something, and look for it by."""
 

@@ -139,7 +139,7 @@ class ResultReadParams(Params):
         default=None, min_length=1, max_length=200, description="Only lines with this text."
     )
     offset: int = Field(default=0, ge=0, description="Lines to skip.")
-    limit: int = Field(default=200, ge=1, le=2_000, description="Lines at most.")
+    limit: int = Field(default=200, ge=1, le=2_000)
 
 
 class ResultLines(ToolResult):
