@@ -81,6 +81,10 @@ class DeadLetters:
         cursor = await self._connection.execute("DELETE FROM dead_letters WHERE queue = %s", (queue,))
         return cursor.rowcount
 
-    async def drop_older(self, than: datetime) -> int:
-        cursor = await self._connection.execute("DELETE FROM dead_letters WHERE died_at < %s", (than,))
+    async def drop_older(self, than: datetime, limit: int) -> int:
+        """Remove up to `limit` that died before; how many."""
+        cursor = await self._connection.execute(
+            "DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead_letters WHERE died_at < %s LIMIT %s))",
+            (than, limit),
+        )
         return cursor.rowcount

@@ -34,15 +34,19 @@ class KeptResults:
             )
             return await cursor.fetchone()
 
-    async def drop_expired(self, now: datetime) -> int:
-        """Remove what has expired, and what it is found by; how many results."""
+    async def drop_expired(self, now: datetime, limit: int) -> int:
+        """Remove up to `limit` whose time is over, and what they are found by; how many."""
         cursor = await self._connection.execute(
             """
-            WITH gone AS (DELETE FROM kept_results WHERE expires_at <= %s RETURNING id),
-                 forgotten AS (DELETE FROM passages WHERE kind = 'result' AND source_id IN (SELECT id FROM gone))
+            WITH gone AS (
+                DELETE FROM kept_results WHERE ctid = ANY (ARRAY(
+                    SELECT ctid FROM kept_results WHERE expires_at <= %s LIMIT %s)) RETURNING id
+            ), forgotten AS (
+                DELETE FROM passages WHERE kind = 'result' AND source_id IN (SELECT id FROM gone)
+            )
             SELECT count(*) FROM gone
             """,
-            (now,),
+            (now, limit),
         )
         row = await cursor.fetchone()
         return int(row[0]) if row else 0

@@ -274,8 +274,12 @@ class Tasks:
             )
             return await cursor.fetchall()
 
-    async def drop_expired(self, now: datetime) -> int:
-        cursor = await self._connection.execute("DELETE FROM tasks WHERE expires_at <= %s", (now,))
+    async def drop_expired(self, now: datetime, limit: int) -> int:
+        """Remove up to `limit` whose time is over; how many."""
+        cursor = await self._connection.execute(
+            "DELETE FROM tasks WHERE ctid = ANY (ARRAY(SELECT ctid FROM tasks WHERE expires_at <= %s LIMIT %s))",
+            (now, limit),
+        )
         return cursor.rowcount
 
     async def _one(self, query: sql.Composed, values: Mapping[str, object]) -> Task | None:

@@ -165,9 +165,14 @@ class WebhookDeliveries:
             },
         )
 
-    async def drop_older(self, than: datetime) -> int:
+    async def drop_older(self, than: datetime, limit: int) -> int:
+        """Remove up to `limit` of before that have ended; how many."""
         cursor = await self._connection.execute(
-            "DELETE FROM webhook_deliveries WHERE created_at < %s AND status <> 'pending'", (than,)
+            """
+            DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM webhook_deliveries WHERE created_at < %s AND status <> 'pending' LIMIT %s))
+            """,
+            (than, limit),
         )
         return cursor.rowcount
 

@@ -63,7 +63,7 @@ async def test_dropping_what_expired_leaves_the_rest_and_other_tenants(database)
         async with opened.transaction(their_tenant) as tx:
             await tx.results.keep(theirs)
         async with opened.transaction(TENANT) as tx:
-            assert await tx.results.drop_expired(NOW) == 1
+            assert await tx.results.drop_expired(NOW, 10) == 1
         before = NOW - timedelta(hours=1)
         assert await find(opened, gone.id, now=before) is None
         assert await find(opened, stays.id, now=before) == stays
@@ -87,6 +87,6 @@ async def test_a_result_is_found_as_long_as_it_is_kept(database):
                 "UPDATE kept_results SET expires_at = now() WHERE id = %s", (kept.id,)
             )
             assert await found(tx) == []
-            assert await tx.results.drop_expired(datetime.now(UTC)) == 1
+            assert await tx.results.drop_expired(datetime.now(UTC), 10) == 1
             left = await tx.connection.execute("SELECT count(*) FROM passages")
             assert await left.fetchone() == (0,)

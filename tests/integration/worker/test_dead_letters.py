@@ -244,3 +244,26 @@ async def test_a_message_that_has_had_its_effect_is_no_dead_letter(bench):
     async with bench.database.transaction(TENANT) as tx:
         assert len(await tx.dead_letters.oldest(SPEC.name, None, 100)) == 1
     assert letter.message_id == str(other.id)
+
+
+async def test_a_letter_that_cannot_be_filed_holds_up_no_other_and_stays_in_the_queue(bench, monkeypatch):
+    good, bad = a_message(), a_message()
+    file = DeadLetterFiler.file
+
+    async def failing(filer, spec, letters):
+        if any(str(bad.id) in letter.body for letter in letters):
+            raise ValueError("a fault of ours")
+        await file(filer, spec, letters)
+
+    monkeypatch.setattr(DeadLetterFiler, "file", failing)
+    with capture_logs() as lines:
+        for _ in range(2):
+            await bench.send(good, bad)
+            good = a_message()
+        async with bench.consuming(failing_while(lambda: True, asyncio.Event())), bench.collecting():
+            filed = await bench.filed(TENANT, 2)
+            while not any(line["event"] == "dead letter not filed" for line in lines):
+                await asyncio.sleep(0.02)
+    dead = await bench.queue.depth(dead_letters=True)
+    assert all(str(bad.id) not in (letter.body or "") for letter in filed)
+    assert dead.ready + dead.in_flight == 2

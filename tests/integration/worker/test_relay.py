@@ -161,3 +161,23 @@ class _Dying:
     async def send_batch(self, messages: Sequence[Outgoing]) -> dict[int, PlatformError]:
         await self._queue.send_batch(messages)
         raise asyncio.CancelledError
+
+
+async def test_a_fault_of_ours_does_not_end_the_relay(bench):
+    class Faulty:
+        tried = 0
+
+        async def send_batch(self, messages: Sequence[Outgoing]) -> dict[int, PlatformError]:
+            Faulty.tried += 1
+            if Faulty.tried == 1:
+                raise ValueError("a fault of ours")
+            return await bench.queues[QueueName.EVENTS].send_batch(messages)
+
+    bodies = await bench.put(3)
+    stop = asyncio.Event()
+    relay = bench.relay(every_s=0.05, queues={**bench.queues, QueueName.EVENTS: Faulty()})
+    running = asyncio.create_task(relay.run(stop))
+    received = await bench.receive(3)
+    stop.set()
+    await running
+    assert {one.body for one in received} == bodies

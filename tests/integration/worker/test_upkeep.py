@@ -1,5 +1,6 @@
 """The worker's recurring jobs, against PostgreSQL."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from devops_mcp.models.agents import Heartbeat, NewAgent
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.dead_letters import DeadLetter
+from devops_mcp.models.errors import DeadlineExceeded
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, first_id_at, new_id
 from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal, PrincipalKind
@@ -32,8 +34,10 @@ from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.repositories.database import open_database
 from devops_mcp.repositories.events import Acceptance
 from devops_mcp.repositories.idempotency import CallKey
+from devops_mcp.repositories.processed import ProcessedMessages
 from support.services import new_key
 from support.tenants import add_tenant
+from worker import upkeep
 from worker.upkeep import (
     CALLS_KEPT,
     DEAD_LETTERS_KEPT,
@@ -316,3 +320,60 @@ async def test_an_agent_that_is_lost_is_told_of_once_and_again_when_it_was_back(
     types = ["agent.registered", "agent.lost", "agent.returned", "agent.lost"]
     assert told == [(type_, "fixer") for type_ in types]
     assert queued == (4,)
+
+
+async def test_more_than_one_statement_takes_is_removed_in_several(database, monkeypatch):
+    monkeypatch.setattr(upkeep, "_LARGE_CHUNK", 2)
+    async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            for _ in range(5):
+                await tx.results.keep(a_result(DEFAULT_TENANT_ID, timedelta(hours=-1)))
+            assert await tx.results.drop_expired(utc_now(), 2) == 2
+        await Upkeep(opened, KEYS).remove_expired()
+    with psycopg.connect(database.superuser_url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept_results").fetchone() == (0,)
+
+
+async def test_what_fails_for_one_tenant_is_done_for_the_others(database, monkeypatch):
+    add_tenant(database, ANOTHER)
+    forget = ProcessedMessages.forget
+
+    async def failing(self, before, limit):
+        if await _tenant(self) == DEFAULT_TENANT_ID:
+            raise DeadlineExceeded("the database took longer than 5 s for one statement")
+        return await forget(self, before, limit)
+
+    async def _tenant(repository):
+        cursor = await repository._connection.execute("SELECT current_tenant()")
+        return (await cursor.fetchone())[0]
+
+    monkeypatch.setattr(ProcessedMessages, "forget", failing)
+    later = utc_now() + REMEMBERED + timedelta(minutes=1)
+    async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+        for tenant_id in (DEFAULT_TENANT_ID, ANOTHER):
+            async with opened.transaction(tenant_id) as tx:
+                await tx.processed.claim("events", [new_id()])
+        with pytest.raises(DeadlineExceeded):
+            await Upkeep(opened, KEYS, now=lambda: later).remove_expired()
+    with psycopg.connect(database.superuser_url) as connection:
+        left = connection.execute("SELECT tenant_id FROM processed_messages").fetchall()
+    assert left == [(DEFAULT_TENANT_ID,)]
+
+
+async def test_a_job_that_is_at_fault_does_not_end_the_others(database, monkeypatch):
+    stop, done = asyncio.Event(), asyncio.Event()
+
+    async def at_fault(self):
+        await done.wait()
+        stop.set()
+        raise ValueError("a fault of ours")
+
+    async def does_its_work(self):
+        done.set()
+
+    monkeypatch.setattr(Upkeep, "remove_expired", at_fault)
+    monkeypatch.setattr(Upkeep, "sweep_blobs", does_its_work)
+    async with open_database(database.worker_url, pool_size=4, application="test") as opened:
+        async with asyncio.timeout(60):
+            await Upkeep(opened, KEYS).run(stop)
+    assert done.is_set()

@@ -39,7 +39,20 @@ class DeadLetterCollector:
                 await unless_stopped(stop, asyncio.sleep(_AGAIN_AFTER_S))
 
     async def _collect(self, letters: Sequence[Received]) -> None:
-        await self._filer.file(self._spec, letters)
+        """File them together and, when that failed through one of them, each alone; that one stays in the queue."""
+        try:
+            await self._filer.file(self._spec, letters)
+        except PlatformError:
+            raise
+        except Exception:  # the worker loop: one letter's fault must not end it
+            if len(letters) > 1:
+                for letter in letters:
+                    await self._collect([letter])
+            else:
+                log.exception(
+                    "dead letter not filed", queue=self._spec.name, message_id=letters[0].message_id
+                )
+            return
         log.error("messages died", queue=self._spec.name, count=len(letters))
         if refused := await self._dead.delete_batch([letter.receipt for letter in letters]):
             log.warning("dead letters not deleted", queue=self._spec.name, count=len(refused))

@@ -94,6 +94,8 @@ class OutboxRelay:
             await self._measure()
         except PlatformError as error:
             log.warning("outbox not relayed", code=error.code, reason=error.message)
+        except Exception:  # the worker loop: one row's fault must not end it
+            log.exception("outbox not relayed")
         if total:
             log.info(
                 "outbox relayed",

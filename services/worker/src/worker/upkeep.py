@@ -4,9 +4,10 @@ Any number of workers may do it: each step does nothing where another was there 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 import structlog
@@ -14,7 +15,7 @@ import structlog
 from devops_mcp.auth.keyring import Keyring
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.models.base import Clock, utc_now
-from devops_mcp.models.errors import PlatformError
+from devops_mcp.models.errors import PlatformError, Unavailable
 from devops_mcp.models.ids import first_id_at
 from devops_mcp.operations.agent_events import tell_lost
 from devops_mcp.operations.audit_log import chain_waiting
@@ -60,7 +61,10 @@ LOST_AGENTS_TURN = timedelta(seconds=5)
 TURNS_OF_ALL = 6
 """Every so many turns all tenants are looked at, in between those that have something under way."""
 _AGAIN_AFTER_FAILURE = timedelta(seconds=10)
+_AGAIN_AFTER_FAULT = timedelta(minutes=1)
 _CHUNK = 5_000
+_LARGE_CHUNK = 250
+"""Of rows whose contents may be megabytes."""
 _CONTEXTS = 50
 
 
@@ -118,10 +122,13 @@ class Upkeep:
             _month_of(self._now() - self._retention.events),
             _month_of(self._now() - self._retention.audit),
         )
-        for tenant_id in await self._database.tenant_ids():
+
+        async def begin_later(tenant_id: UUID) -> None:
             await self._forget_events(tenant_id, events)
             async with self._database.transaction(tenant_id) as tx:
                 await tx.audit.begin_after(audit)
+
+        await self._for_each_tenant(begin_later)
         dropped = await self._database.drop_months("events", events)
         dropped += await self._database.drop_months("audit_log", audit)
         if dropped:
@@ -134,33 +141,55 @@ class Upkeep:
         own = None if days is None else self._now() - timedelta(days=days)
         bound = of_all if own is None else max(own, of_all)
         first = first_id_at(bound)
-        await self._in_chunks(tenant_id, lambda tx: tx.passages.forget_events(first, _CHUNK))
+        await self._in_chunks(tenant_id, lambda tx, n: tx.passages.forget_events(first, n))
         if own is not None:
-            forgotten = await self._in_chunks(tenant_id, lambda tx: tx.events.forget(bound, _CHUNK))
+            forgotten = await self._in_chunks(tenant_id, lambda tx, n: tx.events.forget(bound, n))
             if forgotten:
                 log.info("events forgotten", count=forgotten, tenant_id=str(tenant_id))
 
-    async def _in_chunks(self, tenant_id: UUID, remove: Callable[[Transaction], Awaitable[int]]) -> int:
+    async def _for_each_tenant(self, job: Callable[[UUID], Awaitable[None]]) -> None:
+        """Do the job for all, also where it fails for some; raises the first failure at the end, and `Unavailable` at once."""
+        failures: list[PlatformError] = []
+        for tenant_id in await self._database.tenant_ids():
+            try:
+                await job(tenant_id)
+            except Unavailable:
+                raise
+            except PlatformError as error:
+                log.warning("upkeep failed of a tenant", tenant_id=str(tenant_id), code=error.code)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _in_chunks(
+        self, tenant_id: UUID, remove: Callable[[Transaction, int], Awaitable[int]], chunk: int = _CHUNK
+    ) -> int:
         """Remove some, a transaction each, until there are no more; how many."""
-        total, removed = 0, _CHUNK
-        while removed == _CHUNK:
+        total, removed = 0, chunk
+        while removed == chunk:
             async with self._database.transaction(tenant_id) as tx:
-                removed = await remove(tx)
+                removed = await remove(tx, chunk)
             total += removed
         return total
 
     async def revive_tasks(self) -> None:
         """Queue tasks again whose worker is gone and whose message did not come back."""
-        for tenant_id in await self._database.tenant_ids():
+
+        async def revive(tenant_id: UUID) -> None:
             async with self._database.transaction(tenant_id) as tx:
                 if revived := await enqueue_abandoned(tx, ABANDONED_AFTER, _CHUNK):
                     log.warning("tasks revived", count=revived, tenant_id=str(tenant_id))
 
+        await self._for_each_tenant(revive)
+
     async def chain_records(self) -> None:
         """Chain the audit records that were written without waiting for the end of their chain."""
-        for tenant_id in await self._database.tenant_ids():
+
+        async def chain(tenant_id: UUID) -> None:
             if count := await chain_waiting(self._database, tenant_id):
                 log.debug("records chained", count=count, tenant_id=str(tenant_id))
+
+        await self._for_each_tenant(chain)
 
     async def reembed(self) -> None:
         """Ask for vectors that passages lack of the model that is chosen for them."""
@@ -181,9 +210,12 @@ class Upkeep:
 
     async def sweep_blobs(self) -> None:
         """Remove blobs that nothing refers to: those of deletions whose message was lost, and those a crash left behind."""
-        for tenant_id in await self._database.tenant_ids():
+
+        async def sweep(tenant_id: UUID) -> None:
             if count := await self._blobs.sweep(tenant_id, self._now()):
                 log.info("blobs removed", count=count, tenant_id=str(tenant_id))
+
+        await self._for_each_tenant(sweep)
 
     async def reseal_secrets(self) -> None:
         """Seal with the newest master key what older ones sealed."""
@@ -191,57 +223,66 @@ class Upkeep:
             if count:
                 log.info("secrets resealed", count=count, tenant_id=str(tenant_id))
 
-    async def remove_expired_contexts(self) -> None:
-        """Remove contexts whose time is over, with what was kept apart for them."""
-        for tenant_id in await self._database.tenant_ids():
-            removed = _CONTEXTS
-            while removed == _CONTEXTS:
-                async with self._database.transaction(tenant_id) as tx:
-                    expired = await tx.contexts.expired(_CONTEXTS)
-                    for context_id in expired:
-                        await remove(tx, context_id)
-                        deed = deed_of_ours(tenant_id, "contexts.expire", f"context:{context_id}", {})
-                        await tx.audit.append([deed])
-                removed = len(expired)
-                if removed:
-                    log.info("contexts expired", count=removed, tenant_id=str(tenant_id))
-
     async def remove_expired(self) -> None:
         """Remove, for every tenant, what has expired, and the memory of long processed messages."""
         await self.remove_expired_contexts()
-        now = self._now()
-        results = messages = tasks = letters = deliveries = 0
-        for tenant_id in await self._database.tenant_ids():
+        await self._for_each_tenant(self._remove_expired)
+
+    async def remove_expired_contexts(self) -> None:
+        """Remove contexts whose time is over, with what was kept apart for them."""
+        await self._for_each_tenant(self._remove_expired_contexts)
+
+    async def _remove_expired_contexts(self, tenant_id: UUID) -> None:
+        removed = _CONTEXTS
+        while removed == _CONTEXTS:
             async with self._database.transaction(tenant_id) as tx:
-                results += await tx.results.drop_expired(now)
-                tasks += await tx.tasks.drop_expired(now)
-                letters += await tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT)
-                await tx.sessions.drop_ended(now - SESSIONS_KEPT)
-                await tx.authorization_codes.drop_expired(now - CODES_KEPT)
-                await tx.device_codes.drop_expired(now - CODES_KEPT)
-                await tx.oauth_clients.drop_unused(now - UNUSED_CLIENTS_KEPT)
-                deliveries += await tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT)
-                await tx.event_replays.drop_older(now - REPLAYS_KEPT)
-                await tx.pollers.drop_older(now - CURSORS_KEPT)
-            await self._in_chunks(tenant_id, lambda tx: tx.rule_runs.drop_older(now - RULE_RUNS_KEPT, _CHUNK))
-            await self._in_chunks(tenant_id, lambda tx: tx.embeddings.forget(now - VECTORS_KEPT, _CHUNK))
-            await self._in_chunks(tenant_id, lambda tx: tx.tool_usage.drop_older(now - USAGE_KEPT, _CHUNK))
-            await self._in_chunks(tenant_id, lambda tx: tx.events.forget_keys(now - KEYS_KEPT, _CHUNK))
-            await self._in_chunks(
-                tenant_id, lambda tx: tx.idempotent_calls.drop_older(now - CALLS_KEPT, _CHUNK)
-            )
-            messages += await self._in_chunks(
-                tenant_id, lambda tx: tx.processed.forget(now - REMEMBERED, _CHUNK)
-            )
-        if results or messages or tasks or letters or deliveries:
-            log.info(
-                "expired rows removed",
-                results=results,
-                processed_messages=messages,
-                tasks=tasks,
-                dead_letters=letters,
-                webhook_deliveries=deliveries,
-            )
+                expired = await tx.contexts.expired(_CONTEXTS)
+                for context_id in expired:
+                    await remove(tx, context_id)
+                    deed = deed_of_ours(tenant_id, "contexts.expire", f"context:{context_id}", {})
+                    await tx.audit.append([deed])
+            removed = len(expired)
+            if removed:
+                log.info("contexts expired", count=removed, tenant_id=str(tenant_id))
+
+    async def _remove_expired(self, tenant_id: UUID) -> None:
+        now = self._now()
+        async with self._database.transaction(tenant_id) as tx:
+            await tx.sessions.drop_ended(now - SESSIONS_KEPT)
+            await tx.authorization_codes.drop_expired(now - CODES_KEPT)
+            await tx.device_codes.drop_expired(now - CODES_KEPT)
+            await tx.oauth_clients.drop_unused(now - UNUSED_CLIENTS_KEPT)
+            await tx.event_replays.drop_older(now - REPLAYS_KEPT)
+            await tx.pollers.drop_older(now - CURSORS_KEPT)
+        removed = {
+            name: await self._in_chunks(tenant_id, remove, chunk) for name, remove, chunk in _growing(now)
+        }
+        if any(removed.values()):
+            log.info("expired rows removed", tenant_id=str(tenant_id), **removed)
+
+
+_Removal: TypeAlias = tuple[str, Callable[[Transaction, int], Awaitable[int]], int]
+"""What is removed, how, and how much of it at once."""
+
+
+def _growing(now: datetime) -> Sequence[_Removal]:
+    """Tables of which more expires in an hour than one statement may take the time for."""
+    return (
+        ("results", lambda tx, n: tx.results.drop_expired(now, n), _LARGE_CHUNK),
+        ("tasks", lambda tx, n: tx.tasks.drop_expired(now, n), _LARGE_CHUNK),
+        ("dead_letters", lambda tx, n: tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT, n), _CHUNK),
+        (
+            "webhook_deliveries",
+            lambda tx, n: tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT, n),
+            _CHUNK,
+        ),
+        ("rule_runs", lambda tx, n: tx.rule_runs.drop_older(now - RULE_RUNS_KEPT, n), _CHUNK),
+        ("embeddings", lambda tx, n: tx.embeddings.forget(now - VECTORS_KEPT, n), _CHUNK),
+        ("tool_usage", lambda tx, n: tx.tool_usage.drop_older(now - USAGE_KEPT, n), _CHUNK),
+        ("delivery_keys", lambda tx, n: tx.events.forget_keys(now - KEYS_KEPT, n), _CHUNK),
+        ("idempotent_calls", lambda tx, n: tx.idempotent_calls.drop_older(now - CALLS_KEPT, n), _CHUNK),
+        ("processed_messages", lambda tx, n: tx.processed.forget(now - REMEMBERED, n), _CHUNK),
+    )
 
 
 def _month_of(moment: datetime) -> datetime:
@@ -257,4 +298,7 @@ async def _repeat(job: Callable[[], Awaitable[None]], every: timedelta, stop: as
         except PlatformError as error:
             pause = _AGAIN_AFTER_FAILURE
             log.warning("upkeep failed", code=error.code, reason=error.message)
+        except Exception:  # the worker loop: one job's fault must not end what the worker does besides
+            pause = _AGAIN_AFTER_FAULT
+            log.exception("upkeep failed")
         await unless_stopped(stop, asyncio.sleep(pause.total_seconds()))
