@@ -60,6 +60,7 @@ class Announcement:
         key = self.servers.secrets.development_key
         webhooks = "github" if self.webhook_secrets else "<system>/<integration>"
         github = f"a stand-in of ours at {self.github_stand_in}; set GITHUB_TOKEN for the real one"
+        demo = "make demo" if self.state == Path(".data").absolute() else f"make demo STATE={self.state}"
         github_line = f"\n  GitHub             {github}" if self.github_stand_in else ""
         return f"""
 DevOps MCP is ready ({seconds:.1f} s).
@@ -76,7 +77,7 @@ For an MCP client's configuration (either entry):
 {json.dumps(self._client_configuration(), indent=2)}
 
 Next:
-  make demo                                          plays the main story against this
+  {demo:<50} plays the main story against this
   curl -H 'Authorization: Bearer {key}' {self.rest}/api/v1/tools
   put files for agents into                          {self.state / "files"}
   logs are in                                        {self.state / "logs"}
