@@ -17,16 +17,12 @@ from uuid import UUID
 import typer
 from pydantic import SecretStr, ValidationError
 
-from devops_mcp.config import load_settings, load_settings_of_a_command
-from devops_mcp.config.settings import PREFIX
 from devops_mcp.models.errors import ConfigurationError, Conflict, InvalidInput, PlatformError
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.passages import PassageKind, Question
 from devops_mcp.models.permissions import BuiltInRole
 from devops_mcp.models.principals import PrincipalKind
 from devops_mcp.models.violations import refused
-
-OWNER_URL = f"{PREFIX}MIGRATION_DATABASE_URL"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
@@ -150,6 +146,7 @@ def forget_all_signing_keys() -> None:
 @queues.command("create")
 def create_all_queues() -> None:
     """Create the queues and their dead-letter queues; those that exist are brought up to date and keep their messages."""
+    from devops_mcp.config import load_settings_of_a_command
     from devops_mcp.events.provisioning import create_queues
 
     settings = load_settings_of_a_command()
@@ -252,6 +249,7 @@ def reseal_secrets() -> None:
 
     Needs the worker's settings. Exit code 1: some could not be opened; they are in the log, and must be given anew.
     """
+    from devops_mcp.config import load_settings
     from devops_mcp.operations.secret_rotation import reseal
 
     count, left = asyncio.run(reseal(load_settings()))
@@ -306,9 +304,14 @@ def _told_at_once() -> Iterator[None]:
 
 
 def _owner_url() -> str:
+    from devops_mcp.config import load_settings_of_a_command
+    from devops_mcp.config.settings import PREFIX
+
     url = load_settings_of_a_command().migration_database_url
     if url is None or not url.get_secret_value():
-        raise ConfigurationError(f"{OWNER_URL} is missing; set it to the address of the schema's owner")
+        raise ConfigurationError(
+            f"{PREFIX}MIGRATION_DATABASE_URL is missing; set it to the address of the schema's owner"
+        )
     return url.get_secret_value()
 
 
