@@ -140,13 +140,38 @@ def test_every_body_has_an_example_that_is_right():
             assert endpoint.body is Raw or said["example"], endpoint.path
 
 
+def answers_of(operation) -> dict[str, dict]:
+    """What is said of an answer that is no error, for each of its media types."""
+    return {
+        media_type: said
+        for status, answer in operation["responses"].items()
+        for media_type, said in answer.get("content", {}).items()
+        if status.startswith("2")
+    }
+
+
+def test_every_answer_has_an_example_that_is_right():
+    schemas = {"components": DOCUMENT["components"]}
+    shown = 0
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            for media_type, said in answers_of(operation).items():
+                if media_type == "*/*" or not path.startswith(API):
+                    continue
+                faults = Draft202012Validator({**said["schema"], **schemas}).iter_errors(said["example"])
+                assert [fault.message for fault in faults] == [], (method, path)
+                shown += 1
+    assert shown > 100
+
+
 def test_the_document_says_what_its_tags_and_errors_are_and_can_be_read_offline():
     operations = [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
     assert {tag["name"] for tag in DOCUMENT["tags"]} == {tag for one in operations for tag in one["tags"]}
     for endpoint in ENDPOINTS:
         assert all(codes_by_status(endpoint).values()), endpoint.path
     page = documentation_page(DOCUMENT)
-    assert page.count("<pre>") == sum("example" in said for one in operations for said in bodies_of(one))
+    shown = [said for one in operations for said in (*bodies_of(one), *answers_of(one).values())]
+    assert page.count("<pre>") == sum("example" in said for said in shown)
     assert re.findall(r'(?:src|href)="([^#/][^"]*)"', page) == []
 
 

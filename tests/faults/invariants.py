@@ -20,7 +20,7 @@ from faults.load import History
 
 EMPTY = Depth(ready=0, in_flight=0, delayed=0)
 ATTEMPTS_ALLOWED = QUEUES[0].max_receives
-POOL = 10
+POOL = 12
 """Connections of one process's pool, as the settings have it by default."""
 
 

@@ -246,7 +246,7 @@ class Settings(BaseSettings):
     """The role of the services: member of `devops_mcp_app` (rest-api, mcp-server) or of `devops_mcp_worker`; never the owner."""
     migration_database_url: SecretStr | None = None
     """The owner of the schema; only `devops-mcp db migrate` uses it."""
-    database_pool_size: int = Field(default=10, ge=1, le=200)
+    database_pool_size: int = Field(default=12, ge=1, le=200)
     redis_url: RedisUrl
     master_keys: tuple[SecretStr, ...]
     """Random texts of 32 characters or more that all replicas share: what is sealed or signed is so with keys made of the first, and every

@@ -56,7 +56,7 @@ class Share:
 
 
 class Shares:
-    """Of ten connections a caller may hold eight, and all callers of a tenant together nine.
+    """Of twelve connections a caller may hold ten, and all callers of a tenant together eleven.
 
     What nobody waits for, as the probes of health and what is done in the background, has no share to keep to.
     """
@@ -64,7 +64,7 @@ class Shares:
     def __init__(self, size: int, wait_s: float) -> None:
         divided = size >= _SMALL
         self._callers = Share(size - size // 5 if divided else size)
-        self._tenants = Share(size - (size + 9) // 10 if divided else size)
+        self._tenants = Share(size - max(size // 10, 1) if divided else size)
         self._wait_s = wait_s
 
     async def take(self, tenant_id: UUID) -> UUID | None:

@@ -86,7 +86,9 @@ def _answer(status: str, answer: dict[str, Any]) -> str:
     if not status.startswith("2"):
         return ""
     said = " or ".join(_contents(answer)) or "no body"
-    return f"<p>Answer: {status} {escape(answer['description'])}, {said}</p>"
+    shown = "".join(_example(content) for content in answer.get("content", {}).values())
+    example = f"<details><summary>Example</summary>{shown}</details>" if shown else ""
+    return f"<p>Answer: {status} {escape(answer['description'])}, {said}</p>{example}"
 
 
 def _contents(holder: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the table of endpoints."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from inspect import cleandoc
@@ -19,6 +19,7 @@ from rest_api.examples import example_of
 from rest_api.guide import GUIDE, TAGS
 from rest_api.refusals import codes_by_status
 from rest_api.rights import said_of
+from rest_api.samples import sample_of
 from rest_api.sparse import FIELDS
 from rest_api.versions import MERGE_PATCH
 
@@ -84,7 +85,9 @@ def document(endpoints: Sequence[AnyEndpoint]) -> dict[str, Any]:
     beside = {model: references[model, "serialization"] for model in alongside.MODELS}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, references)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(
+            endpoint, references, definitions
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -176,7 +179,9 @@ def _add_patch(reference: str, definitions: dict[str, Any]) -> None:
     }
 
 
-def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
+def _operation(
+    endpoint: AnyEndpoint, references: References, definitions: Mapping[str, Any]
+) -> dict[str, Any]:
     said = cleandoc(endpoint.handle.__doc__ or "")
     operation: dict[str, Any] = {
         "operationId": endpoint.handle.__name__,
@@ -184,7 +189,7 @@ def _operation(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
         "summary": said.partition(".")[0].partition(";")[0],
         "description": "\n\n".join([said, *_filters(endpoint.params), said_of(endpoint.route)]),
         "parameters": _parameters(endpoint),
-        "responses": _responses(endpoint, references),
+        "responses": _responses(endpoint, references, definitions),
     }
     if endpoint.open:
         operation["security"] = []
@@ -267,15 +272,20 @@ def _is_tagged(endpoint: AnyEndpoint) -> bool:
     return endpoint.method == "GET" and not endpoint.lines
 
 
-def _responses(endpoint: AnyEndpoint, references: References) -> dict[str, Any]:
+def _responses(
+    endpoint: AnyEndpoint, references: References, definitions: Mapping[str, Any]
+) -> dict[str, Any]:
     success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.reply is File:
         success["content"] = {"*/*": {"schema": {}}}
     elif endpoint.reply is not Nothing:
         schema = references[endpoint.reply, "serialization"]
+        example = sample_of(schema, definitions)
         if endpoint.fields:
             schema = {"anyOf": [schema, {"$ref": f"{schema['$ref']}Part"}]}
-        success["content"] = {LINES if endpoint.lines else "application/json": {"schema": schema}}
+        success["content"] = {
+            LINES if endpoint.lines else "application/json": {"schema": schema, "example": example}
+        }
     problem = {MEDIA_TYPE: {"schema": references[Problem, "serialization"]}}
     errors = {
         str(status): {"description": _refusal(status, codes), "content": problem}
