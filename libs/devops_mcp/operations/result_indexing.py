@@ -12,8 +12,8 @@ from devops_mcp.models.results import KeptResult
 from devops_mcp.operations.item_indexing import request_vectors
 from devops_mcp.repositories.transaction import Transaction
 
-MAX_TEXT = 32_000
-"""Characters of a result that it is found by, the first of a longer one."""
+MAX_TEXT = 100_000
+"""Characters of a result that it is found by, the first of a longer one: some 90 passages, several times what a reader is shown."""
 
 
 async def index_result(tx: Transaction, kept: KeptResult, system: str, *, embeds: bool) -> None:
