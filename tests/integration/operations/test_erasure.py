@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psycopg
@@ -132,6 +132,14 @@ async def test_nothing_is_left_and_the_proof_counts_what_there_was(bench, databa
     assert erasure.finished_at is not None
     expected = {name: count for name, count in before.items() if name not in STAYS}
     assert erasure.removed == expected | {"outbox": expected["outbox"] + 1}, "and the order's own message"
+
+
+async def test_the_worker_begins_once_those_are_out_who_were_let_in_before(bench, database):
+    erasure = await bench.service.request(OPERATOR, TENANT, str(TENANT))
+    with psycopg.connect(database.superuser_url) as connection:
+        order = "SELECT due_at >= %s FROM outbox WHERE id = %s"
+        due = connection.execute(order, (erasure.requested_at + timedelta(seconds=50), erasure.id)).fetchone()
+    assert due == (True,)
 
 
 async def test_the_proof_is_in_the_tenants_log_and_in_the_operators(bench, database):
