@@ -1,6 +1,8 @@
 """The pool, with a short way where nobody waits."""
 
+import asyncio
 from time import monotonic
+from typing import Any
 
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
@@ -13,6 +15,17 @@ class Pool(AsyncConnectionPool[Connection]):
 
     Those that were used last are lent first: their statements are prepared and in the server's cache, and the others can be let go.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._returning: set[asyncio.Task[None]] = set()
+
+    async def putconn(self, conn: Connection) -> None:
+        """As psycopg's, to the end also where who gives it back is cancelled: it would be lost, and its place in the pool for good."""
+        returning = asyncio.create_task(super().putconn(conn), name="connection going back")
+        self._returning.add(returning)
+        returning.add_done_callback(self._returning.discard)
+        await asyncio.shield(returning)
 
     def take(self) -> Connection | None:
         """One that is here, if there is one; it goes back as any other."""

@@ -364,3 +364,33 @@ async def test_what_a_caller_could_not_have_is_none_that_it_holds(database, monk
                 async with opened.transaction(DEFAULT_TENANT_ID) as tx:
                     await tx.events._connection.execute("SELECT 1 / 0")
             await asyncio.gather(*(clock(opened) for _ in range(9)))
+
+
+async def test_a_connection_comes_back_also_where_who_had_it_is_cancelled_meanwhile(database):
+    """S04: else each client that hangs up at that moment takes one away for good, until nobody can be answered."""
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+        await opened.ping()
+        coming_back, gate, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        add = opened._pool._add_to_pool
+
+        async def held_up(connection: Connection) -> None:
+            coming_back.set()
+            await gate.wait()
+            await add(connection)
+
+        async def slow(tx: Transaction) -> None:
+            await tx.events.clock()
+            await done.wait()
+
+        opened._pool._add_to_pool = held_up
+        having = asyncio.create_task(opened.read(DEFAULT_TENANT_ID, slow))
+        waiting = asyncio.create_task(clock(opened))
+        while not opened._pool._waiting:
+            await asyncio.sleep(0)
+        done.set()
+        await coming_back.wait()
+        having.cancel()
+        await asyncio.wait([having])
+        gate.set()
+        await waiting
+    assert having.cancelled()
