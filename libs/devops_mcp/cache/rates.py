@@ -88,6 +88,21 @@ class _Lot:
     left: int
 
 
+@dataclass(slots=True)
+class _Queue:
+    """Those of a crowd for whom there was no permit: each is told a time of its own, so that they do not come back all at once."""
+
+    next_s: float
+    interval_s: float
+    longest_s: float
+
+    def wait_s(self) -> float:
+        """The seconds that the next of them is to wait."""
+        told = max(round(min(self.next_s, self.longest_s), 2), 0.01)
+        self.next_s += self.interval_s
+        return told
+
+
 class RateLimiter:
     """Holds callers to a rate."""
 
@@ -97,7 +112,7 @@ class RateLimiter:
         self._rate = rate
         self._monotonic = monotonic
         self._lots: OrderedDict[str, _Lot] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[float]] = {}
+        self._asking: dict[str, asyncio.Task[_Queue | None]] = {}
         self._waiting: dict[str, int] = {}
         self._due: OrderedDict[str, float] = OrderedDict()
         self._alone_until = 0.0
@@ -108,15 +123,15 @@ class RateLimiter:
         However many find none at the same time, Redis is asked once for all of them, and whom it gives none is refused: who went on
         asking would get the permits of the meantime one by one, and wake the whole crowd for each.
         """
-        wait_s = 0.0
+        queue: _Queue | None = None
         while (standing := self._spent(caller)) is None:
-            if wait_s > 0:
-                raise self.refusal(wait_s)
+            if queue is not None:
+                raise self.refusal(queue.wait_s())
             self._waiting[caller] = self._waiting.get(caller, 0) + 1
             asking = self._asking.get(caller)
             if asking is None:
                 asking = self._asking[caller] = asyncio.create_task(self._fetch(caller))
-            wait_s = await asyncio.shield(asking)
+            queue = await asyncio.shield(asking)
         return standing
 
     async def charge(self, caller: str, count: int) -> float:
@@ -141,8 +156,8 @@ class RateLimiter:
         lot.permits -= 1
         return Standing(self._rate, lot.permits + lot.left)
 
-    async def _fetch(self, caller: str) -> float:
-        """Get a lot of permits; the seconds to wait for more where there are not as many as wanted, else 0."""
+    async def _fetch(self, caller: str) -> _Queue | None:
+        """Get a lot of permits; who gets none of it queues up where there are not as many as wanted."""
         wanted = self._wanted(caller)
         try:
             given, wait_s, left = await self._ask(caller, wanted)
@@ -153,7 +168,10 @@ class RateLimiter:
             self._lots.move_to_end(caller)
             if len(self._lots) > _KNOWN:
                 self._lots.popitem(last=False)
-        return 0.0 if given == wanted else max(round(wait_s, 2), 0.01)
+        if given == wanted:
+            return None
+        per_s = self._rate.per_s
+        return _Queue(wait_s, interval_s=1 / per_s, longest_s=max(wait_s, self._rate.burst / per_s))
 
     def refusal(self, wait_s: float) -> RateLimited:
         """The error of who has no permit for so long."""

@@ -112,6 +112,16 @@ async def test_of_a_crowd_of_one_caller_those_without_a_permit_are_refused_at_on
     assert sum(outcomes) == 100
 
 
+async def test_of_a_crowd_each_is_told_a_time_of_its_own_within_that_of_the_burst(redis_url):
+    """All of them told the same would come back all at once."""
+    async with open_redis(redis_url, command_timeout_s=30) as redis:
+        limiter = RateLimiter(redis, Rate(per_s=0.01, burst=50))
+        crowd = (limiter.take("crowd-" + redis_url) for _ in range(130))
+        outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+    waits = [one.retry_after_s for one in outcomes if isinstance(one, RateLimited)]
+    assert waits == [pytest.approx(min(100 * turn, 5_000), abs=0.1) for turn in range(1, 81)]
+
+
 async def test_without_redis_a_crowd_of_one_caller_is_let_through_as_far_as_the_burst():
     async with open_redis("redis://127.0.0.1:1/0") as redis:
         limiter = RateLimiter(redis, Rate(per_s=0.01, burst=40))
