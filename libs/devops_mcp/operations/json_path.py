@@ -68,7 +68,7 @@ def _main(cpu_s: int) -> int:
     """Evaluate the path in the first line of the input on the document after it."""
     import jsonpath  # only this process needs it
 
-    os.nice(10)  # whoever is being answered meanwhile comes first
+    os.nice(5)  # whoever is being answered meanwhile comes first
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     with suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
