@@ -14,8 +14,8 @@ from devops_mcp.models.errors import PlatformError
 from devops_mcp.operations.catalogue import CatalogueEntry
 
 _WORD = re.compile(r"[a-z0-9]+")
-_FUSED = 60
-"""The constant of reciprocal rank fusion; the usual one."""
+_FUSED = 3
+"""The constant of reciprocal rank fusion, as small as in the search over passages: what is first by words or by meaning stays in front."""
 _SATURATION = 1.2
 _ENDINGS = ("ing", "ies", "es", "ed", "s")
 _NAME_WEIGHT = 3
