@@ -191,6 +191,35 @@ async def test_a_long_chain_is_verified_page_by_page(database, monkeypatch):
             await AuditReader(opened).verify(reader, 11)
 
 
+async def test_several_replicas_chain_what_waits_once_while_others_record(database, monkeypatch):
+    """I8, L05: workers and readers meet at the end of the chain, and each record is in it once, in the order in which it was made."""
+    monkeypatch.setattr(audit_log, "CHAINED_AT_ONCE", 7)
+    records = [a_record(f"waited {n:03}") for n in range(100)]
+    with psycopg.connect(database.app_url) as connection:
+        connection.execute("SELECT set_config('app.tenant', %s, true)", (str(TENANT),))
+        connection.cursor().executemany(
+            "INSERT INTO audit_waiting (id, record) VALUES (%s, %s)",
+            [(record.id, orjson.dumps(record).decode()) for record in reversed(records)],
+        )
+    async with open_database(database.app_url, pool_size=8, application="test") as opened:
+        chained, *_ = await asyncio.gather(
+            asyncio.gather(*(audit_log.chain_waiting(opened, TENANT) for _ in range(4))),
+            *(append(opened, f"a{n}") for n in range(20)),
+        )
+        found = await verified(opened)
+        async with opened.transaction(TENANT) as tx:
+            stored = [record for record in await tx.audit.latest(200) if record.action.startswith("waited")]
+    with psycopg.connect(database.superuser_url) as connection:
+        numbered = connection.execute(
+            "SELECT action FROM audit_log WHERE starts_with(action, 'waited') ORDER BY seq"
+        ).fetchall()
+        assert connection.execute("SELECT FROM audit_waiting").fetchall() == []
+    assert sum(chained) == 100
+    assert (found.intact, found.records) == (True, 120)
+    assert list(reversed(stored)) == records
+    assert [action for (action,) in numbered] == [record.action for record in records]
+
+
 async def test_chaining_keeps_the_speed_of_batches(database):
     """As a ratio within one run, to batches that the database stores without a chain."""
     batch = 200

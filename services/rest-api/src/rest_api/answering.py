@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
@@ -112,7 +113,8 @@ class Answering:
             await self._record(error, request, call.principal)
             raise
         if isinstance(reply, AsyncIterator):
-            return StreamingResponse(_lines(reply), self._endpoint.status, media_type=LINES)
+            lines = _lines(reply, call.principal.id)
+            return StreamingResponse(lines, self._endpoint.status, media_type=LINES)
         if isinstance(reply, File):
             return _file(request, reply)
         return await self._shown(request, self._signed(reply, scope) if self._pages else reply, fields)
@@ -258,6 +260,7 @@ def _file(request: Request, file: File) -> Response:
     return Response(file.content, media_type=file.media_type if sendable else BINARY, headers=headers)
 
 
-async def _lines(items: AsyncIterator[BaseModel]) -> AsyncIterator[bytes]:
+async def _lines(items: AsyncIterator[BaseModel], caller: UUID) -> AsyncIterator[bytes]:
+    set_caller(caller)  # Starlette sends them from a task of its own
     async for item in items:
         yield f"{item.model_dump_json()}\n".encode()

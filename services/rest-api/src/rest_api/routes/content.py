@@ -11,7 +11,7 @@ from devops_mcp.models.errors import MalformedInput, PayloadTooLarge
 from devops_mcp.operations.contexts import Upload
 from devops_mcp.serving.strict_json import loads
 from rest_api.endpoint import BINARY, LINES, AnyEndpoint, Call, Endpoint, File, NoBody, NoParams, Raw
-from rest_api.routes.memory import OneItem
+from rest_api.routes.contexts import OneItem
 
 TAG = "contexts"
 MAX_LINE = 40_000_000

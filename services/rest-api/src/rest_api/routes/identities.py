@@ -4,6 +4,7 @@ from uuid import UUID
 
 from devops_mcp.models.accounts import IdentityName, LinkedIdentity
 from devops_mcp.models.base import Model
+from devops_mcp.models.pages import Page
 from rest_api.endpoint import AnyEndpoint, Call, Endpoint, NoBody, Nothing
 from rest_api.routes.users import OneUser
 
@@ -15,14 +16,10 @@ class OneIdentity(Model):
     identity_id: UUID
 
 
-class LinkedIdentities(Model):
-    items: tuple[LinkedIdentity, ...]
-
-
-async def list_identities(call: Call[OneUser, NoBody]) -> LinkedIdentities:
+async def list_identities(call: Call[OneUser, NoBody]) -> Page[LinkedIdentity]:
     """List the identities of outside providers that a user signs in by."""
     links = call.platform.accounts.identity_links
-    return LinkedIdentities(items=await links.all(call.principal, call.params.user_id))
+    return Page(items=await links.all(call.principal, call.params.user_id))
 
 
 async def get_identity(call: Call[OneIdentity, NoBody]) -> LinkedIdentity:
@@ -46,7 +43,7 @@ async def remove_identity(call: Call[OneIdentity, NoBody]) -> Nothing:
 _ALL = "/api/v1/users/{user_id}/identities"
 _ONE = f"{_ALL}/{{identity_id}}"
 IDENTITIES: tuple[AnyEndpoint, ...] = (
-    Endpoint("GET", _ALL, TAG, list_identities, LinkedIdentities, params=OneUser, errors=(404,)),
+    Endpoint("GET", _ALL, TAG, list_identities, Page[LinkedIdentity], params=OneUser, errors=(404,)),
     Endpoint(
         "POST",
         _ALL,

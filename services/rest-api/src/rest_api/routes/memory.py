@@ -1,18 +1,18 @@
-"""What is remembered, as those read it who have limited room: a context's window."""
+"""What is done with a context as a whole: its window for who has limited room, its end, its snapshots, forks and export."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID
 
 from pydantic import Field
 
-from devops_mcp.models.base import Model, Moment
+from devops_mcp.models.base import Moment
 from devops_mcp.models.contexts import Context, ContextSnapshot
 from devops_mcp.models.pages import Page
 from devops_mcp.models.windows import Window, WindowRequest
 from devops_mcp.operations.context_copies import ContextLine
 from rest_api.endpoint import AnyEndpoint, Body, Call, Endpoint, NoBody, Nothing
 from rest_api.listing import ByAge
-from rest_api.routes.contexts import OneContext
+from rest_api.routes.contexts import OneContext, OneItem
 
 TAG = "contexts"
 
@@ -21,11 +21,6 @@ class WindowOf(WindowRequest):
     """The window of a context; `query` says what earlier items are wanted for."""
 
     context_id: UUID
-
-
-class OneItem(Model):
-    context_id: UUID
-    position: int = Field(ge=1, le=2_147_483_647)
 
 
 class Compaction(Body):
