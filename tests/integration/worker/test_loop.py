@@ -368,3 +368,25 @@ async def test_on_stop_what_does_not_end_in_time_is_given_back_at_once(bench):
         stop.set()
     [returned] = await bench.queue.receive(wait_s=20)
     assert MESSAGE.validate_json(returned.body) == message
+
+
+async def test_a_fault_of_ours_outside_of_a_handler_does_not_end_the_consumer(bench):
+    class Faulty:
+        """The queue, whose first answer is none that we can read."""
+
+        answered = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.queue, name)
+
+        async def receive(self, *args: Any, **options: Any) -> list[Received]:
+            self.answered += 1
+            if self.answered == 1:
+                raise KeyError("Attributes")
+            return await bench.queue.receive(*args, **options)
+
+    await bench.send(a_message())
+    recorder = Recorder()
+    async with bench.consuming(recorder.handle, queue=Faulty()), asyncio.timeout(60):
+        await recorder.until(lambda: len(recorder.done) == 1)
+    assert await bench.left() == 0

@@ -105,15 +105,20 @@ class Consumer:
     async def _consume(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                batch = await self._receive(stop)
-            except PlatformError as error:
-                log.warning(
-                    "queue not readable", queue=self._spec.name, code=error.code, reason=error.message
-                )
+                await self._consume_batch(stop)
+            except Exception:  # the worker loop: a fault of ours must not end it
+                log.exception("queue not consumed", queue=self._spec.name)
                 await unless_stopped(stop, asyncio.sleep(_PROBE_EVERY_S))
-                continue
-            if batch and not await self._work_off(batch, stop):
-                await self._until_well(stop)
+
+    async def _consume_batch(self, stop: asyncio.Event) -> None:
+        try:
+            batch = await self._receive(stop)
+        except PlatformError as error:
+            log.warning("queue not readable", queue=self._spec.name, code=error.code, reason=error.message)
+            await unless_stopped(stop, asyncio.sleep(_PROBE_EVERY_S))
+            return
+        if batch and not await self._work_off(batch, stop):
+            await self._until_well(stop)
 
     async def _receive(self, stop: asyncio.Event) -> list[Received]:
         receiving = self._queue.receive(self._policy.batch, wait_s=_WAIT_S)
