@@ -38,6 +38,14 @@ class ChangeWatch:
         for uri in self._uris:
             self.offer(ResourceChange(tenant_id=self._tenant_id, uri=uri))
 
+    async def some(self, within_s: float) -> None:
+        """Return when anything has changed since it was last told here, or after so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._some.wait()
+        self._some.clear()
+        self._changed.clear()
+
     async def __aiter__(self) -> AsyncIterator[Changed]:
         while True:
             await self._some.wait()

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from devops_mcp.operations.tasks import TaskService
+from mcp_server.handlers import tasks as handlers
 from support.services import new_key, running_mcp, settings_for
 
 EXTENSION = "io.modelcontextprotocol/tasks"
@@ -87,3 +91,52 @@ async def test_only_who_knows_tasks_may_follow_one(database, settings):
         await ws.send(request(2, "subscriptions/listen", wanted, follows=False))
         refused = (await until(ws, id=2))["error"]
     assert refused["data"] == {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
+
+
+@asynccontextmanager
+async def waiting_for(url: str, key: str, task_id: str) -> AsyncIterator[ClientConnection]:
+    """A client of 2025-11-25 that has asked for the task's result, under the id 5."""
+    params = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    }
+    async with connecting(url, key) as ws:
+        await ws.send(json.dumps({"jsonrpc": "2.0", "id": 4, "method": "initialize", "params": params}))
+        await until(ws, id=4)
+        asked = {"jsonrpc": "2.0", "id": 5, "method": "tasks/result", "params": {"taskId": task_id}}
+        await ws.send(json.dumps(asked))
+        yield ws
+
+
+async def test_who_waits_for_a_result_is_answered_when_the_task_has_ended(database, settings, monkeypatch):
+    """S04: a crowd of those who wait does not look into the database all the time."""
+    looks, get = [], TaskService.get
+
+    async def counted(self: TaskService, *given: Any) -> Any:
+        looks.append(given)
+        return await get(self, *given)
+
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, connecting(url, key) as ws:
+        task_id = await a_task(ws)
+        monkeypatch.setattr(handlers, "LOOK_EVERY_S", 1_000.0)
+        monkeypatch.setattr(TaskService, "get", counted)
+        async with waiting_for(url, key, task_id) as waiting:
+            async with asyncio.timeout(WITHIN_S):
+                while len(looks) < 2:
+                    await asyncio.sleep(0.01)
+            await ws.send(request(3, "tasks/cancel", {"taskId": task_id}))
+            told = await until(waiting, id=5)
+    assert told["error"]["message"] == "the task was cancelled"
+
+
+async def test_who_waits_for_long_is_told_to_ask_again(database, settings, monkeypatch):
+    monkeypatch.setattr(handlers, "RESULT_WITHIN_S", 0.1)
+    key = await new_key(database.owner_url)
+    async with running_mcp(settings) as url, connecting(url, key) as ws:
+        task_id = await a_task(ws)
+        async with waiting_for(url, key, task_id) as waiting:
+            told = (await until(waiting, id=5))["error"]
+    assert (told["code"], told["data"]["retryable"]) == (-32603, True)
+    assert told["message"].endswith("still; ask again")

@@ -64,7 +64,7 @@ def build_protocol(platform: Platform, feed: EventFeed, changes: ChangeFeed) -> 
     resources = ResourceHandlers(
         platform.suite, platform.adapter_resources, library, platform.integrations, platform.audit
     )
-    tasks = TaskHandlers(platform.tasks)
+    tasks = TaskHandlers(platform.tasks, changes)
     subscriptions = SubscriptionHandlers(feed, changes, resources, tasks)
     tools = ToolHandlers(platform.tools, platform.tasks, subscriptions)
     prompts = PromptHandlers(platform.prompts, subscriptions)

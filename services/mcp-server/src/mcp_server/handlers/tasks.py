@@ -16,10 +16,11 @@ from pydantic import Field, ValidationError
 
 from devops_mcp.models.base import JsonObject
 from devops_mcp.models.conversation import Answer
-from devops_mcp.models.errors import NotFound, PlatformError
+from devops_mcp.models.errors import DeadlineExceeded, NotFound, PlatformError
 from devops_mcp.models.pages import Order
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.tasks import Task, TaskStatus
+from devops_mcp.operations.change_feed import ChangeFeed
 from devops_mcp.operations.tasks import KEPT_FOR, TaskService, task_uri
 from devops_mcp.operations.tool_outcomes import ToolOutcome
 from mcp_server.caller import principal_of
@@ -32,7 +33,8 @@ HEADER_MISMATCH = -32020
 POLL_MS = 500
 RESULT_WITHIN_S = 30.0
 """How long `tasks/result` of 2025-11-25 waits; the client asks again."""
-_LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 5.0
+"""How often it looks where it hears of no change: what tells of one can be lost."""
 TASK_IDS = "taskIds"
 """What the extension adds to the filter of `subscriptions/listen`: the tasks whose statuses are to be sent."""
 MAX_FOLLOWED = 100
@@ -60,8 +62,9 @@ class TaskNotification(types.Notification[dict[str, Any], Literal["notifications
 class TaskHandlers:
     """Follows, answers and ends the caller's tasks."""
 
-    def __init__(self, tasks: TaskService) -> None:
+    def __init__(self, tasks: TaskService, changes: ChangeFeed) -> None:
         self._tasks = tasks
+        self._changes = changes
 
     async def get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> JsonObject:
         """How the task stands; with its result or error once it has ended, and its questions while it waits for answers."""
@@ -92,15 +95,27 @@ class TaskHandlers:
         """2025-11-25: what the call would have answered, once there is an answer."""
         _require_handshake(ctx)
         principal = await _follower(ctx, params)
-        async with asyncio.timeout(RESULT_WITHIN_S):
-            while not (task := await self._find(principal, params.task_id)).ended:  # noqa: ASYNC110 - see below
-                await asyncio.sleep(_LOOK_EVERY_S)  # the worker that ends it is another process
+        task = await self._ended(principal, await self._find(principal, params.task_id))
         if task.status is TaskStatus.CANCELLED:
             raise MCPError(types.INVALID_PARAMS, "the task was cancelled")
         if task.status is TaskStatus.FAILED:
             raise MCPError(types.INTERNAL_ERROR, _error_of(task))
         related: JsonObject = {"io.modelcontextprotocol/related-task": {"taskId": str(task.id)}}
         return {**_result_of(task), "_meta": related}
+
+    async def _ended(self, principal: Principal, task: Task) -> Task:
+        """The task once it has ended; the worker that ends it is another process, and tells."""
+        async with self._changes.watch(principal.tenant_id, (), {task_uri(task.id)}) as watch:
+            try:
+                async with asyncio.timeout(RESULT_WITHIN_S):
+                    while not (task := await self._tasks.get(principal, task.id)).ended:
+                        await watch.some(LOOK_EVERY_S)
+            except TimeoutError:
+                judged = {"code": DeadlineExceeded.code, "retryable": True}
+                raise MCPError(
+                    types.INTERNAL_ERROR, f"the task is {task.status} still; ask again", judged
+                ) from None
+        return task
 
     async def page(
         self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams
