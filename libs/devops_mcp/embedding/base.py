@@ -18,6 +18,15 @@ class Purpose(StrEnum):
     QUESTION = "question"
 
 
+QUESTION_WITHIN_S = 5.0
+"""Somebody waits for the answer to a question, to which another model or the words alone can lead."""
+
+
+def patience_s(purpose: Purpose, texts: Sequence[str], timeout_s: float) -> float:
+    """How long to wait for a model that may take `timeout_s`: for a single question not that long."""
+    return min(timeout_s, QUESTION_WITHIN_S) if purpose is Purpose.QUESTION and len(texts) == 1 else timeout_s
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddingModel:
     """A model as it is configured. Vectors of different spaces are never compared; those of one space have the same dimensions.

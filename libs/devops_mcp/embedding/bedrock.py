@@ -7,6 +7,7 @@ are those of the process, as for the queues.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose, Vector, unit
+from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose, Vector, patience_s, unit
 from devops_mcp.embedding.batches import in_batches
 from devops_mcp.embedding.http import error_of
 from devops_mcp.embedding.tokens import count_tokens
@@ -75,32 +76,34 @@ class BedrockProvider:
         self._is_cohere = "cohere." in vendor_model
 
     async def embed(self, texts: Sequence[str], purpose: Purpose = Purpose.PASSAGE) -> Embedded:
-        async def of_cohere(batch: Sequence[str]) -> tuple[list[Vector], int]:
-            return await self._cohere(batch, purpose)
-
+        within_s = patience_s(purpose, texts, self._timeout_s)
         if self._is_cohere:
             size = min(self.model.max_batch, COHERE_BATCH)
+            of_cohere = partial(self._cohere, purpose=purpose, within_s=within_s)
             vectors, tokens = await in_batches(texts, size, of_cohere)
         else:
-            vectors, tokens = await in_batches(texts, 1, self._titan, at_once=AT_ONCE)
+            of_titan = partial(self._titan, within_s=within_s)
+            vectors, tokens = await in_batches(texts, 1, of_titan, at_once=AT_ONCE)
         return Embedded(vectors, self.model, tokens)
 
-    async def _titan(self, texts: Sequence[str]) -> tuple[list[Vector], int]:
+    async def _titan(self, texts: Sequence[str], *, within_s: float) -> tuple[list[Vector], int]:
         [text] = texts
         body = {"inputText": text, "dimensions": self.model.dimensions, "normalize": True}
-        answer, _ = await self._invoke(body)
+        answer, _ = await self._invoke(body, within_s)
         counted = answer.get("inputTextTokenCount")
         tokens = counted if isinstance(counted, int) else count_tokens(text)
         return unit([answer.get("embedding") or []], 1, self.model), tokens
 
-    async def _cohere(self, texts: Sequence[str], purpose: Purpose) -> tuple[list[Vector], int]:
+    async def _cohere(
+        self, texts: Sequence[str], *, purpose: Purpose, within_s: float
+    ) -> tuple[list[Vector], int]:
         body = {
             "texts": list(texts),
             "input_type": _INPUT_TYPES[purpose],
             "truncate": "END",
             "embedding_types": ["float"],
         }
-        answer, headers = await self._invoke(body)
+        answer, headers = await self._invoke(body, within_s)
         found = answer.get("embeddings")
         # Asked for types, it answers by type; older versions of the model give the vectors alone.
         vectors = found.get("float") if isinstance(found, dict) else found
@@ -108,8 +111,8 @@ class BedrockProvider:
         tokens = int(counted) if counted.isdecimal() else sum(map(count_tokens, texts))
         return unit(vectors or [], len(texts), self.model), tokens
 
-    async def _invoke(self, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        deadline = Deadline.after(self._timeout_s)
+    async def _invoke(self, body: dict[str, Any], within_s: float) -> tuple[dict[str, Any], dict[str, str]]:
+        deadline = Deadline.after(within_s)
         return await self.policies.retry.call(lambda: self._attempt(body, deadline), deadline)
 
     async def _attempt(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose, Vector, unit
+from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose, Vector, patience_s, unit
 from devops_mcp.embedding.batches import in_batches
 from devops_mcp.embedding.http import EmbeddingService
 from devops_mcp.embedding.tokens import count_tokens
@@ -27,9 +27,11 @@ class GoogleProvider:
         self._path = f"models/{quote(vendor_model, safe='')}:batchEmbedContents"
 
     async def embed(self, texts: Sequence[str], purpose: Purpose = Purpose.PASSAGE) -> Embedded:
+        within_s = patience_s(purpose, texts, self._service.timeout_s)
+
         async def batch(some: Sequence[str]) -> tuple[list[Vector], int]:
             requests = [self._request(text, purpose) for text in some]
-            answer = await self._service.post(self._path, {"requests": requests})
+            answer = await self._service.post(self._path, {"requests": requests}, within_s=within_s)
             return unit(self._values(answer), len(some), self.model), sum(map(count_tokens, some))
 
         vectors, tokens = await in_batches(texts, min(self.model.max_batch, MAX_BATCH), batch)

@@ -46,7 +46,7 @@ class EmbeddingService:
     ) -> None:
         self.name = name
         self.policies = policies or Policies.named(f"embedding:{name}")
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._secrets = [value.removeprefix("Bearer ") for value in headers.values()]
         self._client = guarded_client(
             base_url, private_networks=private_networks, timeout_s=timeout_s, headers=dict(headers)
@@ -55,9 +55,9 @@ class EmbeddingService:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    async def post(self, path: str, body: Mapping[str, Any], *, within_s: float) -> Any:
         """The JSON that the service answers."""
-        deadline = Deadline.after(self._timeout_s)
+        deadline = Deadline.after(within_s)
         return await self.policies.retry.call(lambda: self._attempt(path, body, deadline), deadline)
 
     async def _attempt(self, path: str, body: Mapping[str, Any], deadline: Deadline) -> Any:

@@ -5,9 +5,10 @@ https://platform.openai.com/docs/api-reference/embeddings/create. `base_url` end
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose, Vector, unit
+from devops_mcp.embedding.base import Embedded, EmbeddingModel, Purpose, Vector, patience_s, unit
 from devops_mcp.embedding.batches import in_batches
 from devops_mcp.embedding.http import EmbeddingService
 from devops_mcp.embedding.tokens import count_tokens
@@ -36,13 +37,14 @@ class OpenAiProvider:
 
     async def embed(self, texts: Sequence[str], purpose: Purpose = Purpose.PASSAGE) -> Embedded:
         prefix = self._prefixes[purpose]
-        vectors, tokens = await in_batches(
-            [prefix + text for text in texts], self.model.max_batch, self._batch
-        )
+        within_s = patience_s(purpose, texts, self._service.timeout_s)
+        batch = partial(self._batch, within_s=within_s)
+        vectors, tokens = await in_batches([prefix + text for text in texts], self.model.max_batch, batch)
         return Embedded(vectors, self.model, tokens)
 
-    async def _batch(self, texts: Sequence[str]) -> tuple[list[Vector], int]:
-        answer = await self._service.post("embeddings", {**self._fixed, "input": list(texts)})
+    async def _batch(self, texts: Sequence[str], *, within_s: float) -> tuple[list[Vector], int]:
+        body = {**self._fixed, "input": list(texts)}
+        answer = await self._service.post("embeddings", body, within_s=within_s)
         try:
             data = sorted(answer["data"], key=lambda entry: entry["index"])
             vectors = [entry["embedding"] for entry in data]

@@ -1,5 +1,6 @@
 """Each provider against a server that answers as its vendor documents: vectors, batches, errors, limits, and what stands in."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from devops_mcp.config.settings import EmbeddingModelSettings
+from devops_mcp.embedding import base
 from devops_mcp.embedding.base import EmbeddingProvider, Purpose
 from devops_mcp.embedding.catalogue import EmbeddingModels
 from devops_mcp.embedding.failover import Failover
@@ -67,6 +70,19 @@ async def opened(name: str, **changes: Any) -> AsyncIterator[Case]:
             yield Case(fake, provider)
 
 
+class Never(Response):
+    """An answer that does not come, to what says that it was asked."""
+
+    def __init__(self, asked: asyncio.Event) -> None:
+        super().__init__()
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
 each = pytest.mark.parametrize("name", SETTINGS)
 
 
@@ -78,6 +94,23 @@ async def test_texts_become_unit_vectors_in_their_order(name):
     assert embedded.model.name == name
     assert embedded.tokens >= sum(len(text.split()) for text in TEXTS)
     assert len(case.fake.requests) == (5 if name == "titan" else 3)
+
+
+@each
+async def test_a_question_does_not_wait_for_a_model_that_hangs_as_long_as_passages_do(name, monkeypatch):
+    monkeypatch.setattr(base, "QUESTION_WITHIN_S", 0.05)
+    async with opened(name, timeout_s=120) as case, asyncio.timeout(60):
+        asked = asyncio.Event()
+        case.fake.first = [Never(asked)]
+        with pytest.raises(UpstreamUnavailable):
+            await case.provider.embed(["why?"], Purpose.QUESTION)
+        case.fake.first = [Never(asked)]
+        passage = asyncio.create_task(case.provider.embed(["because"]))
+        asked.clear()
+        await asked.wait()
+        done, _ = await asyncio.wait([passage], timeout=0.2)
+        passage.cancel()
+    assert not done
 
 
 async def test_openai_is_asked_as_documented():
