@@ -284,6 +284,7 @@ class ContextService:
         """Say anew what is said of the context; its items stay. Raises `NotFound`."""
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
+            await tx.contexts.lock(context_id)
             before = await visible(tx, principal, context_id)
             if draft.expires_at != before.expires_at:
                 _require_ahead(draft.expires_at)
@@ -302,6 +303,7 @@ class ContextService:
         require(principal, WRITE)
         _require_ahead(moment)
         async with self._database.transaction(principal.tenant_id) as tx:
+            await tx.contexts.lock(context_id)
             before = await visible(tx, principal, context_id)
             after = before.model_copy(update={"expires_at": moment})
             await tx.contexts.expire_at(context_id, moment)

@@ -37,6 +37,7 @@ class RetentionService:
             problem = f"this installation keeps events for {self._event_days} days"
             raise InvalidInput(problem, (Violation("body.event_days", problem),))
         async with self._database.transaction(principal.tenant_id) as tx:
+            await tx.tenants.own()  # which nobody else changes from here on
             before = await tx.tenants.retention()
             await tx.tenants.put_retention(wanted)
             changed = {"before": before.model_dump(), "after": wanted.model_dump()}

@@ -70,7 +70,7 @@ class RoleService:
         after = before.model_copy(update=dict(draft))
         await self._require_held(principal, "roles.update", after)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await _require_unchanged(tx, before)
+            before = await _unchanged(tx, before)
             await tx.roles.replace(after)
             changed = {"before": _about(before), "after": _about(after)}
             await tx.audit.append([deed(principal, "roles.update", _target(name), changed)])
@@ -81,7 +81,7 @@ class RoleService:
         principal = await permitted_now(self._database, principal, WRITE, _target(name))
         before = await self._for_change(principal, name, "roles.delete")
         async with self._database.transaction(principal.tenant_id) as tx:
-            await _require_unchanged(tx, before)
+            before = await _unchanged(tx, before)
             if await tx.users.any_with_role(name):
                 raise Conflict(f"a user or an API key has the role {name!r}; take it away first")
             await tx.roles.delete(name)
@@ -102,9 +102,12 @@ class RoleService:
         await require_held(self._database, principal, role.grants, action, _target(role.name))
 
 
-async def _require_unchanged(tx: Transaction, seen: Role) -> None:
-    if (await _existing(tx, seen.name)).grants != seen.grants:
+async def _unchanged(tx: Transaction, seen: Role) -> Role:
+    """The role as it is until the transaction ends; raises `Conflict` if it allows something else by now."""
+    now = await _existing(tx, seen.name)
+    if now.grants != seen.grants:
         raise Conflict(f"role {seen.name!r} was just changed by somebody else; look again", retry_after_s=1)
+    return now
 
 
 async def _existing(tx: Transaction, name: str) -> Role:

@@ -142,9 +142,9 @@ class TenantService:
         return before.model_copy(update={"status": status})
 
     async def _rename(self, principal: Principal, tenant_id: UUID, draft: TenantDraft) -> Tenant:
-        before = await self._find(tenant_id)
-        changed: JsonObject = {"before": {"name": before.name}, "after": {"name": draft.name}}
         async with self._database.transaction(tenant_id) as tx:
+            before = _existing(await tx.tenants.own(), tenant_id)
+            changed: JsonObject = {"before": {"name": before.name}, "after": {"name": draft.name}}
             await tx.tenants.rename(draft.name)
             record = deed_in(tenant_id, principal, "tenants.rename", _target(tenant_id), changed)
             await tx.audit.append([record])
@@ -154,16 +154,19 @@ class TenantService:
 
     async def _find(self, tenant_id: UUID) -> Tenant:
         async with self._database.transaction(tenant_id) as tx:
-            tenant = await tx.tenants.own()
-        if tenant is None:
-            raise NotFound(f"there is no tenant {tenant_id}")
-        return tenant
+            return _existing(await tx.tenants.own(), tenant_id)
 
     async def _note(self, principal: Principal, action: str, tenant: Tenant) -> None:
         """The operator's own log says it too; the tenant's says who of outside did it."""
         about = {"name": tenant.name, "slug": tenant.slug}
         async with self._database.transaction(principal.tenant_id) as tx:
             await tx.audit.append([deed(principal, action, _target(tenant.id), about)])
+
+
+def _existing(tenant: Tenant | None, tenant_id: UUID) -> Tenant:
+    if tenant is None:
+        raise NotFound(f"there is no tenant {tenant_id}")
+    return tenant
 
 
 def _target(tenant_id: UUID) -> str:

@@ -93,7 +93,7 @@ class UserService:
         after = before.model_copy(update={**dict(draft), "updated_at": self._now()})
         await self._require_held(principal, "users.update", after)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await self._require_unchanged(tx, before)
+            before = await self._unchanged(tx, before)
             await require_known(tx, draft.roles, draft.grants)
             await keep_an_owner(tx, before, after)
             await tx.users.replace(after)
@@ -106,7 +106,7 @@ class UserService:
         principal = await permitted_now(self._database, principal, WRITE, _target(user_id))
         before = await self.get_for_change(principal, user_id, "users.delete")
         async with self._database.transaction(principal.tenant_id) as tx:
-            await self._require_unchanged(tx, before)
+            before = await self._unchanged(tx, before)
             await keep_an_owner(tx, before, None)
             await tx.users.delete(user_id)
             await tx.audit.append(
@@ -119,7 +119,7 @@ class UserService:
         before = await self.get_for_change(principal, user_id, "users.password")
         hashed = None if password is None else await self._passwords.hash(password)
         async with self._database.transaction(principal.tenant_id) as tx:
-            await self._require_unchanged(tx, before)
+            await self._unchanged(tx, before)
             await tx.users.put_password(user_id, hashed)
             await tx.sessions.revoke_of_user(user_id, self._now())
             await tx.audit.append([deed(principal, "users.password", _target(user_id))])
@@ -136,12 +136,13 @@ class UserService:
             grants = await resolved(tx, user.roles, user.grants)
         await require_held(self._database, principal, grants, action, _target(user.id))
 
-    async def _require_unchanged(self, tx: Transaction, seen: User) -> None:
-        """What was judged is what is changed: raise `Conflict` if somebody was quicker."""
+    async def _unchanged(self, tx: Transaction, seen: User) -> User:
+        """The user as it is until the transaction ends: what was judged is what is changed. Raises `Conflict` if somebody was quicker."""
         await tx.users.lock(seen.id)
         now = _existing(await tx.users.find(seen.id), seen.id)
         if (now.roles, now.grants, now.status) != (seen.roles, seen.grants, seen.status):
             raise Conflict(f"user {seen.id} was just changed by somebody else; look again", retry_after_s=1)
+        return now
 
 
 def new_user(draft: NewUser, now: datetime) -> User:

@@ -142,6 +142,68 @@ async def test_records_that_wait_are_chained_by_the_worker_and_nobody_else_can_t
     assert (verdict["intact"], verdict["records"]) == (True, 602)
 
 
+@pytest.mark.parametrize("change", ["", "/retention"])
+async def test_a_change_is_recorded_against_what_it_replaced(database, settings, change):
+    """L05: also where another change was not committed yet when this one began."""
+    async with a_caller(database, settings) as rest:
+        one = (await rest("POST", "/api/v1/contexts", json={"title": "first"})).json()["id"]
+        with psycopg.connect(database.superuser_url) as other:
+            other.execute("UPDATE contexts SET title = 'second' WHERE id = %s", (one,))
+            draft = {"expires_at": "2099-01-01T00:00:00Z"} | ({} if change else {"title": "third"})
+            changing = asyncio.create_task(rest("PUT", f"/api/v1/contexts/{one}{change}", json=draft))
+            await until_blocked(database)
+        assert (await changing).status_code == 200
+        [updated] = await found(rest, target=f"context:{one}", action="contexts.update")
+        now = (await rest("GET", f"/api/v1/contexts/{one}")).json()
+    assert updated["arguments"]["before"]["title"] == "second"
+    assert updated["arguments"]["after"]["title"] == now["title"]
+
+
+async def test_a_change_of_a_role_a_user_or_the_tenant_is_recorded_against_what_it_replaced(
+    database, settings
+):
+    """L05"""
+    async with a_caller(database, settings) as rest:
+        await rest("POST", "/api/v1/roles", json={"name": "r", "grants": ["search:read"]})
+        new = {"username": "alice", "name": "Alice", "roles": ["viewer"], "password": PASSWORD}
+        user = (await rest("POST", "/api/v1/users", json=new)).json()["id"]
+        tenant = f"tenant:{DEFAULT_TENANT_ID}"
+        for update, path, draft, target, member in (
+            (
+                "UPDATE roles SET description = 'x'",
+                "roles/r",
+                {"grants": ["search:read"]},
+                "role:r",
+                "description",
+            ),
+            (
+                "UPDATE users SET name = 'x'",
+                f"users/{user}",
+                {"username": "alice", "name": "A", "roles": ["viewer"]},
+                f"user:{user}",
+                "name",
+            ),
+            ("UPDATE tenants SET name = 'x'", "tenants/current", {"name": "Acme"}, tenant, "name"),
+        ):
+            with psycopg.connect(database.superuser_url) as other:
+                other.execute(update)
+                changing = asyncio.create_task(rest("PUT", f"/api/v1/{path}", json=draft))
+                await until_blocked(database)
+            assert (await changing).status_code == 200, path
+            latest = (await found(rest, target=target))[0]
+            assert latest["arguments"]["before"][member] == "x", path
+
+
+async def until_blocked(database) -> None:
+    """Until a statement of this database waits for a lock."""
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        async with asyncio.timeout(30):
+            while not connection.execute(
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            ).fetchall():
+                await asyncio.sleep(0.02)
+
+
 async def test_what_a_key_of_a_user_does_is_found_by_the_user(database, settings):
     async with running_rest(settings) as url, httpx2.AsyncClient(base_url=url, timeout=60) as http:
         root = {"X-API-Key": await new_key(database.owner_url)}
