@@ -62,6 +62,7 @@ async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(datab
         "REDIS_URL": redis_url,
         "MASTER_KEYS": '["a master key for the tests, and nothing else"]',
         "EMBEDDING_PROVIDER": "lexical",
+        "MCP__RECEIVE_TIMEOUT_S": "60",  # the crowd is one process, which a crowded machine holds up
     }
     async with an_mcp_server(settings) as server, AsyncExitStack() as stack:
 

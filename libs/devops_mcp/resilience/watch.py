@@ -32,7 +32,7 @@ class Watch(Generic[Member]):
         if member not in self._since:
             self._since[member] = self._loop.time()
             if self._timer is None:
-                self._timer = self._loop.call_later(self._limit_s, self._sweep)
+                self._timer = self._loop.call_later(self._limit_s, self._due)
 
     def restart(self, member: Member) -> None:
         self.discard(member)
@@ -53,6 +53,13 @@ class Watch(Generic[Member]):
         if self._timer is not None:
             self._timer.cancel()
 
+    def _due(self) -> None:
+        """Sweep once the loop has read what is there: uvloop, held up while it worked, runs its timers before it reads again.
+
+        What is called soon may still run before that; what that calls soon runs after.
+        """
+        self._loop.call_soon(self._loop.call_soon, self._sweep)
+
     def _sweep(self) -> None:
         self._timer = None
         due = self._loop.time() - self._limit_s
@@ -66,4 +73,4 @@ class Watch(Generic[Member]):
     def _arm_for_head(self) -> None:
         if self._timer is None and self._since:
             head = next(iter(self._since.values()))
-            self._timer = self._loop.call_at(head + self._limit_s, self._sweep)
+            self._timer = self._loop.call_at(head + self._limit_s, self._due)

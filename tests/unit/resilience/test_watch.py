@@ -1,7 +1,11 @@
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import cast
+
+import pytest
+import uvloop
 
 from devops_mcp.resilience.watch import Watch
 
@@ -75,6 +79,9 @@ class HandLoop:
 
     call_later = call_at
 
+    def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        callback(*arguments)
+
 
 def seconds_a_sweep(members: int) -> float:
     """Of CPU, where one of so many is due."""
@@ -96,3 +103,47 @@ def seconds_a_sweep(members: int) -> float:
 def test_a_sweep_costs_what_is_due_and_not_what_waits() -> None:
     """Thousands of idle connections end one after the other. As a ratio within one run; 40 where all are looked at."""
     assert seconds_a_sweep(30_000) < 10 * seconds_a_sweep(100)
+
+
+class _Reader(asyncio.Protocol):
+    """Watched for what comes second, from the first on; the process is held up until the time is over."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+        self._watch: Watch[_Reader] = Watch(asyncio.get_running_loop(), 0.1, self._expired)
+        self.outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        if data == b"first":
+            self._watch.add(self)
+            self._client.send(b"second")
+            time.sleep(0.2)
+        else:
+            self._watch.discard(self)
+            self.outcome.set_result("read")
+
+    def _expired(self, member: "_Reader") -> bool:
+        self.outcome.set_result("expired")
+        return False
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_what_has_come_in_time_is_read_before_a_process_that_was_held_up_gives_it_up(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """uvloop runs what is due before it reads."""
+
+    async def outcome() -> str:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            transport, reader = await asyncio.get_running_loop().create_connection(
+                lambda: _Reader(theirs), sock=ours
+            )
+            theirs.send(b"first")
+            try:
+                return await asyncio.wait_for(reader.outcome, 20)
+            finally:
+                transport.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert [runner.run(outcome()) for _ in range(3)] == ["read"] * 3
