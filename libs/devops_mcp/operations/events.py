@@ -34,7 +34,7 @@ from devops_mcp.repositories.transaction import Transaction
 CONSUMER = "events"
 AT_ONCE = 250
 """Events that are processed in one transaction at most, where they came in several batches."""
-ABREAST = 3
+ABREAST = 2
 """Such transactions of a tenant at the same time, besides those that are held up."""
 LARGE_PAYLOAD = 262_144
 """Bytes above which what a vendor sent is kept apart."""
