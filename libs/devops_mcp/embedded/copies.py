@@ -68,7 +68,7 @@ def become(name: str, main: Callable[[], None], environment: Mapping[str, str]) 
         main()
         code = 0
     except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
+        code = 0 if ended.code is None else ended.code if isinstance(ended.code, int) else 1
     finally:
         if sys.exc_info()[0] is not None:
             traceback.print_exc()

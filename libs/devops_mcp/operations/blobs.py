@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,6 +16,7 @@ from uuid import UUID
 from devops_mcp.config import Settings
 from devops_mcp.events.messages import BlobsReleased
 from devops_mcp.events.queues import QueueName
+from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.errors import Conflict, Internal, NotFound
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.tracing import current_traceparent
@@ -34,6 +36,19 @@ _WRITTEN_AT_ONCE = 2
 """Into the database, where many abreast would each take longer than a statement may."""
 _MESSAGE = 200
 _SWEEP = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it was sent."""
+
+    name: str
+    media_type: str
+    body: bytes
+
+    def described(self) -> Attachment:
+        digest = hashlib.sha256(self.body).hexdigest()
+        return Attachment(name=self.name, media_type=self.media_type, size=len(self.body), sha256=digest)
 
 
 class BlobStore:

@@ -18,13 +18,12 @@ from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.violations import refused
-from devops_mcp.operations.blobs import BlobStore
+from devops_mcp.operations.blobs import BlobStore, Upload
 from devops_mcp.operations.context_deeds import note_deed, said_of
 from devops_mcp.operations.contexts import (
     READ,
     WRITE,
     ContextService,
-    Upload,
     require,
     visible,
 )

@@ -1,8 +1,7 @@
 """Conversation contexts: kept, appended to, read, and searchable from the moment they are written."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from devops_mcp.models.errors import InvalidInput, NotFound, PayloadTooLarge, Pe
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import NEWEST, Order, Page, WrittenPage
 from devops_mcp.models.principals import Principal
-from devops_mcp.operations.blobs import BlobStore, release
+from devops_mcp.operations.blobs import BlobStore, Upload, release
 from devops_mcp.operations.compaction_requests import request_compaction
 from devops_mcp.operations.context_deeds import appended, note_change, note_deed, said_of
 from devops_mcp.operations.item_indexing import beside_items, summary_item
@@ -42,19 +41,6 @@ HEAD = 4_000
 """Characters of it that stay in the row: what a summary and a crowded window see."""
 KEPT_PART = 4
 """Of the tokens above which a context is summed up, one part in so many stays as it is: the latest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file as it was sent."""
-
-    name: str
-    media_type: str
-    body: bytes
-
-    def described(self) -> Attachment:
-        digest = hashlib.sha256(self.body).hexdigest()
-        return Attachment(name=self.name, media_type=self.media_type, size=len(self.body), sha256=digest)
 
 
 class ContextService:

@@ -17,8 +17,8 @@ from devops_mcp.models.errors import Conflict, Internal, NotFound, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
-from devops_mcp.operations.blobs import UNCLAIMED_FOR, BlobStore
-from devops_mcp.operations.contexts import HEAD, LARGE, ContextService, Upload
+from devops_mcp.operations.blobs import UNCLAIMED_FOR, BlobStore, Upload
+from devops_mcp.operations.contexts import HEAD, LARGE, ContextService
 from devops_mcp.operations.events import LARGE_PAYLOAD, EventIntake
 from devops_mcp.outbound.objects import open_objects
 from devops_mcp.repositories.blobs import Blobs

@@ -20,9 +20,9 @@ from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, OPERATOR_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
-from devops_mcp.operations.blobs import BlobStore
+from devops_mcp.operations.blobs import BlobStore, Upload
 from devops_mcp.operations.context_copies import ContextCopyService
-from devops_mcp.operations.contexts import ContextService, Upload
+from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.erasure import Eraser, ErasureService
 from devops_mcp.operations.events import EventProcessor
 from devops_mcp.outbound.objects import open_objects

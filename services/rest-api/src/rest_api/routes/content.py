@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 from devops_mcp.models.base import Model
 from devops_mcp.models.contexts import Context, ContextItem
 from devops_mcp.models.errors import MalformedInput, PayloadTooLarge
-from devops_mcp.operations.contexts import Upload
+from devops_mcp.operations.blobs import Upload
 from devops_mcp.serving.strict_json import loads
 from rest_api.endpoint import BINARY, LINES, AnyEndpoint, Call, Endpoint, File, NoBody, NoParams, Raw
 from rest_api.routes.contexts import OneItem
