@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from devops_mcp.auth.api_keys import hash_secret, parse_key
+from mcp_server.handlers.resources import ResourceHandlers
 from support.happenings import happen
 from support.node import MODULES, NODE, package
 from support.services import new_key, running_mcp, settings_for
@@ -243,28 +244,38 @@ async def test_who_may_less_than_before_has_to_come_again_and_who_may_more_stays
             assert len((await ask(again, STATELESS))["result"]["tools"]) == few
 
 
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
 async def test_a_request_beyond_the_limit_and_a_repeated_id_are_refused_and_the_rest_goes_on(
-    database, settings
+    database, settings, monkeypatch
 ):
-    """J02"""
+    """J02. Streams have a smaller limit of their own."""
+    monkeypatch.setattr(ResourceHandlers, "read", never)
     key = await new_key(database.owner_url)
     listen = {"method": "subscriptions/listen", "params": {"_meta": ENVELOPE, "notifications": {}}}
+    read = {"method": "resources/read", "params": {"_meta": ENVELOPE, "uri": "devops://events"}}
     async with (
         running_mcp(settings) as url,
         connect(address(url), additional_headers={"Authorization": f"Bearer {key}"}) as ws,
     ):
-        for number in range(64):
+        for number in range(8):
             told = await ask(ws, {"jsonrpc": "2.0", "id": number, **listen})
             assert told["method"] == "notifications/subscriptions/acknowledged"
+        one_stream_more = await ask(ws, {"jsonrpc": "2.0", "id": 8, **listen})
+        for number in range(8, 64):
+            await ws.send(json.dumps({"jsonrpc": "2.0", "id": number, **read}))
         beyond = await ask(ws, STATELESS | {"id": 100})
         repeated = await ask(ws, STATELESS | {"id": 3})
         await ws.send(
-            json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}})
+            json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 8}})
         )
         async with asyncio.timeout(30):
             while "error" in (again := await ask(ws, STATELESS | {"id": 101})):
                 await asyncio.sleep(0.05)
-    assert beyond["error"]["code"] == -32000
+    assert one_stream_more["error"]["code"] == -32000
+    assert (beyond["id"], beyond["error"]["code"]) == (100, -32000)
     assert repeated["error"]["code"] == -32600
     assert "tools" in again["result"]
 
