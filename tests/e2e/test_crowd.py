@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import os
+import time
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -17,8 +17,7 @@ IDLE = 1_000
 SILENT = 200
 ASKED = 60
 MAX_GROWTH_MIB = 160
-ANSWERED_WITHIN_CPU_S = 2.0
-"""Of the server's CPU; it takes a third of that."""
+ANSWERED_WITHIN_S = 5.0
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -28,13 +27,6 @@ ENVELOPE = {
 def listing(number: int) -> str:
     params = {"_meta": ENVELOPE}
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/list", "params": params})
-
-
-def cpu_s(pid: int) -> float:
-    """What the process has had of CPU: that is as much on a crowded machine."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123
-        user, system = file.read().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> float:
@@ -86,13 +78,13 @@ async def test_a_crowd_that_does_not_read_costs_little_and_holds_nobody_up(datab
                 await ws.send(listing(number))
         slowest = 0.0
         for number in range(100):
-            begun = cpu_s(server.pid)
+            begun = time.monotonic()
             await polite.send(listing(number))
-            answer = json.loads(await asyncio.wait_for(polite.recv(), 120))
+            answer = json.loads(await asyncio.wait_for(polite.recv(), 30))
             assert answer["result"]["tools"]
-            slowest = max(slowest, cpu_s(server.pid) - begun)
+            slowest = max(slowest, time.monotonic() - begun)
         grown = resident_mib(server.pid) - before
         for ws in silent:
             ws.transport.abort()
-    assert slowest < ANSWERED_WITHIN_CPU_S
+    assert slowest < ANSWERED_WITHIN_S
     assert grown < MAX_GROWTH_MIB, f"{grown:.0f} MiB for {IDLE + SILENT} connections"
