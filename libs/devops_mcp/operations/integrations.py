@@ -324,7 +324,7 @@ async def open_integrations(
 
     def given(tenant_id: UUID, name: str) -> Outside:
         """The world as one integration sees it."""
-        seen = replace(outside, policies=policies.of(key_of(tenant_id, name)))
+        seen = replace(outside, policies=policies.of(key_of(tenant_id, name), name))
         return seen if changed is None else replace(seen, changed=partial(changed, tenant_id))
 
     async with AsyncExitStack() as stack:

@@ -39,10 +39,10 @@ class PolicyTable:
         self._make = make
         self._policies: dict[str, Policies] = {}
 
-    def of(self, key: str) -> Policies:
-        """Those of `<tenant>/<name>` say of whom they speak by the name: that is what its callers know it by."""
+    def of(self, key: str, name: str | None = None) -> Policies:
+        """Those of `key`; what they refuse they call by the `name` that callers know, else by the key."""
         if key not in self._policies:
-            self._policies[key] = self._make(key.rpartition("/")[2])
+            self._policies[key] = self._make(name or key)
         return self._policies[key]
 
     def forget(self, key: str) -> None:

@@ -37,5 +37,5 @@ def test_a_forgotten_integration_begins_anew():
 
 
 def test_a_refusal_names_the_integration_as_its_tenant_does():
-    policies = PolicyTable().of("00000000-0000-7000-8000-000000000001/prom-eu")
+    policies = PolicyTable().of("00000000-0000-7000-8000-000000000001/prom-eu", "prom-eu")
     assert (policies.breaker.name, policies.bulkhead.name) == ("prom-eu", "prom-eu")
