@@ -6,21 +6,22 @@ can be interrupted where it runs, and everything else in that process waits for 
 
 import asyncio
 import os
-import resource
 import sys
 from contextlib import suppress
 
 import orjson
+import structlog
 
-from devops_mcp.models.errors import InvalidInput, Violation
+from devops_mcp.models.errors import Internal, InvalidInput, Violation
 
 CPU_S = 5
 AT_ONCE = 2
 MAX_FOUND_BYTES = 8 * 2**20
 _MEMORY_BYTES = 2**30
-_WRONG, _TOO_LARGE = 64, 65
+_WRONG, _TOO_LARGE, _TOO_MUCH = 64, 65, 66
 _INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 """Of the environment; the rest holds secrets."""
+log = structlog.get_logger()
 
 
 class JsonPaths:
@@ -40,7 +41,13 @@ class JsonPaths:
             raise _refused(f"not a JSON path (RFC 9535): {said.decode()}")
         if code == _TOO_LARGE:
             raise _refused(f"the path selects more than {MAX_FOUND_BYTES} bytes; select less")
-        raise _refused(f"the path takes more than {self._cpu_s} s, or too much memory; ask for less with it")
+        if code == _TOO_MUCH or (code is not None and code < 0):  # killed
+            bounds = (
+                f"takes more than {self._cpu_s} s or too much memory, or selects what is nested too deeply"
+            )
+            raise _refused(f"the path {bounds}; ask for less with it")
+        log.error("JSON path not evaluated", exit_code=code)
+        raise Internal("the path could not be evaluated")
 
     async def _evaluated(self, asked: bytes) -> tuple[int | None, bytes]:
         """The exit code of the process, and what it said."""
@@ -66,19 +73,23 @@ def _refused(problem: str) -> InvalidInput:
 
 def _main(cpu_s: int) -> int:
     """Evaluate the path in the first line of the input on the document after it."""
-    import jsonpath  # only this process needs it
+    import resource  # only this process needs them
+
+    import jsonpath
 
     os.nice(5)  # whoever is being answered meanwhile comes first
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     with suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    path = orjson.loads(sys.stdin.buffer.readline())
-    document = orjson.loads(sys.stdin.buffer.read())
     try:
+        path = orjson.loads(sys.stdin.buffer.readline())
+        document = orjson.loads(sys.stdin.buffer.read())
         found = orjson.dumps(jsonpath.findall(path, document), option=orjson.OPT_INDENT_2)
     except jsonpath.JSONPathError as error:
         sys.stdout.buffer.write(str(error).encode())
         return _WRONG
+    except (MemoryError, RecursionError, orjson.JSONEncodeError):
+        return _TOO_MUCH
     if len(found) > MAX_FOUND_BYTES:
         return _TOO_LARGE
     sys.stdout.buffer.write(found)

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 
-from devops_mcp.models.errors import InvalidInput
+from devops_mcp.models.errors import Internal, InvalidInput
 from devops_mcp.operations.json_path import AT_ONCE, JsonPaths
 
 DOCUMENT = json.dumps({"items": [{"name": f"n{i}", "text": "a" * 40 + "!"} for i in range(2_000)]})
@@ -45,6 +46,17 @@ async def test_a_path_that_selects_too_much_is_refused():
         nested = [nested, "x" * 10_000]
     with pytest.raises(InvalidInput, match="selects more than"):
         await JsonPaths().select(json.dumps(nested), "$..*")
+
+
+async def test_that_the_process_fails_is_not_laid_to_the_path(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(Internal):
+        await JsonPaths().select("[1]", "$[0]")
+
+
+async def test_a_path_through_a_document_too_deep_for_an_answer_is_refused():
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        await JsonPaths().select("[" * 600 + "]" * 600, "$[0]")
 
 
 async def test_who_waits_no_longer_leaves_nothing_that_runs():
