@@ -19,6 +19,7 @@ from devops_mcp.events.queues import QueueName
 from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.errors import Conflict, Internal, NotFound
 from devops_mcp.models.ids import new_id
+from devops_mcp.observability.caller import for_caller
 from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.repositories.blobs import BlobRow
 from devops_mcp.repositories.database import Database
@@ -93,7 +94,7 @@ class BlobStore:
             async with turn:
                 return blob_id, await self.read(tenant_id, blob_id)
 
-        return dict(await asyncio.gather(*(one(blob_id) for blob_id in dict.fromkeys(blob_ids))))
+        return dict(await asyncio.gather(*(for_caller(one(blob_id)) for blob_id in dict.fromkeys(blob_ids))))
 
     async def remove(self, tenant_id: UUID, blob_ids: Iterable[UUID]) -> int:
         """Remove those that nothing refers to; how many. One that was removed before is passed over. Raises `Unavailable`."""

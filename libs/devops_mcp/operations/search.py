@@ -13,6 +13,7 @@ from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import PlatformError
 from devops_mcp.models.passages import Answer, Hit, Neighbour, Question
 from devops_mcp.models.principals import Principal
+from devops_mcp.observability.caller import for_caller
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.contexts import ANY_OWNER, require, visible
 from devops_mcp.operations.embedding_meter import EmbeddingMeter
@@ -56,7 +57,8 @@ class SearchService:
         require(principal, READ)
         started = self._monotonic()
         ground, vectors = await asyncio.gather(
-            self._groundwork(principal, question), self.vectors(principal, question.query)
+            for_caller(self._groundwork(principal, question)),
+            for_caller(self.vectors(principal, question.query)),
         )
 
         async def finished(tx: Transaction) -> list[Hit]:
@@ -90,7 +92,7 @@ class SearchService:
         if self._models.default is None:
             return ()
         shares = await self._shares(principal)
-        asked = [self._vector(principal, query, space, share) for space, share in shares.items()]
+        asked = [for_caller(self._vector(principal, query, space, share)) for space, share in shares.items()]
         found = await asyncio.gather(*asked)
         return tuple(vector for vector in found if vector is not None)
 

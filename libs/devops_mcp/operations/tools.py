@@ -28,6 +28,7 @@ from devops_mcp.models.errors import (
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.results import KeptResult, Truncation
+from devops_mcp.observability.caller import set_caller
 from devops_mcp.operations.arguments import validate
 from devops_mcp.operations.call_ledger import INPUT_REQUIRED, CallLedger
 from devops_mcp.operations.caller_rates import CallerRates
@@ -183,7 +184,8 @@ class ToolService:
     async def call_found(
         self, requester: Requester, entry: CatalogueEntry, arguments: Mapping[str, JsonValue]
     ) -> ToolOutcome:
-        """As `call`, of a tool that `get` has just found for the requester."""
+        """As `call`, of a tool that `get` has just found for the requester, whom the task at hand answers from now on."""
+        set_caller(requester.principal.id)
         if entry.tool.relays:
             relayed = await entry.tool.call(
                 self.desk_of(requester), validate(entry, arguments), requester.conversation

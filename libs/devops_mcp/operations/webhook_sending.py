@@ -27,6 +27,7 @@ from devops_mcp.models.base import Clock, utc_now
 from devops_mcp.models.errors import UpstreamUnavailable
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.webhooks import DeliveryStatus, SealedSecrets, WebhookDelivery, WebhookEndpoint
+from devops_mcp.observability.caller import for_caller
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations.deeds import deed_of_ours
@@ -103,7 +104,7 @@ class WebhookSender:
         Raises when one could not be written down; the others have been.
         """
         done = await asyncio.gather(
-            *(self._send(tenant_id, message) for message in messages), return_exceptions=True
+            *(for_caller(self._send(tenant_id, message)) for message in messages), return_exceptions=True
         )
         if errors := [outcome for outcome in done if isinstance(outcome, BaseException)]:
             raise errors[0]

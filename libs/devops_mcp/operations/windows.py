@@ -10,6 +10,7 @@ from devops_mcp.embedding.tokens import CHARS_PER_TOKEN, count_tokens
 from devops_mcp.models.contexts import Context
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.windows import Window, WindowRequest
+from devops_mcp.observability.caller import for_caller
 from devops_mcp.operations.contexts import ANY_OWNER, READ, ContextService, require, visible
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.window_plan import Candidates, Choice, plan
@@ -53,10 +54,12 @@ class WindowService:
         require(principal, READ)
         # The vectors first: a thread computes them while this one goes on with the others.
         vectors, ground, opening = await asyncio.gather(
-            self._vectors(principal, wanted),
-            self._groundwork(principal, context_id, wanted.query),
-            self._database.read(
-                principal.tenant_id, lambda tx: _opening(tx, principal, context_id, wanted.max_tokens)
+            for_caller(self._vectors(principal, wanted)),
+            for_caller(self._groundwork(principal, context_id, wanted.query)),
+            for_caller(
+                self._database.read(
+                    principal.tenant_id, lambda tx: _opening(tx, principal, context_id, wanted.max_tokens)
+                )
             ),
         )
         chosen = await self._database.read(

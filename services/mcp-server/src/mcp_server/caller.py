@@ -14,6 +14,7 @@ from devops_mcp.auth.authenticator import Authenticator, Credential
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import Forbidden, Unauthenticated
 from devops_mcp.models.principals import Principal
+from devops_mcp.observability.caller import set_caller
 from devops_mcp.operations.requester import FRONT_DOOR, NOBODY, Requester, View
 from devops_mcp.operations.toolsets import EVERYTHING, Toolsets
 
@@ -107,13 +108,15 @@ class Entrance:
 
 
 async def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
-    """The principal behind a request, on whichever transport it came."""
+    """The principal behind a request, on whichever transport it came; the task at hand answers it from now on."""
     assert ctx.request is not None, "every transport hands on the request it came with"
     caller: Caller = ctx.request.scope[SCOPE_KEY]
     try:
-        return await caller.principal()
+        principal = await caller.principal()
     except Unauthenticated as error:
         raise MCPError(UNAUTHENTICATED, error.message) from None
+    set_caller(principal.id)
+    return principal
 
 
 def known_principal(ctx: ServerRequestContext[Any, Any]) -> Principal:

@@ -20,6 +20,7 @@ from devops_mcp.events.messages import (
     ReplayDue,
     TaskReady,
 )
+from devops_mcp.observability.caller import set_caller
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.erasure import Eraser
@@ -69,7 +70,11 @@ class Handlers:
     replayer: Replayer
 
     async def handle(self, tenant_id: UUID, messages: Sequence[Message], traces: Traces) -> set[UUID]:
-        """Hand messages of one type and tenant to their handler; the ids of those that had their effect now."""
+        """Hand messages of one type and tenant to their handler; the ids of those that had their effect now.
+
+        The tenant is whom they are handled for: it holds a part of the pool only, as a caller does.
+        """
+        set_caller(tenant_id)
         first = messages[0]
         match first:
             case EventReceived():
