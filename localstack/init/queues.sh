@@ -3,6 +3,8 @@
 set -euo pipefail
 awslocal sqs create-queue --queue-name devops-mcp-events-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-events --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "20", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-events-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-indexing-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
+awslocal sqs create-queue --queue-name devops-mcp-indexing --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-indexing-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-embeddings-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-embeddings --attributes '{"MessageRetentionPeriod": "345600", "VisibilityTimeout": "30", "RedrivePolicy": "{\"deadLetterTargetArn\": \"arn:aws:sqs:us-east-1:000000000000:devops-mcp-embeddings-dead\", \"maxReceiveCount\": 5}"}' >/dev/null
 awslocal sqs create-queue --queue-name devops-mcp-tasks-high-dead --attributes '{"MessageRetentionPeriod": "1209600"}' >/dev/null

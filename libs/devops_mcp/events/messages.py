@@ -21,6 +21,16 @@ class EventReceived(Model):
     event_id: UUID
 
 
+class ResultKept(Model):
+    """A result of a tool of `system` was kept whole and waits to be indexed."""
+
+    type: Literal["result.kept"] = "result.kept"
+    id: UUID
+    tenant_id: UUID
+    result_id: UUID
+    system: str = Field(max_length=100)
+
+
 class EmbeddingRequested(Model):
     """Passages were indexed as text and wait for their vectors."""
 
@@ -86,6 +96,7 @@ class ReplayDue(Model):
 
 Message: TypeAlias = Annotated[
     EventReceived
+    | ResultKept
     | EmbeddingRequested
     | TaskReady
     | NotificationDue

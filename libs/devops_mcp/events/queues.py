@@ -7,6 +7,7 @@ from enum import StrEnum
 
 class QueueName(StrEnum):
     EVENTS = "events"
+    INDEXING = "indexing"
     EMBEDDINGS = "embeddings"
     TASKS_HIGH = "tasks-high"
     TASKS_NORMAL = "tasks-normal"
@@ -39,6 +40,7 @@ class QueueSpec:
 
 QUEUES: tuple[QueueSpec, ...] = (
     QueueSpec(QueueName.EVENTS, visibility_timeout=timedelta(seconds=20), max_receives=5),
+    QueueSpec(QueueName.INDEXING, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.EMBEDDINGS, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_HIGH, visibility_timeout=timedelta(seconds=30), max_receives=5),
     QueueSpec(QueueName.TASKS_NORMAL, visibility_timeout=timedelta(seconds=30), max_receives=5),

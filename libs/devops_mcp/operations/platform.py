@@ -221,12 +221,7 @@ async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIte
             desk,
             database,
             CallLedger(audit, journal, foundation.metrics, quotas),
-            ToolLimits(
-                settings.result_budget_bytes,
-                settings.result_lifetime,
-                settings.tool_deadline_s,
-                embeds=foundation.embeds,
-            ),
+            ToolLimits(settings.result_budget_bytes, settings.result_lifetime, settings.tool_deadline_s),
             Confirmation(foundation.keyring),
             foundation.call_rates(),
         )

@@ -38,7 +38,7 @@ from devops_mcp.operations.integrations import Integration
 from devops_mcp.operations.keyed_calls import KeyedCall, KeyedCalls
 from devops_mcp.operations.pacing import ANSWER_WITHIN_S, PacedConversation
 from devops_mcp.operations.requester import Requester
-from devops_mcp.operations.result_indexing import index_result
+from devops_mcp.operations.result_indexing import announced
 from devops_mcp.operations.shaping import shape
 from devops_mcp.operations.tool_outcomes import Relayed, ToolOutcome
 from devops_mcp.operations.ttl_cache import TtlCache
@@ -52,12 +52,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ToolLimits:
-    """How much room a reader has, how long the whole of a cut result is kept, whether for meaning too, and how long a call may take."""
+    """How much room a reader has, how long the whole of a cut result is kept, and how long a call may take."""
 
     budget_bytes: int = 24_000
     kept_for: timedelta = timedelta(hours=24)
     deadline_s: float = 30.0
-    embeds: bool = False
 
 
 class Toolbox:
@@ -360,10 +359,9 @@ class ToolService:
             created_at=now,
             expires_at=now + self._limits.kept_for,
         )
-        async with self._database.transaction(principal.tenant_id) as tx:
-            await tx.results.keep(kept)
-            if entry.system != SUITE:  # whose own are of what is found already
-                await index_result(tx, kept, entry.system, embeds=self._limits.embeds)
+        # The suite's own are of what is found already.
+        posting = None if entry.system == SUITE else announced(kept, entry.system)
+        await self._database.write(principal.tenant_id, lambda tx: tx.results.keep(kept, posting))
         truncation = Truncation(
             handle=kept.id, shown_bytes=len(shaped.shown), total_bytes=len(whole), cut=shaped.cut
         )

@@ -7,20 +7,46 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from devops_mcp.models.results import KeptResult
+from devops_mcp.repositories.outbox import Posting
 
 
 class KeptResults:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
-    async def keep(self, result: KeptResult) -> None:
+    async def keep(self, result: KeptResult, posting: Posting | None = None) -> None:
+        """Keep the result and publish what is said of it, in one statement."""
         await self._connection.execute(
             """
-            INSERT INTO kept_results (id, owner_id, tool, body, created_at, expires_at)
-            VALUES (%(id)s, %(owner_id)s, %(tool)s, %(body)s, %(created_at)s, %(expires_at)s)
+            WITH kept AS (
+                INSERT INTO kept_results (id, owner_id, tool, body, created_at, expires_at)
+                VALUES (%(id)s, %(owner_id)s, %(tool)s, %(body)s, %(created_at)s, %(expires_at)s)
+            ), posted AS (
+                INSERT INTO outbox (id, queue, message, trace)
+                SELECT %(posting)s, %(queue)s, %(message)s, %(trace)s WHERE %(posting)s::uuid IS NOT NULL
+            )
+            SELECT CASE WHEN %(posting)s::uuid IS NOT NULL THEN pg_notify('outbox', '') END
             """,
-            result.model_dump(),
+            {
+                **result.model_dump(),
+                "posting": posting and posting.id,
+                "queue": posting and posting.queue,
+                "message": posting and posting.message,
+                "trace": posting and posting.trace,
+            },
         )
+
+    async def hold(self, result_id: UUID) -> KeptResult | None:
+        """A result that has not expired, which nobody removes until the transaction ends."""
+        async with self._connection.cursor(row_factory=class_row(KeptResult)) as cursor:
+            await cursor.execute(
+                """
+                SELECT id, tenant_id, owner_id, tool, body, created_at, expires_at
+                FROM kept_results WHERE id = %s AND expires_at > now() FOR KEY SHARE
+                """,
+                (result_id,),
+            )
+            return await cursor.fetchone()
 
     async def find(self, result_id: UUID, owner_id: UUID, now: datetime) -> KeptResult | None:
         """The result, unless it belongs to somebody else or has expired."""
@@ -35,18 +61,17 @@ class KeptResults:
             return await cursor.fetchone()
 
     async def drop_expired(self, now: datetime, limit: int) -> int:
-        """Remove up to `limit` whose time is over, and what they are found by; how many."""
+        """Remove up to `limit` whose time is over, and what they are found by; how many. One that is held is left to the next time."""
         cursor = await self._connection.execute(
-            """
-            WITH gone AS (
-                DELETE FROM kept_results WHERE ctid = ANY (ARRAY(
-                    SELECT ctid FROM kept_results WHERE expires_at <= %s LIMIT %s)) RETURNING id
-            ), forgotten AS (
-                DELETE FROM passages WHERE kind = 'result' AND source_id IN (SELECT id FROM gone)
-            )
-            SELECT count(*) FROM gone
-            """,
-            (now, limit),
+            "SELECT id FROM kept_results WHERE expires_at <= %s LIMIT %s FOR UPDATE SKIP LOCKED", (now, limit)
         )
-        row = await cursor.fetchone()
-        return int(row[0]) if row else 0
+        gone = [row[0] for row in await cursor.fetchall()]
+        # By itself, so that it sees what was indexed until the results were locked.
+        await self._connection.execute(
+            """
+            WITH forgotten AS (DELETE FROM passages WHERE kind = 'result' AND source_id = ANY (%(gone)s))
+            DELETE FROM kept_results WHERE id = ANY (%(gone)s)
+            """,
+            {"gone": gone},
+        )
+        return len(gone)

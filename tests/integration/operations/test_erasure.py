@@ -13,18 +13,20 @@ from psycopg import sql
 
 from devops_mcp.cache.notices import Notices
 from devops_mcp.cache.redis import open_redis
-from devops_mcp.events.messages import ErasureRequested, EventReceived
+from devops_mcp.events.messages import ErasureRequested, EventReceived, ResultKept
 from devops_mcp.events.model import AlertEvent
 from devops_mcp.models.contexts import NewItem
 from devops_mcp.models.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, OPERATOR_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.models.results import KeptResult
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.blobs import BlobStore, Upload
 from devops_mcp.operations.context_copies import ContextCopyService
 from devops_mcp.operations.contexts import ContextService
 from devops_mcp.operations.erasure import Eraser, ErasureService
 from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.result_indexing import ResultIndexer
 from devops_mcp.outbound.objects import open_objects
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.events import Acceptance
@@ -132,6 +134,27 @@ async def test_nothing_is_left_and_the_proof_counts_what_there_was(bench, databa
     assert erasure.finished_at is not None
     expected = {name: count for name, count in before.items() if name not in STAYS}
     assert erasure.removed == expected | {"outbox": expected["outbox"] + 1}, "and the order's own message"
+
+
+async def test_a_result_that_was_kept_before_the_erasure_does_not_come_back_with_its_message(bench, database):
+    kept = KeptResult(
+        id=new_id(),
+        tenant_id=TENANT,
+        owner_id=new_id(),
+        tool="fs_file_read",
+        body='{"disk": "node-7 is full"}',
+        created_at=datetime.now(UTC),
+        expires_at=datetime.now(UTC) + timedelta(days=1),
+    )
+    first, second = (
+        ResultKept(id=new_id(), tenant_id=TENANT, result_id=kept.id, system="fs") for _ in range(2)
+    )
+    await bench.app.write(TENANT, lambda tx: tx.results.keep(kept))
+    indexer = ResultIndexer(bench.worker, embeds=True)
+    assert await indexer.process(TENANT, [first]) == {first.id}
+    await bench.eraser.process(TENANT, [await bench.ordered()])
+    assert await indexer.process(TENANT, [first, second]) == set()
+    assert rows(database, TENANT).keys() <= STAYS
 
 
 async def test_the_worker_begins_once_those_are_out_who_were_let_in_before(bench, database):

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+import psycopg
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 from redis.asyncio import Redis
@@ -28,6 +29,7 @@ from devops_mcp.cache.rates import Rate
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.config import IntegrationSettings
 from devops_mcp.embedding.catalogue import EmbeddingModels
+from devops_mcp.events.messages import ResultKept
 from devops_mcp.models import passages
 from devops_mcp.models.base import OWN_SYSTEM, Model
 from devops_mcp.models.conversation import Answer, Conversation, Form, FormAnswer, Question
@@ -71,6 +73,7 @@ from devops_mcp.operations.front_door import FRONT_DOOR_TOOLS
 from devops_mcp.operations.integrations import open_integrations
 from devops_mcp.operations.quota_keeper import QuotaKeeper
 from devops_mcp.operations.requester import NobodyToAsk, Requester
+from devops_mcp.operations.result_indexing import ResultIndexer
 from devops_mcp.operations.results import ResultService
 from devops_mcp.operations.search import SearchService
 from devops_mcp.operations.suite_tools import SUITE_TOOLS, Desk, Suite
@@ -391,10 +394,24 @@ async def found(world: World, principal: Principal, query: str) -> list[Passage]
     return [hit.passage for hit in (await search.ask(principal, passages.Question(query=query))).hits]
 
 
+async def indexed(database) -> None:
+    """The worker gets what was announced to it."""
+    with psycopg.connect(database.superuser_url) as connection:
+        announced = connection.execute(
+            "DELETE FROM outbox WHERE queue = 'indexing' RETURNING message"
+        ).fetchall()
+    kept = [ResultKept.model_validate_json(message) for (message,) in announced]
+    async with open_database(database.worker_url, pool_size=1, application="test") as opened:
+        done = await ResultIndexer(opened, embeds=False).process(DEFAULT_TENANT_ID, kept)
+    assert done == {message.id for message in kept}
+
+
 async def test_a_kept_result_is_found_by_what_was_cut_from_it_and_only_by_its_owner(database):
     """T01: whoever else may see everything."""
     async with a_world(database.app_url) as world:
         handle = (await world.call("box_thing_list", count=100))["truncated"]["handle"]
+        assert await found(world, who("*"), "thing-99") == []
+        await indexed(database)
         [first, *_] = await found(world, who("*"), "thing-99")
         assert (first.kind, first.uri) == (PassageKind.RESULT, f"devops://results/{handle}")
         assert first.metadata == {"tool": "box_thing_list", "system": "box"}
@@ -410,6 +427,7 @@ async def test_what_the_suite_itself_was_asked_for_is_not_found_again(database):
             "context_append", context_id=context, items=[{"text": f"unrepeatable {'x ' * 3_000}"}]
         )
         assert (await world.call("context_get", context_id=context))["truncated"]["handle"]
+        await indexed(database)
         assert {p.kind for p in await found(world, who("*"), "unrepeatable")} == {PassageKind.CONTEXT_ITEM}
 
 

@@ -22,13 +22,16 @@ from devops_mcp.cache.redis import open_redis
 from devops_mcp.events.provisioning import create_queues
 from devops_mcp.events.queues import QUEUES, QueueName
 from devops_mcp.events.sqs import Depth, SqsQueue, open_queues
+from devops_mcp.models.base import utc_now
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import NEWEST, Page
 from devops_mcp.models.principals import Principal, PrincipalKind
+from devops_mcp.models.results import KeptResult
 from devops_mcp.models.webhooks import DeliveryStatus, EndpointDraft, WebhookDelivery
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import carry, spanned
 from devops_mcp.operations.events import EventIntake
+from devops_mcp.operations.result_indexing import announced
 from devops_mcp.operations.webhook_endpoints import WebhookEndpointService
 from devops_mcp.repositories.database import Database, open_database
 from support.servers import LOOPBACK, Answers, serve
@@ -163,6 +166,40 @@ async def test_a_killed_worker_loses_nothing_and_repeats_no_effect(bench):
     async with a_worker(bench.settings):
         await bench.until_at_rest()
     assert await bench.effects() == each(400)
+
+
+async def test_a_worker_that_is_killed_while_results_wait_indexes_each_of_them_once(bench):
+    """D01"""
+    for number in range(60):
+        await _keep(bench.database, number)
+    async with a_worker(bench.settings) as worker:
+        while await bench._count("passages") < 100:
+            await asyncio.sleep(0.02)
+        assert await worker.end(signal.SIGKILL) == -signal.SIGKILL
+    assert await bench._count("passages") < 60 * PARTS
+    async with a_worker(bench.settings):
+        await bench.until_at_rest()
+        while await bench._count("passages") < 60 * PARTS:
+            await asyncio.sleep(0.02)
+    assert await bench._count("passages") == 60 * PARTS
+    assert await bench._count("processed_messages WHERE consumer = 'indexing'") == 60
+
+
+PARTS = 11
+
+
+async def _keep(database: Database, number: int) -> None:
+    """A result of `PARTS` passages."""
+    kept = KeptResult(
+        id=new_id(),
+        tenant_id=ORIGIN.tenant_id,
+        owner_id=new_id(),
+        tool="fs_file_read",
+        body=json.dumps([f"line {number} " + "x" * 1_100] * 10),
+        created_at=utc_now(),
+        expires_at=utc_now() + timedelta(hours=1),
+    )
+    await database.write(ORIGIN.tenant_id, lambda tx: tx.results.keep(kept, announced(kept, "fs")))
 
 
 async def _take_in_more(bench: Bench, first: int, count: int) -> None:

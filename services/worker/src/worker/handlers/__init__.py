@@ -18,6 +18,7 @@ from devops_mcp.events.messages import (
     Message,
     NotificationDue,
     ReplayDue,
+    ResultKept,
     TaskReady,
 )
 from devops_mcp.observability.caller import set_caller
@@ -26,6 +27,7 @@ from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.result_indexing import ResultIndexer
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
 from devops_mcp.operations.webhook_sending import WebhookSender
@@ -37,6 +39,7 @@ from worker.handlers import (
     event_received,
     notification_due,
     replay_due,
+    result_kept,
     task_ready,
 )
 
@@ -46,6 +49,7 @@ Traces: TypeAlias = Mapping[UUID, str]
 MessageT = TypeVar(
     "MessageT",
     EventReceived,
+    ResultKept,
     EmbeddingRequested,
     TaskReady,
     NotificationDue,
@@ -61,6 +65,7 @@ class Handlers:
     """The handlers with what they work on. Without a model `embedder` is None, and nothing may send it work."""
 
     processor: EventProcessor
+    indexer: ResultIndexer
     embedder: PassageEmbedder | None
     runner: TaskRunner
     sender: WebhookSender
@@ -81,6 +86,8 @@ class Handlers:
                 return await event_received.handle(
                     self.processor, tenant_id, _all(EventReceived, messages), traces
                 )
+            case ResultKept():
+                return await result_kept.handle(self.indexer, tenant_id, _all(ResultKept, messages))
             case EmbeddingRequested():
                 return await embedding_requested.handle(
                     self.embedder, tenant_id, _all(EmbeddingRequested, messages)
