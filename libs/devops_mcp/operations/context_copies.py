@@ -160,17 +160,20 @@ class ContextCopyService:
         return self._lines(principal, context)
 
     async def take_in(self, principal: Principal, lines: AsyncIterator[JsonValue]) -> Context:
-        """A new context from the lines of a file. Raises `InvalidInput`, naming the line, and then there is none."""
+        """A new context from the lines of a file, which is there for others once it is whole. Raises `InvalidInput`, naming the line.
+
+        Where it is not whole, for whatever reason, there is none; what a process that died has left of one upkeep removes.
+        """
         require(principal, WRITE)
         head = _read(ContextHead, await anext(lines, None), 1)
-        context = await self._contexts.create(principal, head.title, head.metadata)
+        context_id = await self._contexts.begin(principal, head.title, head.metadata)
         try:
-            count = await self._take_in_items(principal, context.id, lines)
+            count = await self._take_in_items(principal, context_id, lines)
             _require_whole(head, count)
+            return await self._contexts.complete(principal, context_id)
         except PlatformError:
-            await self._contexts.delete(principal, context.id)
+            await self._contexts.abandon(principal, context_id)
             raise
-        return await self._contexts.get(principal, context.id)
 
     async def _copy(self, tx: Transaction, source: UUID, target: UUID, upto: int) -> None:
         for after in range(0, upto, _COPIED):
@@ -229,7 +232,7 @@ class ContextCopyService:
 
     async def _append(self, principal: Principal, context_id: UUID, batch: Sequence[ItemLine]) -> None:
         items = [await self._prepared(principal.tenant_id, line) for line in batch]
-        await self._contexts.append_prepared(principal, context_id, items)
+        await self._contexts.append_begun(principal, context_id, items)
 
     async def _prepared(self, tenant_id: UUID, line: ItemLine) -> CountedItem:
         item = NewItem(

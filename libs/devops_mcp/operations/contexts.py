@@ -18,7 +18,14 @@ from devops_mcp.models.contexts import (
     NewItem,
     context_uri,
 )
-from devops_mcp.models.errors import InvalidInput, NotFound, PayloadTooLarge, PermissionMissing, Violation
+from devops_mcp.models.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PayloadTooLarge,
+    PermissionMissing,
+    Violation,
+)
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import NEWEST, Order, Page, WrittenPage
 from devops_mcp.models.principals import Principal
@@ -39,6 +46,8 @@ LARGE = 32_768
 """Bytes above which a text is kept apart."""
 HEAD = 4_000
 """Characters of it that stay in the row: what a summary and a crowded window see."""
+BEGUN_FOR = timedelta(hours=1)
+"""Longer than any request takes between two parts of a context that it writes."""
 KEPT_PART = 4
 """Of the tokens above which a context is summed up, one part in so many stays as it is: the latest."""
 
@@ -93,6 +102,49 @@ class ContextService:
         """Raises `NotFound` when there is none, or it is another's."""
         require(principal, READ)
         return await self._database.read(principal.tenant_id, lambda tx: visible(tx, principal, context_id))
+
+    async def begin(self, principal: Principal, title: str, metadata: JsonObject) -> UUID:
+        """A context of the principal's that is not there for anybody until `complete`; left alone for `BEGUN_FOR`, it is removed."""
+        require(principal, WRITE)
+        context_id = new_id()
+        async with self._database.transaction(principal.tenant_id) as tx:
+            await tx.contexts.begin(context_id, principal.id, title, metadata, BEGUN_FOR)
+            about: JsonObject = {"title": title, "metadata": metadata}
+            await note_deed(tx, principal, "begin", context_id, {"after": about})
+        return context_id
+
+    async def append_begun(
+        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
+    ) -> list[ContextItem]:
+        """`append_prepared`, to a context that was begun. Raises `Conflict` where it was left alone for too long."""
+        record = appended(principal, context_id)
+        beside = beside_items(principal.tenant_id, context_id, items, embeds=self._embeds, record=record)
+        try:
+            return await self._database.write(
+                principal.tenant_id,
+                lambda tx: tx.contexts.append(
+                    context_id, items, owner_id=principal.id, beside=beside, patience=BEGUN_FOR
+                ),
+            )
+        except NotFound:
+            raise _left(context_id) from None
+
+    async def complete(self, principal: Principal, context_id: UUID) -> Context:
+        """Let what was begun be there, with all that was appended to it. Raises `Conflict` where it was left alone for too long."""
+        async with self._database.transaction(principal.tenant_id) as tx:
+            made = await tx.contexts.complete(context_id, await self._end(tx))
+            if made is None:
+                raise _left(context_id)
+            await self._sum_up_if_long(tx, made, 0)
+            await note_deed(tx, principal, "create", context_id, {"after": said_of(made)})
+        await self._tell(principal.tenant_id, context_id)
+        return made
+
+    async def abandon(self, principal: Principal, context_id: UUID) -> None:
+        """Remove what was begun and will not be completed."""
+        async with self._database.transaction(principal.tenant_id) as tx:
+            if await remove(tx, context_id):
+                await note_deed(tx, principal, "abandon", context_id, {})
 
     async def require_writable(self, principal: Principal, context_id: UUID) -> None:
         """Raise `NotFound` or `Forbidden` unless the principal may append to the context."""
@@ -347,17 +399,22 @@ class ContextService:
             await request_compaction(tx, context.id, keep_tokens=above // KEPT_PART, above=above)
 
 
-async def remove(tx: Transaction, context_id: UUID) -> None:
-    """Remove a context with its items and what was indexed of them; the worker removes what was kept apart."""
+async def remove(tx: Transaction, context_id: UUID) -> bool:
+    """Remove a context with its items and what was indexed of them; the worker removes what was kept apart. Whether it was there."""
     blobs = await tx.contexts.blob_ids(context_id)
-    await tx.contexts.delete(context_id)
+    was_there = await tx.contexts.delete(context_id)
     await release(tx, blobs)
+    return was_there
 
 
 def _listed_owner(principal: Principal) -> UUID | None:
     """Whose contexts the principal sees in a list; None: all of its tenant's. Raises `PermissionMissing`."""
     require(principal, READ)
     return None if principal.may(ANY_OWNER) else principal.id
+
+
+def _left(context_id: UUID) -> Conflict:
+    return Conflict(f"context {context_id} was left unfinished for too long and is removed; begin again")
 
 
 def _require_ahead(moment: datetime | None) -> None:

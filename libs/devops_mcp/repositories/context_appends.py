@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -63,8 +63,9 @@ NOTHING_BESIDE = Beside()
 APPEND: LiteralString = """
     WITH context AS (
         UPDATE contexts SET item_count = item_count + %(count)s, token_count = token_count + %(tokens)s,
-            pending_tokens = pending_tokens + %(pending)s, updated_at = now()
-        WHERE id = %(context)s AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) AND (expires_at IS NULL OR expires_at > now())
+            pending_tokens = pending_tokens + %(pending)s, updated_at = now(), taken_in_until = now() + %(patience)s::interval
+        WHERE id = %(context)s AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s)
+            AND CASE WHEN %(patience)s::interval IS NULL THEN expires_at IS NULL OR expires_at > now() ELSE taken_in_until IS NOT NULL END
             AND (%(above)s::int IS NULL OR (
                 pending_tokens + %(pending)s > nullif(coalesce(compact_above, %(above)s), 0)
                 AND (compaction_id IS NULL OR compaction_id < uuid_floor(now() - interval '1 hour'))) IS NOT TRUE)
@@ -106,6 +107,7 @@ async def append(
     owner_id: UUID | None,
     unless_above: int | None,
     beside: Beside,
+    patience: timedelta | None,
 ) -> list[ContextItem]:
     """As `Contexts.append`."""
     values = {
@@ -124,6 +126,7 @@ async def append(
         ),
         "posts": bool(beside.postings),
         "above": unless_above,
+        "patience": patience,
         "record": None if beside.record is None else dumps(beside.record),
     }
     try:

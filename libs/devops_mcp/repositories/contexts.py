@@ -1,7 +1,7 @@
 """Contexts and their items."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import LiteralString
 from uuid import UUID
@@ -94,6 +94,32 @@ class Contexts:
         assert created is not None
         return created
 
+    async def begin(
+        self, context_id: UUID, owner_id: UUID, title: str, metadata: JsonObject, patience: timedelta
+    ) -> None:
+        """A context that nobody is shown, and that `append` is given `patience` for, until `complete`."""
+        await self._connection.execute(
+            """
+            INSERT INTO contexts (id, owner_id, title, metadata, expires_at, taken_in_until) VALUES (%s, %s, %s, %s, now(), now() + %s)
+            """,
+            (context_id, owner_id, title, Jsonb(metadata), patience),
+        )
+
+    async def complete(self, context_id: UUID, expires_at: datetime | None) -> Context | None:
+        """Show what was begun; None where it is gone, or was shown before."""
+        async with self._connection.cursor(row_factory=stored(Context)) as cursor:
+            await cursor.execute(
+                composed(
+                    """
+                UPDATE contexts SET taken_in_until = NULL, expires_at = %s, updated_at = now()
+                WHERE id = %s AND taken_in_until IS NOT NULL RETURNING {columns}
+                """,
+                    columns=_CONTEXT,
+                ),
+                (expires_at, context_id),
+            )
+            return await cursor.fetchone()
+
     async def find(self, context_id: UUID) -> Context | None:
         """The context, unless it has expired."""
         async with self._connection.cursor(row_factory=stored(Context)) as cursor:
@@ -151,15 +177,23 @@ class Contexts:
         owner_id: UUID | None = None,
         unless_above: int | None = None,
         beside: Beside = NOTHING_BESIDE,
+        patience: timedelta | None = None,
     ) -> list[ContextItem]:
         """Add items at the end, in order, with what belongs to them, in one statement. Writers queue up, so that no position is lost.
 
         With `owner_id` only to a context of this owner; with `unless_above` only to one that is not to be summed up then: its own limit
-        of tokens, or else this one (0: none), is kept, or somebody is at it. Raises `NotFound` where there is none, or it has expired,
-        `Conflict` for a blob that is gone, `AlreadyWritten` for an item that is there.
+        of tokens, or else this one (0: none), is kept, or somebody is at it. With `patience` only to one that was begun and is not
+        complete, which then has so long again. Raises `NotFound` where there is none, or it has expired, `Conflict` for a blob that is
+        gone, `AlreadyWritten` for an item that is there.
         """
         return await append(
-            self._connection, context_id, items, owner_id=owner_id, unless_above=unless_above, beside=beside
+            self._connection,
+            context_id,
+            items,
+            owner_id=owner_id,
+            unless_above=unless_above,
+            beside=beside,
+            patience=patience,
         )
 
     async def items(self, context_id: UUID, after: int, limit: int) -> list[ContextItem]:
@@ -213,9 +247,13 @@ class Contexts:
         return cursor.rowcount == 1
 
     async def expired(self, limit: int) -> list[UUID]:
-        """Contexts that have expired and are still here."""
+        """Contexts that have expired and are still here, or were begun and left; nobody shows them until the transaction ends."""
         cursor = await self._connection.execute(
-            "SELECT id FROM contexts WHERE expires_at <= now() ORDER BY expires_at LIMIT %s", (limit,)
+            """
+            SELECT id FROM contexts WHERE expires_at <= now() AND (taken_in_until IS NULL OR taken_in_until <= now())
+            ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED
+            """,
+            (limit,),
         )
         return [row[0] for row in await cursor.fetchall()]
 
