@@ -1,13 +1,19 @@
 """Embedding that is paid for once and accounted for: by tenant, principal, model and day."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import structlog
+
 from devops_mcp.embedding.base import EmbeddingModel, EmbeddingProvider, Purpose, Vector
 from devops_mcp.models.base import Clock, utc_now
+from devops_mcp.models.errors import PlatformError
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.embeddings import Spent
 
@@ -15,6 +21,8 @@ KEPT_TOGETHER = 128
 """Texts that are lost, and paid for again, when the process ends between their answer and their being kept."""
 
 WRITTEN_AFTER = timedelta(seconds=10)
+CLOSING_S = 5.0
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +38,15 @@ class Metered:
 class EmbeddingMeter:
     """Asks providers, unless the tenant has paid for the same text before.
 
-    What this machine computes costs nothing and is not kept, but counted all the same; so that a search does not wait for that, its
-    questions are added up and written down with a later one of the tenant, and the last of a process are lost.
+    What this machine computes costs nothing and is not kept, but counted all the same. No search waits for that: its questions are added
+    up and written down beside a later one of the tenant, or by `close`; those of a process that is killed are lost.
     """
 
     def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
         self._database = database
         self._now = now
         self._unwritten: dict[UUID, _Unwritten] = {}
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def embed(
         self,
@@ -72,16 +81,56 @@ class EmbeddingMeter:
         return Metered(embedded.vectors, embedded.model, embedded.tokens)
 
     async def _count(self, bill: "_Bill", counted: "_Counted") -> None:
-        """Account for what was computed here, at once or, where somebody waits for the answer to a question, later."""
+        """Account for what was computed here: at once or, where somebody waits for the answer to a question, later and beside it."""
         if bill.purpose is not Purpose.QUESTION:
             return await self._account(bill, bill.provider.model, counted)
         unwritten = self._unwritten.setdefault(bill.tenant_id, _Unwritten(self._now()))
         unwritten.add(bill, counted)
         if self._now() - unwritten.since >= WRITTEN_AFTER:
-            del self._unwritten[bill.tenant_id]  # before anything is awaited: nobody else writes it too
-            for whose, all_of_it in unwritten.by_principal.values():
-                await self._account(whose, whose.provider.model, all_of_it)
+            self._write_beside(bill.tenant_id)
         return None
+
+    async def written(self) -> None:
+        """Wait for what is being written."""
+        await asyncio.gather(*self._writing)
+
+    async def close(self) -> None:
+        """Write down all questions. What the database does not take in `CLOSING_S` is lost, which the log tells."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                await self.written()
+                for tenant_id in list(self._unwritten):
+                    await self._write(tenant_id, self._unwritten.pop(tenant_id))
+        if self._unwritten:
+            log.error("questions not accounted for", tenants=len(self._unwritten))
+
+    def _write_beside(self, tenant_id: UUID) -> None:
+        """Taken out before anything is awaited: nobody else writes it too. It is nobody's request, and so in nobody's context."""
+        writing = self._write(tenant_id, self._unwritten.pop(tenant_id))
+        task = asyncio.create_task(writing, name="account for questions", context=Context())
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(self, tenant_id: UUID, unwritten: "_Unwritten") -> None:
+        """All of a tenant's in one transaction, in one order for all processes, so that nobody waits for who waits for them."""
+        ordered = sorted(unwritten.by_principal.values(), key=lambda one: one[0].order)
+        written = False
+        try:
+            async with self._database.transaction(tenant_id) as tx:
+                for bill, counted in ordered:
+                    await tx.embeddings.spend(bill.spent(bill.provider.model, counted), self._now())
+            written = True
+        except PlatformError as error:
+            log.warning("questions not accounted for yet", reason=error.message)
+        finally:
+            if not written:
+                self._put_back(tenant_id, unwritten)
+
+    def _put_back(self, tenant_id: UUID, unwritten: "_Unwritten") -> None:
+        """For the next time, after a pause."""
+        again = self._unwritten.setdefault(tenant_id, _Unwritten(self._now()))
+        for bill, counted in unwritten.by_principal.values():
+            again.add(bill, counted)
 
     async def _pay(self, bill: "_Bill", texts: Mapping[bytes, str]) -> "_Paid":
         """Embed these; they are kept and accounted for when this returns."""
@@ -98,12 +147,10 @@ class EmbeddingMeter:
         counted: "_Counted",
         new: Mapping[bytes, Vector] | None = None,
     ) -> None:
-        cost = model.cost(counted.tokens)
-        spent = Spent(bill.principal_id, model.name, counted.texts, counted.cached, counted.tokens, cost)
         async with self._database.transaction(bill.tenant_id) as tx:
             if new:
                 await tx.embeddings.remember(model.space, new)
-            await tx.embeddings.spend(spent, self._now())
+            await tx.embeddings.spend(bill.spent(model, counted), self._now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +184,14 @@ class _Bill:
     principal_id: UUID | None
     provider: EmbeddingProvider
     purpose: Purpose
+
+    @property
+    def order(self) -> tuple[str, str]:
+        return str(self.principal_id), self.provider.model.name
+
+    def spent(self, model: EmbeddingModel, counted: _Counted) -> Spent:
+        cost = model.cost(counted.tokens)
+        return Spent(self.principal_id, model.name, counted.texts, counted.cached, counted.tokens, cost)
 
 
 @dataclass(frozen=True, slots=True)

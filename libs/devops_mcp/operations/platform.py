@@ -64,7 +64,7 @@ from devops_mcp.operations.retention import RetentionService
 from devops_mcp.operations.rule_dry_runs import RuleDryRuns
 from devops_mcp.operations.rule_plans import RulePlanner
 from devops_mcp.operations.rules import RuleService
-from devops_mcp.operations.search import SearchService
+from devops_mcp.operations.search import SearchService, open_search
 from devops_mcp.operations.suite_prompts import SUITE_PROMPTS
 from devops_mcp.operations.suite_tools import Desk, Suite
 from devops_mcp.operations.tasks import TaskService
@@ -214,6 +214,7 @@ async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIte
         open_audit_trail(database, foundation.metrics) as audit,
         open_context_journal(contexts) as journal,
         open_quota_keeper(database, foundation.redis) as quotas,
+        open_search(database, foundation.embedding.models, foundation.metrics) as search,
     ):
         tools = ToolService(
             catalogue,
@@ -228,15 +229,18 @@ async def _open_tooling(foundation: Foundation, upstream: _Upstream) -> AsyncIte
         embeddings = EmbeddingService(
             database, foundation.embedding.models, quotas, language_models(settings)
         )
-        suite = _suite(foundation, contexts, tools, embeddings)
+        suite = _suite(foundation, contexts, tools, embeddings, search)
         yield _Tooling(catalogue, audit, quotas, tools, suite, embeddings)
 
 
 def _suite(
-    foundation: Foundation, contexts: ContextService, tools: ToolService, embeddings: EmbeddingService
+    foundation: Foundation,
+    contexts: ContextService,
+    tools: ToolService,
+    embeddings: EmbeddingService,
+    search: SearchService,
 ) -> Suite:
     database, blobs = foundation.database, foundation.blobs
-    search = SearchService(database, foundation.embedding.models, foundation.metrics)
     return Suite(
         contexts=contexts,
         windows=WindowService(database, search, contexts),

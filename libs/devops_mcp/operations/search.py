@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 
@@ -17,8 +19,8 @@ from devops_mcp.observability.caller import for_caller
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.contexts import ANY_OWNER, require, visible
 from devops_mcp.operations.embedding_meter import EmbeddingMeter
+from devops_mcp.operations.kept_fresh import KeptFresh
 from devops_mcp.operations.moments import moment_of
-from devops_mcp.operations.ttl_cache import TtlCache
 from devops_mcp.operations.vectors import chosen
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.passages import Groundwork, QueryVector, Ranking, SearchFilter
@@ -28,12 +30,17 @@ READ = "search:read"
 MAX_SPACES = 4
 """Each is a vector more to compute for every question."""
 MIN_SHARE = 0.001
-SHARES_KNOWN_S = 10.0
+SHARES_FRESH_S = 10.0
+SHARES_USABLE_S = 30.0
+"""So old are the shares at most that a question goes by; those older than `SHARES_FRESH_S` are counted again beside the questions."""
 log = structlog.get_logger()
 
 
 class SearchService:
-    """Answers questions with ranked passages. Without a model the answer says `lexical`, and is."""
+    """Answers questions with ranked passages. Without a model the answer says `lexical`, and is.
+
+    What it does beside the questions ends with `close`.
+    """
 
     def __init__(
         self,
@@ -47,7 +54,12 @@ class SearchService:
         self._database = database
         self._models = models
         self._meter = EmbeddingMeter(database, now=now)
-        self._known: TtlCache[dict[str, float]] = TtlCache(monotonic=monotonic)
+        self._shares = KeptFresh(
+            self._counted_shares,
+            fresh_s=SHARES_FRESH_S,
+            usable_s=SHARES_USABLE_S,
+            monotonic=monotonic,
+        )
         self._metrics = metrics
         self._now = now
         self._monotonic = monotonic
@@ -91,7 +103,7 @@ class SearchService:
         """
         if self._models.default is None:
             return ()
-        shares = await self._shares(principal)
+        shares = await self._shares.get((principal.tenant_id, principal.id, principal.may(ANY_OWNER)))
         asked = [for_caller(self._vector(principal, query, space, share)) for space, share in shares.items()]
         found = await asyncio.gather(*asked)
         return tuple(vector for vector in found if vector is not None)
@@ -109,18 +121,18 @@ class SearchService:
             return None
         return QueryVector(space, embedded.vectors[0], share)
 
-    async def _shares(self, principal: Principal) -> dict[str, float]:
-        """The spaces to ask, each with how much of what the principal sees lies in it; known for a moment."""
-        any_owner = principal.may(ANY_OWNER)
-        key = (principal.tenant_id, principal.id, any_owner)
-        known = self._known.get(key)
-        if known is None:
-            async with self._database.transaction(principal.tenant_id) as tx:
-                choices = await chosen(tx, self._models)
-                counts = await tx.passages.spaces(principal.id, any_owner=any_owner)
-            known = _as_shares(counts, {choices.space(principal.id), choices.space(None)})
-            self._known.put(key, known, SHARES_KNOWN_S)
-        return known
+    async def _counted_shares(self, whose: tuple[UUID, UUID, bool]) -> dict[str, float]:
+        """The spaces to ask, each with how much of what the principal sees lies in it."""
+        tenant_id, principal_id, any_owner = whose
+        async with self._database.transaction(tenant_id) as tx:
+            choices = await chosen(tx, self._models)
+            counts = await tx.passages.spaces(principal_id, any_owner=any_owner)
+        return _as_shares(counts, {choices.space(principal_id), choices.space(None)})
+
+    async def close(self) -> None:
+        """Count no more shares, and account for the questions that are not accounted for yet."""
+        await self._shares.close()
+        await self._meter.close()
 
     def _ranking(self, question: Question, as_of: datetime | None) -> Ranking:
         return Ranking(
@@ -130,6 +142,18 @@ class SearchService:
             exact=question.exact,
             highlights=True,
         )
+
+
+@asynccontextmanager
+async def open_search(
+    database: Database, models: EmbeddingModels, metrics: Metrics
+) -> AsyncIterator[SearchService]:
+    """The service, closed at the end."""
+    search = SearchService(database, models, metrics)
+    try:
+        yield search
+    finally:
+        await search.close()
 
 
 def _as_shares(counts: Mapping[str, int], wanted: Collection[str]) -> dict[str, float]:

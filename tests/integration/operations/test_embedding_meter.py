@@ -1,6 +1,8 @@
-"""What the local model embeds is counted: passages at once, questions together a while later."""
+"""What the local model embeds is counted: passages at once, questions together a while later and beside them."""
 
 from datetime import timedelta
+
+import psycopg
 
 from devops_mcp.embedding.base import EmbeddingModel, Purpose
 from devops_mcp.models.base import utc_now
@@ -31,6 +33,34 @@ async def test_what_costs_nothing_is_counted_too(database):
         assert await counted() == {ann: (2, 3, 0.0)}
         now += WRITTEN_AFTER
         await ask(bob, "and when?")
+        await meter.written()
         assert await counted() == {ann: (3, 6, 0.0), bob: (2, 5, 0.0)}
         await ask(bob, "where?")
+        await meter.written()
         assert (await counted())[bob] == (2, 5, 0.0)
+        await meter.close()
+        assert (await counted())[bob] == (3, 6, 0.0)
+
+
+async def test_no_question_waits_for_the_account_of_those_before(database):
+    """Without room for it, it is kept for the next time."""
+    ann, now = new_id(), utc_now()
+    provider = FakeProvider(EmbeddingModel("local", "local", "here/384", 384))
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        meter = EmbeddingMeter(opened, now=lambda: now)
+
+        async def ask(text: str) -> None:
+            await meter.embed(provider, DEFAULT_TENANT_ID, ann, [text], Purpose.QUESTION)
+
+        await ask("why was that?")
+        now += WRITTEN_AFTER
+        with psycopg.connect(database.superuser_url) as holder:
+            holder.execute("LOCK TABLE embedding_usage IN ACCESS EXCLUSIVE MODE")
+            await ask("and when?")
+            await meter.written()  # the database gives up after 5 s
+        now += WRITTEN_AFTER
+        await ask("where?")
+        await meter.written()
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            report = await tx.embeddings.usage(None, now - timedelta(days=1), now + timedelta(days=1), 10)
+        assert [(row.principal_id, row.texts, row.tokens) for row in report.items] == [(ann, 3, 6)]
