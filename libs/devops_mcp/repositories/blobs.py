@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection
 from psycopg.errors import ForeignKeyViolation
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import class_row
 
 from devops_mcp.models.errors import Conflict
+from devops_mcp.repositories.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class BlobRow:
 
 
 class Blobs:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, blob: BlobRow) -> None:
@@ -35,6 +35,7 @@ class Blobs:
 
     async def write(self, blob_id: UUID, body: bytes) -> None:
         """Keep the bytes here; they go as they are, where their digits would be twice as many."""
+        self._connection.carries(len(body))
         await self._connection.execute(
             "INSERT INTO blob_contents (id, body) VALUES (%s, %b) ON CONFLICT DO NOTHING", (blob_id, body)
         )
@@ -44,7 +45,10 @@ class Blobs:
         async with self._connection.cursor(binary=True) as cursor:
             await cursor.execute("SELECT body FROM blob_contents WHERE id = %s", (blob_id,))
             row = await cursor.fetchone()
-        return bytes(row[0]) if row else None
+        if row is None:
+            return None
+        self._connection.carries(len(row[0]))
+        return bytes(row[0])
 
     async def find(self, blob_ids: Sequence[UUID]) -> list[BlobRow]:
         async with self._connection.cursor(row_factory=class_row(BlobRow)) as cursor:

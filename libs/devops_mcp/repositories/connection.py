@@ -32,6 +32,8 @@ CONNECTING: Mapping[str, int] = {
     "tcp_user_timeout": 30_000,
 }
 """A machine that is gone closes no connection: as it is set up, the system asks after two hours whether it is there."""
+LARGE = 2**20
+"""Bytes of one value from which on a connection is not kept after it."""
 _INTERVAL_S = 0.1
 _KEPT_CURSORS = 16
 
@@ -139,6 +141,15 @@ class Connection(AsyncConnection[TupleRow]):
         if self.holds_back:
             async with self.lock:
                 await self.wait(self.batched(_nothing()))
+
+    def carries(self, size: int) -> None:
+        """Say that so many bytes go through at once.
+
+        The driver's buffers grow to what they have to hold, a power of two, and stay so while the connection lives: twelve that
+        had each written a large webhook held 400 MB. So after such a value the pool takes another connection for this.
+        """
+        if size > LARGE:
+            self._expire_at = 0.0
 
     def _take_preceding(self) -> Sequence[Command]:
         preceding = (*self._preceding, *self._once)

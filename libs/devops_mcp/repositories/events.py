@@ -81,6 +81,8 @@ class Events:
         Of a delivery whose source has delivered one of its keys before, nothing is stored; one under way elsewhere is waited for. No two
         of the given ones share a key of the delivery.
         """
+        payloads = b"".join(delivery.payload for delivery in deliveries)
+        self._connection.carries(len(payloads))
         cursor = await self._connection.execute(
             """
             WITH given AS MATERIALIZED (
@@ -122,7 +124,7 @@ class Events:
             """,
             {
                 "given": _written(deliveries),
-                "payloads": b"".join(delivery.payload for delivery in deliveries),
+                "payloads": payloads,
                 "queue": QueueName.EVENTS,
             },
         )

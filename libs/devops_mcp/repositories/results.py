@@ -3,19 +3,20 @@
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import class_row
 
 from devops_mcp.models.results import KeptResult
+from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.outbox import Posting
 
 
 class KeptResults:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def keep(self, result: KeptResult, posting: Posting | None = None) -> None:
         """Keep the result and publish what is said of it, in one statement."""
+        self._connection.carries(len(result.body))
         await self._connection.execute(
             """
             WITH kept AS (
@@ -46,7 +47,7 @@ class KeptResults:
                 """,
                 (result_id,),
             )
-            return await cursor.fetchone()
+            return self._carried(await cursor.fetchone())
 
     async def find(self, result_id: UUID, owner_id: UUID, now: datetime) -> KeptResult | None:
         """The result, unless it belongs to somebody else or has expired."""
@@ -58,7 +59,12 @@ class KeptResults:
                 """,
                 (result_id, owner_id, now),
             )
-            return await cursor.fetchone()
+            return self._carried(await cursor.fetchone())
+
+    def _carried(self, found: KeptResult | None) -> KeptResult | None:
+        if found is not None:
+            self._connection.carries(len(found.body))
+        return found
 
     async def drop_expired(self, now: datetime, limit: int) -> int:
         """Remove up to `limit` whose time is over, and what they are found by; how many. One that is held is left to the next time."""

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -19,7 +20,8 @@ from psycopg.rows import dict_row, kwargs_row, tuple_row
 from devops_mcp.models.errors import InvalidInput, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.observability.caller import set_caller
-from devops_mcp.repositories.connection import Connection
+from devops_mcp.repositories.blobs import BlobRow
+from devops_mcp.repositories.connection import LARGE, Connection
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.transaction import Transaction
 from faults.proxy import FaultProxy, Hold, a_fault_proxy
@@ -394,3 +396,29 @@ async def test_a_connection_comes_back_also_where_who_had_it_is_cancelled_meanwh
         gate.set()
         await waiting
     assert having.cancelled()
+
+
+async def test_a_connection_that_has_carried_a_large_value_is_not_kept(database):
+    """H04: the driver's buffers keep the size of what went through them."""
+    async with open_database(database.app_url, pool_size=1, application="test") as opened:
+
+        async def serving() -> int:
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                return tx.connection.pgconn.backend_pid
+
+        async def carrying(size: int) -> UUID:
+            blob_id = new_id()
+            async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+                await tx.blobs.add(BlobRow(blob_id, "database", size, b"\0" * 32))
+                await tx.blobs.write(blob_id, b"x" * size)
+            return blob_id
+
+        first = await serving()
+        await carrying(LARGE)
+        assert await serving() == first
+        large = await carrying(LARGE + 1)
+        second = await serving()
+        assert second != first
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            assert await tx.blobs.read(large) == b"x" * (LARGE + 1)
+        assert await serving() != second
