@@ -34,6 +34,7 @@ from devops_mcp.operations.compaction_requests import request_compaction
 from devops_mcp.operations.context_deeds import appended, note_change, note_deed, said_of
 from devops_mcp.operations.item_indexing import beside_items, summary_item
 from devops_mcp.repositories.context_appends import Beside, CountedItem
+from devops_mcp.repositories.context_pages import Room, Texts
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
 
@@ -44,6 +45,8 @@ ANY_OWNER = "contexts:any_owner"
 COMPACT_ABOVE = 20_000
 LARGE = 32_768
 """Bytes above which a text is kept apart."""
+PAGE_BYTES = 1_048_576
+"""Of items that are read at once: what is beyond, the next page has."""
 HEAD = 4_000
 """Characters of it that stay in the row: what a summary and a crowded window see."""
 BEGUN_FOR = timedelta(hours=1)
@@ -175,20 +178,21 @@ class ContextService:
     async def items(
         self, principal: Principal, context_id: UUID, *, after: int, limit: int
     ) -> Page[ContextItem]:
-        """Items in order, from the position behind `after`."""
-        _, page = await self.read(principal, context_id, after=after, limit=limit)
+        """Items in order, from the position behind `after`, as many as fit into `PAGE_BYTES`."""
+        _, page = await self.read(principal, context_id, after=after, room=Room(limit, PAGE_BYTES))
         return page
 
     async def items_among(
         self, principal: Principal, context_id: UUID, wanted: ItemsWanted, *, behind: int | None, limit: int
     ) -> Page[ContextItem]:
-        """Items that are wanted, behind the position `behind`."""
+        """Items that are wanted, behind the position `behind`, as many as fit into `PAGE_BYTES`."""
         require(principal, READ)
+        room = Room(limit, PAGE_BYTES)
         async with self._database.transaction(principal.tenant_id) as tx:
             await visible(tx, principal, context_id)
-            found = await tx.contexts.items_among(context_id, wanted, behind, limit + 1)
-        more = str(found[limit - 1].position) if len(found) > limit else None
-        return Page(items=tuple(await self.whole(principal.tenant_id, found[:limit])), next_cursor=more)
+            found, more = await tx.contexts.items_among(context_id, wanted, behind, room)
+        items = await self.whole(principal.tenant_id, found)
+        return Page(items=tuple(items), next_cursor=str(found[-1].position) if more else None)
 
     async def item(self, principal: Principal, context_id: UUID, position: int) -> ContextItem:
         """One item. Raises `NotFound`."""
@@ -198,19 +202,19 @@ class ContextService:
         return page.items[0]
 
     async def read(
-        self, principal: Principal, context_id: UUID, *, after: int, limit: int, whole: bool = True
+        self, principal: Principal, context_id: UUID, *, after: int, room: Room
     ) -> tuple[Context, Page[ContextItem]]:
-        """A context and a page of its items, from the position behind `after`. Raises `NotFound`, as `visible` does.
+        """A context and its items, from the position behind `after`, as many as there is room for; and where to go on.
 
-        Unless `whole`, large texts have their beginning only, which the row holds.
+        Raises `NotFound`, as `visible` does.
         """
         require(principal, READ)
         context, found = await self._database.read(
-            principal.tenant_id, lambda tx: tx.contexts.find_with_items(context_id, after, limit + 1)
+            principal.tenant_id, lambda tx: tx.contexts.find_with_items(context_id, after, room)
         )
         context = shown(principal, context_id, context)
-        more = str(found[limit - 1].position) if len(found) > limit else None
-        items = await self.whole(principal.tenant_id, found[:limit]) if whole else found[:limit]
+        items = await self.whole(principal.tenant_id, found) if room.texts is Texts.WHOLE else found
+        more = str(items[-1].position) if items and items[-1].position < context.item_count else None
         return context, Page(items=tuple(items), next_cursor=more)
 
     async def whole(self, tenant_id: UUID, items: Sequence[ContextItem]) -> list[ContextItem]:

@@ -1,5 +1,6 @@
 """The suite's own tools: contexts, search, events, kept results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from devops_mcp.adapters.base import (
 )
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import JsonObject, Metadata, Model
-from devops_mcp.models.contexts import Context, ContextItem, ItemKind, NewItem, context_uri
+from devops_mcp.models.contexts import Context, ContextItem, ItemKind, ItemsWanted, NewItem, context_uri
 from devops_mcp.models.conversation import Conversation
 from devops_mcp.models.errors import InvalidInput, Violation
 from devops_mcp.models.event_queries import EventsWanted
@@ -38,6 +39,10 @@ from devops_mcp.operations.tasks import TaskService
 from devops_mcp.operations.tool_search import ToolSearch
 from devops_mcp.operations.tools import Toolbox
 from devops_mcp.operations.windows import WindowService
+from devops_mcp.repositories.context_pages import Room, Texts
+
+_FRAME_BYTES = 200
+"""What stands around a context and its items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +182,36 @@ async def context_append(desk: Desk, params: ContextAppendParams) -> WriteResult
 
 
 async def context_get(desk: Desk, params: ContextGetParams) -> ContextItems:
-    """Read a conversation context and its items, in order from the start."""
-    after = _position(params.cursor)
+    """Read a conversation context and its items, in order from the start, as many as fit; `next_cursor` reads on."""
+    budget = desk.toolbox.budget_bytes
+    texts = Texts.WHOLE if not params.fields or "text" in params.fields else Texts.NONE
+    wanted = Room(params.limit, budget, texts, metadata=False)
     context, page = await desk.suite.contexts.read(
-        desk.principal, params.context_id, after=after, limit=params.limit
+        desk.principal, params.context_id, after=_position(params.cursor), room=wanted
     )
+    view = view_of_context(context)
+    room = budget - len(view.model_dump_json().encode()) - _FRAME_BYTES
+    items = _fitting([_view_of_item(item) for item in page.items], params.fields, room)
+    cut = len(items) < len(page.items)
     return ContextItems(
-        context=view_of_context(context),
-        items=[_view_of_item(item) for item in page.items],
-        next_cursor=page.next_cursor,
+        context=view,
+        items=items,
+        next_cursor=str(items[-1].position) if cut else page.next_cursor,
         total=context.item_count,
     )
+
+
+def _fitting(
+    items: Sequence[ContextItemView], fields: Sequence[str], room_bytes: int
+) -> list[ContextItemView]:
+    """The first of them that fit, as they are shown; one at least, which is cut where it is too large."""
+    shown, left = list[ContextItemView](), room_bytes
+    for item in items:
+        left -= len(item.model_dump_json(include=set(fields) or None, exclude_none=True).encode()) + 1
+        if shown and left < 0:
+            break
+        shown.append(item)
+    return shown
 
 
 async def context_list(desk: Desk, params: ListParams) -> Listing[ContextView]:
@@ -205,19 +229,19 @@ async def context_summarize(
     context = await desk.suite.contexts.get(desk.principal, params.context_id)
     if params.dry_run:
         return WriteResult(dry_run=True, done=f"would sum up {context.title!r}")
-    after = max(0, context.item_count - params.items)
-    _, page = await desk.suite.contexts.read(
-        desk.principal, params.context_id, after=after, limit=params.items
+    latest = await desk.suite.contexts.items_among(
+        desk.principal, params.context_id, ItemsWanted(sort="-position"), behind=None, limit=params.items
     )
-    if not page.items:
+    items = latest.items[::-1]
+    if not items:
         raise InvalidInput(f"{context.title!r} has no items to sum up")
-    text, made_by = await summary_of(context.title, page.items, conversation)
-    covers = (page.items[0].position, page.items[-1].position)
+    text, made_by = await summary_of(context.title, items, conversation)
+    covers = (items[0].position, items[-1].position)
     appended = await desk.suite.contexts.summarised(
         desk.principal, params.context_id, text, covers=covers, made_by=made_by
     )
     return WriteResult(
-        done=f"summed up {len(page.items)} items",
+        done=f"summed up {len(items)} items",
         data={"summary": text, "made_by": made_by, "position": appended.position},
         url=context_uri(params.context_id),
     )

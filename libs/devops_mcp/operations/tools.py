@@ -66,6 +66,11 @@ class Toolbox:
         self._tools = tools
         self.requester = requester
 
+    @property
+    def budget_bytes(self) -> int:
+        """Beyond which a result is cut."""
+        return self._tools.budget_bytes
+
     def entries(self) -> tuple[CatalogueEntry, ...]:
         """Every tool that the requester may call."""
         return self._tools.reachable(self.requester)
@@ -252,6 +257,11 @@ class ToolService:
             raise Internal(
                 f"{entry.tool.name} failed unexpectedly; the operator finds it in the log"
             ) from None
+
+    @property
+    def budget_bytes(self) -> int:
+        """Beyond which a result is cut."""
+        return self._limits.budget_bytes
 
     @property
     def longest_s(self) -> float:

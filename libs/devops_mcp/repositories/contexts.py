@@ -13,6 +13,7 @@ from devops_mcp.models.contexts import Context, ContextDraft, ContextItem, Conte
 from devops_mcp.models.pages import Order
 from devops_mcp.repositories.connection import Connection
 from devops_mcp.repositories.context_appends import NOTHING_BESIDE, Beside, CountedItem, append
+from devops_mcp.repositories.context_pages import ITEM, Room, page, page_among
 from devops_mcp.repositories.sorting import Columns, behind, by, values_of
 from devops_mcp.repositories.statements import composed
 from devops_mcp.repositories.stored import stored
@@ -22,11 +23,6 @@ _CONTEXT: LiteralString = """
     id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
     expires_at, forked_from, forked_at, created_at, updated_at
 """
-_ITEM: LiteralString = """
-    id, context_id, position, kind, role, text, tokens, metadata, pinned, covers_from, covers_to, attachment, blob_id, created_at
-"""
-
-
 _SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "title": "text"}
 
 FIND = composed(
@@ -127,11 +123,11 @@ class Contexts:
             return await cursor.fetchone()
 
     async def find_with_items(
-        self, context_id: UUID, after: int, limit: int
+        self, context_id: UUID, after: int, room: Room
     ) -> tuple[Context | None, list[ContextItem]]:
-        """What `find` and `items` give, in one round trip."""
+        """The context, and as many of its items as there is room for, with a position above `after`; in one round trip."""
         context = self._connection.ask(FIND, (context_id,), _first, row_factory=stored(Context))
-        items = await self.items(context_id, after, limit)
+        items = await page(self._connection, context_id, after, room)
         return await context, items
 
     async def lock(self, context_id: UUID) -> None:
@@ -205,33 +201,17 @@ class Contexts:
                 SELECT {columns}
                 FROM context_items WHERE context_id = %s AND position > %s ORDER BY position LIMIT %s
                 """,
-                    columns=_ITEM,
+                    columns=ITEM,
                 ),
                 (context_id, after, limit),
             )
             return await cursor.fetchall()
 
     async def items_among(
-        self, context_id: UUID, wanted: ItemsWanted, behind: int | None, limit: int
-    ) -> list[ContextItem]:
-        """Items that are wanted, behind the position `behind`."""
-        descending = wanted.sort == "-position"
-        async with self._connection.cursor(row_factory=stored(ContextItem)) as cursor:
-            await cursor.execute(
-                composed(
-                    """
-                SELECT {columns}
-                FROM context_items WHERE context_id = %(context_id)s AND (%(behind)s::int IS NULL OR position {sign} %(behind)s)
-                    AND (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(role)s::text IS NULL OR role = %(role)s)
-                ORDER BY position {direction} LIMIT %(limit)s
-                """,
-                    columns=_ITEM,
-                    sign="<" if descending else ">",
-                    direction="DESC" if descending else "ASC",
-                ),
-                {"context_id": context_id, "behind": behind, "limit": limit, **wanted.model_dump()},
-            )
-            return await cursor.fetchall()
+        self, context_id: UUID, wanted: ItemsWanted, behind: int | None, room: Room
+    ) -> tuple[list[ContextItem], bool]:
+        """Items that are wanted, behind the position `behind`, as many as there is room for; and whether there are more."""
+        return await page_among(self._connection, context_id, wanted, behind, room)
 
     async def blob_ids(self, context_id: UUID) -> list[UUID]:
         """The blobs that the context's items refer to."""
@@ -272,7 +252,7 @@ class Contexts:
                 SELECT {columns}
                 FROM context_items WHERE context_id = %s AND position = ANY(%s) ORDER BY position
                 """,
-                    columns=_ITEM,
+                    columns=ITEM,
                 ),
                 (context_id, list(positions)),
             )

@@ -1,13 +1,14 @@
 """Calling tools the one way there is, against PostgreSQL; the system behind them is a small one of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import anyio
+import orjson
 import psycopg
 import pytest
 from pydantic import BaseModel, Field, SecretStr
@@ -429,6 +430,55 @@ async def test_what_the_suite_itself_was_asked_for_is_not_found_again(database):
         assert (await world.call("context_get", context_id=context))["truncated"]["handle"]
         await indexed(database)
         assert {p.kind for p in await found(world, who("*"), "unrepeatable")} == {PassageKind.CONTEXT_ITEM}
+
+
+async def a_long_context(world: World, texts: Sequence[str]) -> str:
+    made = await world.call("context_create", title="long", metadata={"x": "y" * 200})
+    context = str(made["data"]["context_id"])
+    for start in range(0, len(texts), 20):
+        items = [{"text": text} for text in texts[start : start + 20]]
+        await world.call("context_append", context_id=context, items=items)
+    return context
+
+
+async def read_on(world: World, context: str, **arguments: Any) -> list[dict[str, Any]]:
+    """The pages of a context."""
+    pages = [await world.call("context_get", context_id=context, **arguments)]
+    while cursor := pages[-1].get("next_cursor"):
+        pages.append(await world.call("context_get", context_id=context, cursor=cursor, **arguments))
+    return pages
+
+
+async def test_a_context_is_read_by_pages_that_fit_and_none_of_them_is_kept(database):
+    texts = [f"{n} " + '"\n' * (n % 300) for n in range(60)]
+    async with a_world(database.app_url) as world:
+        context = await a_long_context(world, texts)
+        pages = await read_on(world, context, limit=100)
+        items = [item for page in pages for item in page["items"]]
+        assert [(item["position"], item["text"]) for item in items] == list(enumerate(texts, 1))
+        assert all("truncated" not in page for page in pages)
+        assert all(len(orjson.dumps(page)) <= 2_000 for page in pages)
+        assert {page["total"] for page in pages} == {60}
+        without = await read_on(world, context, limit=100, fields=["position"])
+        assert [item for page in without for item in page["items"]] == [{"position": n} for n in range(1, 61)]
+        assert len(without) < 10
+        async with world.database.transaction(DEFAULT_TENANT_ID) as tx:
+            cursor = await tx.connection.execute("SELECT count(*) FROM kept_results")
+            assert await cursor.fetchone() == (0,)
+
+
+async def test_of_an_item_that_does_not_fit_the_beginning_is_shown_and_the_next_page_goes_on(database):
+    async with a_world(database.app_url) as world:
+        context = await a_long_context(world, ["a", "b" * 150_000, "c"])
+        first, second, third = await read_on(world, context)
+        assert [item["text"] for item in first["items"]] == ["a"]
+        assert [item["position"] for item in second["items"]] == [2]
+        assert second["items"][0]["text"].strip("b") == "…"
+        whole = second["truncated"]
+        assert 150_000 < whole["total_bytes"] < 151_000
+        kept = await world.call("result_read", handle=whole["handle"], json_path="$.items[0].position")
+        assert kept["lines"][1].strip() == "2"
+        assert [item["text"] for item in third["items"]] == ["c"]
 
 
 async def test_the_same_key_does_a_write_once_and_answers_alike(database):

@@ -6,12 +6,15 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
-from devops_mcp.models.contexts import ContextItem, ItemKind, NewItem
+from devops_mcp.models.base import JsonObject
+from devops_mcp.models.contexts import ContextItem, ItemKind, ItemsWanted, NewItem
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.pages import Order
 from devops_mcp.models.passages import NewPassage, PassageKind
+from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.contexts import EVERY
 from devops_mcp.repositories.context_appends import CountedItem
+from devops_mcp.repositories.context_pages import Room, Texts
 from devops_mcp.repositories.database import Database, open_database
 from devops_mcp.repositories.transaction import Transaction
 
@@ -185,11 +188,59 @@ async def test_a_context_is_read_with_its_items_in_one_round_trip(database):
         id_ = await a_context(opened)
         await append(opened, id_, ["a", "b", "c"])
         (context, items), waits = await opened.read(
-            TENANT, lambda tx: waits_of(tx, tx.contexts.find_with_items(id_, 1, 10))
+            TENANT, lambda tx: waits_of(tx, tx.contexts.find_with_items(id_, 1, Room(10, 1_000_000)))
         )
-        nothing = await opened.read(TENANT, lambda tx: tx.contexts.find_with_items(new_id(), 0, 10))
+        nothing = await opened.read(
+            TENANT, lambda tx: tx.contexts.find_with_items(new_id(), 0, Room(10, 1_000_000))
+        )
     assert context is not None
     assert (context.id, context.item_count) == (id_, 3)
     assert [item.text for item in items] == ["b", "c"]
     assert nothing == (None, [])
     assert waits == 1
+
+
+async def fitting(
+    database: Database, context: UUID, room: Room, *, after: int = 0
+) -> list[tuple[int, int, JsonObject]]:
+    """Positions, lengths of texts and metadata of the items that there is room for."""
+    async with database.transaction(TENANT) as tx:
+        found, items = await tx.contexts.find_with_items(context, after, room)
+    assert found is not None
+    return [(item.position, len(item.text), item.metadata) for item in items]
+
+
+async def test_items_are_read_as_far_as_there_is_room_and_one_at_least(database):
+    """By what their texts have, wherever these are kept."""
+    noted: JsonObject = {str(n): n for n in range(100)}  # some 1,700 bytes as they are stored
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        context, kept = await a_context(opened), await BlobStore(opened).keep(TENANT, b"z" * 50_000)
+        items = [CountedItem(new_id(), NewItem(text="x" * 1_000, metadata=noted), 1) for _ in range(6)]
+        items[3] = CountedItem(new_id(), NewItem(text="z" * 50_000), 1, blob_id=kept, head="z" * 10)
+        async with opened.transaction(TENANT) as tx:
+            await tx.contexts.append(context, items)
+        bare = [(position, 1_000, {}) for position in (1, 2, 3)]
+        large = (4, 10, {})
+        assert await fitting(opened, context, Room(6, 5_000)) == [(1, 1_000, noted), (2, 1_000, noted)]
+        assert await fitting(opened, context, Room(6, 5_000, metadata=False)) == bare
+        assert await fitting(opened, context, Room(2, 5_000, metadata=False)) == bare[:2]
+        assert await fitting(opened, context, Room(6, 1, metadata=False)) == bare[:1]
+        assert await fitting(opened, context, Room(6, 5_000), after=3) == [large]
+        assert len(await fitting(opened, context, Room(6, 5_000, Texts.HEADS, metadata=False))) == 5
+        without = Room(6, 5_000, Texts.NONE, metadata=False)
+        assert await fitting(opened, context, without) == [(position, 0, {}) for position in range(1, 7)]
+        assert await fitting(opened, context, Room(6, 5_000), after=6) == []
+
+
+async def test_items_of_a_kind_are_read_from_either_end_as_far_as_there_is_room(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        context = await a_context(opened)
+        await append(opened, context, ["x" * 1_000] * 5)
+        wanted, room = ItemsWanted(kind=ItemKind.NOTE, sort="-position"), Room(10, 3_000)
+        async with opened.transaction(TENANT) as tx:
+            first = await tx.contexts.items_among(context, wanted, None, room)
+            rest = await tx.contexts.items_among(context, wanted, 4, Room(10, 10_000))
+            none = await tx.contexts.items_among(context, ItemsWanted(role="user"), None, room)
+    assert ([item.position for item in first[0]], first[1]) == ([5, 4], True)
+    assert ([item.position for item in rest[0]], rest[1]) == ([3, 2, 1], False)
+    assert none == ([], False)

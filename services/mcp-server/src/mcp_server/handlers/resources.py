@@ -32,6 +32,7 @@ from devops_mcp.operations.skills import SCHEME as SKILL_SCHEME
 from devops_mcp.operations.skills import SkillLibrary
 from devops_mcp.operations.suite_tools import Suite, as_uuid, view_of_context, view_of_event
 from devops_mcp.operations.task_tools import view_of_task
+from devops_mcp.repositories.context_pages import Room, Texts
 from mcp_server.caller import principal_of
 from mcp_server.handlers.contents import document, require_bounded
 from mcp_server.handlers.skills import skill_document, skill_resources
@@ -239,9 +240,8 @@ class ResourceHandlers:
 
     async def _context(self, principal: Principal, context_id: UUID) -> str:
         """The context and the first of its items, as far as they fit."""
-        context, page = await self._suite.contexts.read(
-            principal, context_id, after=0, limit=MAX_ITEMS, whole=False
-        )
+        room = Room(MAX_ITEMS, CONTEXT_BYTES, Texts.HEADS)
+        context, page = await self._suite.contexts.read(principal, context_id, after=0, room=room)
         items: list[JsonValue] = [_beginning(item) for item in page.items]
         shown: JsonObject = {"context": view_of_context(context).model_dump(mode="json"), "items": items}
         return fitted(shown, CONTEXT_BYTES).decode()

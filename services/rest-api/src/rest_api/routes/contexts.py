@@ -102,7 +102,7 @@ async def delete_context(call: Call[OneContext, NoBody]) -> Nothing:
 
 
 async def list_context_items(call: Call[ItemPage, NoBody]) -> Page[ContextItem]:
-    """List a context's items in order, or the latest first: all of them, or those of a kind or a role."""
+    """List a context's items in order, or the latest first: all of them, or those of a kind or a role. A page has up to 1 MiB of them."""
     contexts, params = call.platform.suite.contexts, call.params
     one, cursor, limit = params.context_id, params.cursor, params.limit
     if params.all_in_order:
