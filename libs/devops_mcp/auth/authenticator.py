@@ -91,11 +91,15 @@ class Authenticator:
             self._guesses.require_room()
         return shown
 
+    def remembered(self, credential: Credential) -> Principal | None:
+        """Whom it belonged to a moment ago; None where that has to be found out."""
+        known = self._remembered.get(credential.digest)
+        return known[1] if known is not None and self._monotonic() < known[0] else None
+
     async def whose(self, credential: Credential) -> Principal:
         """Whom it belongs to now; raises as `authenticate` does. However many ask for it at once, it is looked up once."""
-        known = self._remembered.get(credential.digest)
-        if known is not None and self._monotonic() < known[0]:
-            return known[1]
+        if (known := self.remembered(credential)) is not None:
+            return known
         finding = self._looked_up.get(credential.digest)
         if finding is None:
             finding = self._looked_up[credential.digest] = asyncio.create_task(self._find(credential))

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -67,8 +68,7 @@ class Rate:
         return max(1, min(int(self.per_s / 10), self.burst // 10))
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a caller stands: `left` of the rate's burst, as far as this process knows."""
 
     rate: Rate
@@ -117,6 +117,14 @@ class RateLimiter:
         self._due: OrderedDict[str, float] = OrderedDict()
         self._alone_until = 0.0
 
+    def take_at_hand(self, caller: str) -> Standing | None:
+        """Spend one permit of those that this process has; None where it has none left for the caller, and has to `take` one."""
+        lot = self._lots.get(caller)
+        if lot is None or lot.permits < 1 or self._monotonic() >= lot.until:
+            return None
+        lot.permits -= 1
+        return Standing(self._rate, lot.permits + lot.left)
+
     async def take(self, caller: str) -> Standing:
         """Spend one permit; raises `RateLimited` that says when there will be one.
 
@@ -124,7 +132,7 @@ class RateLimiter:
         asking would get the permits of the meantime one by one, and wake the whole crowd for each.
         """
         queue: _Queue | None = None
-        while (standing := self._spent(caller)) is None:
+        while (standing := self.take_at_hand(caller)) is None:
             if queue is not None:
                 raise self.refusal(queue.wait_s())
             self._waiting[caller] = self._waiting.get(caller, 0) + 1
@@ -148,13 +156,6 @@ class RateLimiter:
             owed_s = min(self._owed_alone(caller) + count / self._rate.per_s, _MOST_OWED * burst_s)
             self._owe_alone(caller, owed_s)
         return owed_s - burst_s
-
-    def _spent(self, caller: str) -> Standing | None:
-        lot = self._lots.get(caller)
-        if lot is None or lot.permits < 1 or self._monotonic() >= lot.until:
-            return None
-        lot.permits -= 1
-        return Standing(self._rate, lot.permits + lot.left)
 
     async def _fetch(self, caller: str) -> _Queue | None:
         """Get a lot of permits; who gets none of it queues up where there are not as many as wanted."""

@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 
 import orjson
 import structlog
-from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from devops_mcp.observability.lines import Lines
+from devops_mcp.observability.tracing import here
 
 MAX_TEXT = 2_000
 MAX_EXCEPTION = 16_000
@@ -101,10 +101,9 @@ class _Stamp:
 
 def add_trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Add `trace_id` and `span_id` of the current span, if there is one."""
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = format(context.trace_id, "032x")
-        event["span_id"] = format(context.span_id, "016x")
+    if (span := here()) is not None:
+        event["trace_id"] = format(span.trace_id, "032x")
+        event["span_id"] = format(span.span_id, "016x")
     return event
 
 

@@ -65,8 +65,8 @@ class AuditTrail(Backlog[UUID, deque[Kept]]):
         """
         if self._is_full(tenant_id):
             await self._flushed()
-        if self._is_full(tenant_id):
-            raise Unavailable("too many audit records wait for the database", retry_after_s=2)
+            if self._is_full(tenant_id):
+                raise Unavailable("too many audit records wait for the database", retry_after_s=2)
 
     def _is_full(self, tenant_id: UUID) -> bool:
         return self._held >= HELD or len(self._waiting.get(tenant_id, ())) >= HELD_OF_ONE
@@ -105,14 +105,15 @@ class AuditTrail(Backlog[UUID, deque[Kept]]):
         return None
 
     async def _write(self, tenant_id: UUID) -> None:
-        """Write what waits of a tenant. What the database does not take together it gets in ever smaller parts.
+        """Write what waits of a tenant now. What the database does not take together it gets in ever smaller parts.
 
         What takes it too long it gets so with the next flush, as the others would have to wait for it.
         """
         queue = self._waiting[tenant_id]
-        while queue:
+        due = len(queue)
+        while due:
             size = self._sizes.get(tenant_id, BATCH)
-            batch = list(islice(queue, size))
+            batch = list(islice(queue, min(size, due)))
             try:
                 await self._store(tenant_id, batch)
             except (DeadlineExceeded, *UNWRITABLE) as error:
@@ -122,13 +123,16 @@ class AuditTrail(Backlog[UUID, deque[Kept]]):
                 if len(batch) == 1:
                     self._set_aside(batch[0], error)
                     self._forget(tenant_id, 1)
+                    due -= 1
             else:
                 for kept in batch:
                     kept.written = True
                 self._forget(tenant_id, len(batch))
                 self._sizes[tenant_id] = min(size * 2, BATCH)
-        del self._waiting[tenant_id]
+                due -= len(batch)
         self._sizes.pop(tenant_id, None)
+        if not queue:
+            del self._waiting[tenant_id]
 
     def _forget(self, tenant_id: UUID, count: int) -> None:
         """The first records, which are written or set aside."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 
@@ -33,27 +33,39 @@ class Backlog(ABC, Generic[K, W]):
 
     @abstractmethod
     async def _try_write(self, key: K) -> PlatformError | None:
-        """Write what waits of one, and take it out; what keeps it, if anything.
+        """Write what waits of one, and take it out; what keeps it, if anything. What comes meanwhile may stay for the next time.
 
         Raises `Unavailable` where the others would only wait for the same.
         """
 
     async def flush(self) -> None:
-        """Write all that waits. What cannot be written now stays, in its order; raises why, once all has been tried."""
+        """Write all that waits, with what comes meanwhile.
+
+        What cannot be written now stays, in its order; raises why, once all has been tried.
+        """
         failures: dict[K, PlatformError] = {}
         async with self._writing:
             while due := [key for key in self._waiting if key not in failures]:
-                for key in due:
-                    if (failure := await self._try_write(key)) is not None:
-                        failures[key] = failure
-        if failures:
-            raise next(iter(failures.values()))
+                failures |= await self._write_each(due)
+        _raise_first(failures)
 
     async def run(self) -> None:
-        """Flush every `FLUSH_S` seconds until cancelled."""
+        """Write every `FLUSH_S` seconds what waits then, until cancelled.
+
+        What comes meanwhile waits for the next time: a batch of a few costs nearly as much as one of a thousand.
+        """
         while True:
             await asyncio.sleep(FLUSH_S)
-            await self._try_flush()
+            await self._trying(self._write_waiting())
+
+    async def _write_waiting(self) -> None:
+        async with self._writing:
+            failures = await self._write_each(list(self._waiting))
+        _raise_first(failures)
+
+    async def _write_each(self, keys: Sequence[K]) -> dict[K, PlatformError]:
+        failures = {key: await self._try_write(key) for key in keys}
+        return {key: failure for key, failure in failures.items() if failure is not None}
 
     async def close(self) -> None:
         """Write the rest. Raises what `flush` does, or `TimeoutError` after `CLOSING_S`; then the log says how much is lost.
@@ -74,15 +86,20 @@ class Backlog(ABC, Generic[K, W]):
     async def _flushed(self) -> None:
         """Wait for a flush, up to `WRITTEN_S`; those who wait at the same time share it."""
         if self._flush is None or self._flush.done():
-            self._flush = asyncio.create_task(self._try_flush(), name=f"write {self.called}")
+            self._flush = asyncio.create_task(self._trying(self.flush()), name=f"write {self.called}")
         # Not cut off when the time is over: nobody would know what is written.
         await asyncio.wait({self._flush}, timeout=WRITTEN_S)
 
-    async def _try_flush(self) -> None:
+    async def _trying(self, write: Coroutine[Any, Any, None]) -> None:
         try:
-            await self.flush()
+            await write
         except PlatformError as error:
             log.warning(f"{self.called} wait", waiting=self._held, error=error.message)
+
+
+def _raise_first(failures: Mapping[Any, PlatformError]) -> None:
+    for failure in failures.values():
+        raise failure
 
 
 @asynccontextmanager

@@ -30,9 +30,13 @@ class CallerRates:
 
     async def take(self, principal: Principal) -> Standing:
         """Spend one permit of each and say how the caller stands; raises `RateLimited`."""
-        standing = await self._own.take(f"{self._kind}:{principal.caller}")
-        if self._whole is not None:
-            await self._whole.take(f"{self._kind}:tenant:{principal.ids['tenant_id']}")
+        own, of_tenant = (
+            f"{self._kind}:{principal.caller}",
+            f"{self._kind}:tenant:{principal.ids['tenant_id']}",
+        )
+        standing = self._own.take_at_hand(own) or await self._own.take(own)
+        if self._whole is not None and self._whole.take_at_hand(of_tenant) is None:
+            await self._whole.take(of_tenant)
         return standing
 
 

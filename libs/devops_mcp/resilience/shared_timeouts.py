@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -16,23 +17,29 @@ class SharedTimeouts:
     def __init__(self) -> None:
         self._watches: dict[float, Watch[_Block]] = {}
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """Remembered: to ask which one runs is a call of the system."""
+        return asyncio.get_running_loop()
+
     def within(self, seconds: float) -> "_Block":
         """A block that is cancelled after so long, and then raises `TimeoutError`, as that of `asyncio.timeout` does."""
         watch = self._watches.get(seconds)
         if watch is None:
-            watch = self._watches[seconds] = Watch(asyncio.get_running_loop(), seconds, _Block.expire)
-        return _Block(watch)
+            watch = self._watches[seconds] = Watch(self._loop, seconds, _Block.expire)
+        return _Block(watch, self._loop)
 
 
 class _Block:
-    __slots__ = ("_cancelling", "_has_expired", "_task", "_watch")
+    __slots__ = ("_cancelling", "_has_expired", "_loop", "_task", "_watch")
 
-    def __init__(self, watch: "Watch[_Block]") -> None:
+    def __init__(self, watch: "Watch[_Block]", loop: asyncio.AbstractEventLoop) -> None:
         self._watch = watch
+        self._loop = loop
         self._has_expired = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._task: asyncio.Task[Any] = task
         self._cancelling = task.cancelling()

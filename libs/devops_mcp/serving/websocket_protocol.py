@@ -7,6 +7,7 @@ uvicorn and websockets pinned in pyproject.toml; the tests of S02 to S04 are its
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -25,6 +26,8 @@ HELD_BYTES = 65_536
 """So much is gathered within a turn of the loop before it is written."""
 MAX_WAITING = 8
 """So many messages wait for the application before no more are read, and fewer where one is as large as `HELD_BYTES`."""
+MAX_OFFERED = 16_384
+"""Bytes of a message that is offered before it is read in its turn: what is not taken is looked at twice."""
 FRAMES = "devops_mcp.frames"
 """In the extensions of a WebSocket's scope: its `Frames`."""
 
@@ -39,6 +42,13 @@ class Frames(Protocol):
 
     async def next_message(self) -> bytes | None:
         """The next whole message, text as UTF-8; None when the client has gone, and then this is not to be asked again."""
+        ...
+
+    def offer(self, take: Callable[[bytes], bool] | None) -> None:
+        """From now on ask `take` first whether it takes a message, as soon as it has come; what it does not take `next_message` gives.
+
+        Offered is only what is small, while `next_message` is awaited; of what comes together, the first. So messages keep their order.
+        """
         ...
 
     async def send_text(self, data: bytes) -> None:
@@ -59,7 +69,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._gate = gate
-        self.queue = cast("asyncio.Queue[ASGIReceiveEvent]", _Inbox(self.loop))
+        self._inbox = _Inbox(self.loop)
+        self.queue = cast("asyncio.Queue[ASGIReceiveEvent]", self._inbox)
+        self._take: Callable[[bytes], bool] | None = None
         self._delivered = False
         self._unwritten = 0
         self.conn.parser.close()  # else it and its connection hold each other until a collection of everything
@@ -136,6 +148,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
         event: Any = await super().receive()
         return event.data if isinstance(event, _Whole) else None
 
+    def offer(self, take: Callable[[bytes], bool] | None) -> None:
+        self._take = take
+
     async def receive(self) -> ASGIReceiveEvent:
         event: Any = await super().receive()
         return event.as_event() if isinstance(event, _Whole) else event
@@ -180,14 +195,22 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         data = b"".join(self.frames)
         self.frames = []
-        self._delivered = True
+        is_first, self._delivered = not self._delivered, True
         if self.close_sent:
             return
         is_text = self.curr_msg_data_type == "text"
         if is_text and not _is_utf8(data):
             self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
             return
-        self.queue.put_nowait(cast("ASGIReceiveEvent", _Whole(data, is_text)))
+        if (
+            is_first
+            and self._inbox.is_waited_at
+            and len(data) <= MAX_OFFERED
+            and self._take
+            and self._take(data)
+        ):
+            return
+        self._inbox.put_nowait(_Whole(data, is_text))
         is_much = len(data) > HELD_BYTES or self.queue.qsize() >= MAX_WAITING
         if is_much and not self.read_paused:
             self.read_paused = True
@@ -238,6 +261,8 @@ class _Inbox:
         self._loop = loop
         self._items: deque[Any] = deque()
         self._reader: asyncio.Future[None] | None = None
+        self.is_waited_at = False
+        """Whether there is a reader, and nothing for it."""
 
     def empty(self) -> bool:
         return not self._items
@@ -247,13 +272,18 @@ class _Inbox:
 
     def put_nowait(self, item: Any) -> None:
         self._items.append(item)
+        self.is_waited_at = False
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
     async def get(self) -> Any:
         while not self._items:
             self._reader = self._loop.create_future()
-            await self._reader
+            self.is_waited_at = True
+            try:
+                await self._reader
+            finally:
+                self.is_waited_at = False
         return self._items.popleft()
 
 

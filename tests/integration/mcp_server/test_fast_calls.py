@@ -132,16 +132,22 @@ class Short:
 
 @pytest.fixture
 def short(monkeypatch):
-    noted, prepare = Short(), FastCalls.prepare
+    noted, prepare, prepare_now = Short(), FastCalls.prepare, FastCalls.prepare_now
 
     async def watched(self: FastCalls, *args: Any) -> Answering | None:
-        if noted.closed:
-            return None
         prepared = await prepare(self, *args)
-        noted.taken.append(prepared is not None)
+        if prepared is None and not noted.closed:
+            noted.taken.append(False)
+        return prepared
+
+    def watched_now(self: FastCalls, *args: Any) -> Answering | None:
+        prepared = None if noted.closed else prepare_now(self, *args)
+        if prepared is not None:
+            noted.taken.append(True)
         return prepared
 
     monkeypatch.setattr(FastCalls, "prepare", watched)
+    monkeypatch.setattr(FastCalls, "prepare_now", watched_now)
     return noted
 
 

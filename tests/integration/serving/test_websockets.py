@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 
 from devops_mcp.serving.http_protocol import HardenedHttp
 from devops_mcp.serving.limits import MIB, Limits
-from devops_mcp.serving.websocket_protocol import FRAMES, MAX_WAITING, Frames, _BoundedServer
+from devops_mcp.serving.websocket_protocol import FRAMES, MAX_OFFERED, MAX_WAITING, Frames, _BoundedServer
 from support.raw_http import PATIENCE_S, Peer, Site, site
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
@@ -237,6 +237,58 @@ async def test_messages_go_in_their_order_whatever_their_size() -> None:
         for size in sizes:
             await ws.send(str(size))
         assert [len(await ws.recv()) for _ in sizes] == list(sizes)
+
+
+async def test_offered_is_what_nothing_stands_before_and_the_rest_is_read_in_turn() -> None:
+    """Of messages that come in one piece the first, and none while the reader has not come back for the next."""
+    offered, busy, resume = list[bytes](), asyncio.Event(), asyncio.Event()
+
+    def take(message: bytes) -> bool:
+        offered.append(message)
+        return message.startswith(b"take")
+
+    async def reading(websocket: WebSocket) -> None:
+        await websocket.accept()
+        frames: Frames = websocket.scope["extensions"][FRAMES]
+        frames.offer(take)
+        while (message := await frames.next_message()) is not None:
+            if message == b"busy":
+                busy.set()
+                await resume.wait()
+            if message == b"enough":
+                frames.offer(None)
+            await frames.send_text(message[:9])
+
+    async with site([WebSocketRoute("/ws", reading)]) as server, server.connected() as peer:
+        await peer.send(HANDSHAKE % b"")
+        await peer.until(b"\r\n\r\n")
+
+        async def say(*messages: bytes) -> None:
+            await peer.send(b"".join(frame(FIN | TEXT, message) for message in messages))
+
+        async def hear(*messages: bytes) -> None:
+            for message in messages:
+                expected = frame(FIN | TEXT, message[:9], masked=False)
+                assert await peer.exactly(len(expected)) == expected
+
+        await say(b"take 1", b"take 2", b"read 1")
+        await hear(b"take 2", b"read 1")
+        await say(b"read 2")
+        await hear(b"read 2")
+        await say(b"busy")
+        await busy.wait()
+        await say(b"take 3")
+        resume.set()
+        await hear(b"busy", b"take 3")
+        large = b"take " + b"x" * MAX_OFFERED
+        await say(large)
+        await hear(large)
+        await say(b"enough")
+        await hear(b"enough")
+        await say(b"take 4")
+        await hear(b"take 4")
+
+    assert offered == [b"take 1", b"read 2", b"busy", b"enough"]
 
 
 async def test_no_more_is_read_than_the_application_takes() -> None:

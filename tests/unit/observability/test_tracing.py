@@ -5,7 +5,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from devops_mcp.observability.tracing import carry, continued, spanned, start_tracing
+from devops_mcp.observability.tracing import beside, carry, continued, spanned, start_tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -78,6 +78,28 @@ def test_without_an_exporter_ids_still_travel() -> None:
 
     assert carried.startswith(f"00-{TRACE}-")
     assert PARENT not in carried
+
+
+def test_without_an_exporter_a_span_within_another_is_of_its_trace() -> None:
+    with continued(SAMPLED, "work"):
+        above = carry()["traceparent"].split("-")
+        with spanned("part"):
+            below = carry()["traceparent"].split("-")
+        assert carry()["traceparent"].split("-") == above
+
+    assert above[1] == below[1] == TRACE
+    assert len({PARENT, above[2], below[2]}) == 3
+    assert carry() == {}
+
+
+def test_without_an_exporter_work_for_several_traces_goes_on_in_each() -> None:
+    with beside([SAMPLED, {}], "work") as traceparents:
+        assert carry()["traceparent"] == traceparents[0]
+
+    known, new = (one.split("-") for one in traceparents)
+    assert known[1] == TRACE
+    assert new[1] not in (TRACE, "0" * 32)
+    assert carry() == {}
 
 
 def test_a_failed_span_says_the_kind_of_error_and_nothing_of_its_text(spans: InMemorySpanExporter) -> None:

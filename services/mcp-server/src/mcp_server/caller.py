@@ -59,6 +59,13 @@ class Caller:
         self._before = self._before or self.known
         return self.known
 
+    def at_hand(self) -> Principal | None:
+        """The caller, where that is remembered; else it has to be asked for."""
+        if self._credential is None or (found := self._authenticator.remembered(self._credential)) is None:
+            return None
+        self.known = found
+        return found
+
     async def renew(self, headers: Mapping[str, str]) -> None:
         """Go on with another credential of the same caller.
 

@@ -82,14 +82,28 @@ class FastCalls:
 
         `connection` is that of the handshake era, and None where requests stand alone.
         """
+        caller: Caller = scope[SCOPE_KEY]
+        if caller.at_hand() is None:
+            try:
+                await caller.principal()
+            except PlatformError:
+                return None
+        return self.prepare_now(message, scope, connection)
+
+    def prepare_now(
+        self, message: dict[str, Any], scope: Scope, connection: Connection | None = None
+    ) -> Answering | None:
+        """As `prepare`, where nobody has to be asked who the caller is; else None."""
         plain = standing_alone(message) if connection is None else of_connection(message, connection)
         if plain is None:
             return None
         if plain.method == PING:
             return partial(_answered, plain.id, b"{}")
         caller: Caller = scope[SCOPE_KEY]
+        principal = caller.at_hand()
+        if principal is None:
+            return None
         try:
-            principal = await caller.principal()
             requester = Requester(principal, view_of(scope, principal))
             if plain.method == LIST:
                 self._lists.require_cursor(requester, plain.params.get("cursor"))

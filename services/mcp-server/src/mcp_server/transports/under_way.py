@@ -1,6 +1,7 @@
 """The requests of one client that are under way: so many at most, cancelled by their id, waited for before a restart."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ class UnderWay:
         """Set while no request that will be answered is under way."""
         self.idle.set()
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._tasks: dict[str | int, asyncio.Task[None] | None] = {}
         """None where somebody else answers."""
         self._endless: set[str | int] = set()
@@ -59,7 +61,7 @@ class UnderWay:
             self._endless.add(key)
         else:
             self.idle.clear()
-        task = self._tasks[key] = self._loop.create_task(work)
+        task = self._tasks[key] = self._loop.create_task(work, context=self._context.copy())
         task.add_done_callback(partial(self._done, key, when_cancelled))
 
     def begin(self, request_id: str | int) -> None:

@@ -178,8 +178,7 @@ class _Conversation:
             if len(opening) < MAX_BEFORE or is_request(message):
                 opening.append(message)
             if is_request(message):
-                send = self._frames.send_text
-                line = Line(self.websocket, self._server, self._fast, self._under_way, send)
+                line = Line(self.websocket, self._server, self._fast, self._under_way, self._frames)
                 loop = StatelessLoop(line) if has_envelope(message) else HandshakeLoop(line)
                 try:
                     await loop.run(self._messages(opening))

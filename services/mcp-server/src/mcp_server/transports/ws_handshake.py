@@ -11,7 +11,6 @@ import anyio
 import mcp_types as types
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 
-from mcp_server.fast_calls import Answering
 from mcp_server.transports.frames import BadFrame, error_to, has_envelope, is_request, modelled, written
 from mcp_server.transports.sdk_loop import SdkLoop
 from mcp_server.transports.under_way import CANCELLED
@@ -34,11 +33,12 @@ class HandshakeLoop:
 
     async def _take_all(self, messages: AsyncIterator[dict[str, Any]]) -> None:
         try:
-            async for message in messages:
-                try:
-                    await self._take(message)
-                except BadFrame as fault:
-                    await self._line.send(written(fault.answer).encode())
+            with self._line.beginning_at_once(self._sdk.connection):
+                async for message in messages:
+                    try:
+                        await self._take(message)
+                    except BadFrame as fault:
+                        await self._line.send(written(fault.answer).encode())
         finally:
             self._sdk.close()
 
@@ -51,9 +51,7 @@ class HandshakeLoop:
         await self._sdk.tell(SessionMessage(modelled(message), self._metadata()))
 
     async def _begin(self, message: dict[str, Any]) -> None:
-        answering = await self._line.fast.prepare(message, self._line.websocket.scope, self._sdk.connection)
-        if answering is not None:
-            self._line.under_way.run(message["id"], self._run(answering))
+        if await self._line.begin_plain(message, self._sdk.connection):
             return
         request = modelled(message)
         if has_envelope(message) and message["method"] != "initialize":
@@ -68,9 +66,6 @@ class HandshakeLoop:
 
     def _metadata(self, unanswered: Callable[[], Awaitable[None]] | None = None) -> ServerMessageMetadata:
         return ServerMessageMetadata(request_context=self._line.websocket, on_request_unanswered=unanswered)
-
-    async def _run(self, answering: Answering) -> None:
-        await self._line.send(await answering())
 
     async def _say(self, said: SessionMessage) -> None:
         message = said.message

@@ -6,7 +6,6 @@ plain requests need not, they go without: see `mcp_server.fast_calls`.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import anyio
@@ -21,7 +20,6 @@ from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp.shared.message import MessageMetadata, ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 
-from mcp_server.fast_calls import Answering
 from mcp_server.transports.frames import is_request
 from mcp_server.transports.under_way import CANCELLED
 from mcp_server.transports.ws_line import Line
@@ -70,20 +68,21 @@ class StatelessLoop:
 
     async def run(self, messages: AsyncIterator[dict[str, Any]]) -> None:
         """Answer until there are no more, or it is cancelled."""
-        async for message in messages:
-            if is_request(message):
-                await self._begin(message)
-            elif message.get("method") == CANCELLED:
-                self._line.under_way.cancel(message.get("params"))
+        with self._line.beginning_at_once():
+            async for message in messages:
+                if is_request(message):
+                    await self._begin(message)
+                elif message.get("method") == CANCELLED:
+                    self._line.under_way.cancel(message.get("params"))
 
     async def _begin(self, message: dict[str, Any]) -> None:
-        answering = await self._line.fast.prepare(message, self._line.websocket.scope)
-        work = self._run(answering or partial(self._answer, message))
-        # A stream of subscriptions never ends by itself.
-        self._line.under_way.run(message["id"], work, is_endless=message["method"] == LISTEN)
+        if not await self._line.begin_plain(message):
+            # A stream of subscriptions never ends by itself.
+            is_endless = message["method"] == LISTEN
+            self._line.under_way.run(message["id"], self._run(message), is_endless=is_endless)
 
-    async def _run(self, answering: Answering) -> None:
-        await self._line.send(await answering())
+    async def _run(self, message: dict[str, Any]) -> None:
+        await self._line.send(await self._answer(message))
 
     async def _answer(self, message: dict[str, Any]) -> bytes:
         request_id, method, params = message["id"], message["method"], message.get("params")
