@@ -29,9 +29,10 @@ from devops_mcp.models.errors import (
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import NEWEST, Order, Page, WrittenPage
 from devops_mcp.models.principals import Principal
-from devops_mcp.operations.blobs import BlobStore, Upload, release
+from devops_mcp.operations.blobs import BlobStore, Upload
 from devops_mcp.operations.compaction_requests import request_compaction
 from devops_mcp.operations.context_deeds import appended, note_change, note_deed, said_of
+from devops_mcp.operations.context_removal import remove
 from devops_mcp.operations.item_indexing import beside_items, summary_item
 from devops_mcp.repositories.context_appends import Beside, CountedItem
 from devops_mcp.repositories.context_pages import Room, Texts
@@ -384,7 +385,10 @@ class ContextService:
         return summary
 
     async def delete(self, principal: Principal, context_id: UUID) -> None:
-        """Remove a context with its items, what was indexed of them, and, by the worker, what was kept apart."""
+        """Remove a context with its items, what was indexed of them, and, by the worker, what was kept apart.
+
+        Of one that holds much the worker removes all; it is not there from now on, either.
+        """
         require(principal, WRITE)
         async with self._database.transaction(principal.tenant_id) as tx:
             before = await visible(tx, principal, context_id)
@@ -401,14 +405,6 @@ class ContextService:
         above = self._compact_above if context.compact_above is None else context.compact_above
         if above and context.pending_tokens + added > above:
             await request_compaction(tx, context.id, keep_tokens=above // KEPT_PART, above=above)
-
-
-async def remove(tx: Transaction, context_id: UUID) -> bool:
-    """Remove a context with its items and what was indexed of them; the worker removes what was kept apart. Whether it was there."""
-    blobs = await tx.contexts.blob_ids(context_id)
-    was_there = await tx.contexts.delete(context_id)
-    await release(tx, blobs)
-    return was_there
 
 
 def _listed_owner(principal: Principal) -> UUID | None:

@@ -116,7 +116,7 @@ class WebhookEndpointService:
         return replaced
 
     async def delete(self, principal: Principal, endpoint_id: UUID) -> None:
-        """Remove it with its deliveries. Raises `NotFound`."""
+        """Remove it; its deliveries nobody sees from then on, and none is tried. Raises `NotFound`."""
         await permit(self._database, principal, WRITE, _target(endpoint_id))
         async with self._database.transaction(principal.tenant_id) as tx:
             before = _existing(await tx.webhook_endpoints.find(endpoint_id, for_update=True), endpoint_id)
@@ -165,8 +165,9 @@ class WebhookEndpointService:
         """One of an endpoint's. Raises `NotFound`."""
         require(principal, READ)
         async with self._database.transaction(principal.tenant_id) as tx:
+            endpoint = await tx.webhook_endpoints.find(endpoint_id)
             found = await tx.webhook_deliveries.find(delivery_id)
-        if found is None or found.endpoint_id != endpoint_id:
+        if endpoint is None or found is None or found.endpoint_id != endpoint_id:
             raise _no_delivery(delivery_id)
         return found
 

@@ -130,13 +130,13 @@ class WebhookSender:
         """What is to be sent; None when there is nothing to try, or not now, and that is written down."""
         delivery = await tx.webhook_deliveries.find(message.delivery_id)
         if delivery is None or delivery.status is not DeliveryStatus.PENDING:
-            return None  # deleted with its endpoint, or ended
+            return None  # removed after its endpoint, or ended
         endpoint = await tx.webhook_endpoints.find(delivery.endpoint_id)
         secrets = await tx.webhook_endpoints.secrets(delivery.endpoint_id)
         events = await tx.events.find([delivery.event_id])
-        assert endpoint is not None, "a delivery goes with its endpoint"
-        assert secrets is not None, "an endpoint has its secret"
-        if not endpoint.enabled:
+        if endpoint is None or secrets is None:
+            await tx.webhook_deliveries.end(delivery.id, "the endpoint is deleted")
+        elif not endpoint.enabled:
             await tx.webhook_deliveries.end(
                 delivery.id, f"the endpoint is disabled: {endpoint.disabled_reason}"
             )

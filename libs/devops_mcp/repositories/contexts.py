@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -23,6 +23,23 @@ _CONTEXT: LiteralString = """
     id, tenant_id, owner_id, title, metadata, item_count, token_count, pending_tokens, compacted_to, compaction_id, compact_above,
     expires_at, forked_from, forked_at, created_at, updated_at
 """
+
+
+class Size(NamedTuple):
+    """How much a context holds."""
+
+    items: int
+    tokens: int
+
+
+class Expired(NamedTuple):
+    """A context whose time is over; `deleted`: because somebody said so."""
+
+    id: UUID
+    deleted: bool
+    size: Size
+
+
 _SORTED: Columns = {"created_at": "timestamptz", "updated_at": "timestamptz", "title": "text"}
 
 FIND = composed(
@@ -226,16 +243,50 @@ class Contexts:
         cursor = await self._connection.execute("DELETE FROM contexts WHERE id = %s", (context_id,))
         return cursor.rowcount == 1
 
-    async def expired(self, limit: int) -> list[UUID]:
+    async def lock_size(self, context_id: UUID) -> Size | None:
+        """How much the context holds, to which nothing is added until the transaction ends; None where it is not there."""
+        cursor = await self._connection.execute(
+            "SELECT item_count, token_count FROM contexts WHERE id = %s FOR UPDATE", (context_id,)
+        )
+        row = await cursor.fetchone()
+        return None if row is None else Size(*row)
+
+    async def give_up(self, context_id: UUID) -> None:
+        """Let it be one whose time is over, which `expired` gives as deleted."""
+        await self._connection.execute(
+            "UPDATE contexts SET expires_at = 'epoch', taken_in_until = NULL WHERE id = %s", (context_id,)
+        )
+
+    async def empty(self, context_id: UUID, limit: int) -> tuple[int, list[UUID]]:
+        """Remove up to `limit` rows of what it holds, what was indexed first; how many, and the blobs that items referred to."""
+        count = 0
+        for statement in (
+            "DELETE FROM passage_sketches WHERE ctid = ANY (ARRAY(SELECT ctid FROM passage_sketches WHERE context_id = %s LIMIT %s))",
+            "DELETE FROM passages WHERE ctid = ANY (ARRAY(SELECT ctid FROM passages WHERE context_id = %s LIMIT %s))",
+        ):
+            cursor = await self._connection.execute(statement, (context_id, limit - count))
+            count += cursor.rowcount
+        cursor = await self._connection.execute(
+            """
+            DELETE FROM context_items WHERE ctid = ANY (ARRAY(SELECT ctid FROM context_items WHERE context_id = %s LIMIT %s))
+            RETURNING blob_id
+            """,
+            (context_id, limit - count),
+        )
+        blobs = [row[0] for row in await cursor.fetchall()]
+        return count + len(blobs), [blob_id for blob_id in blobs if blob_id is not None]
+
+    async def expired(self, limit: int) -> list[Expired]:
         """Contexts that have expired and are still here, or were begun and left; nobody shows them until the transaction ends."""
         cursor = await self._connection.execute(
             """
-            SELECT id FROM contexts WHERE expires_at <= now() AND (taken_in_until IS NULL OR taken_in_until <= now())
+            SELECT id, expires_at = 'epoch', item_count, token_count FROM contexts
+            WHERE expires_at <= now() AND (taken_in_until IS NULL OR taken_in_until <= now())
             ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED
             """,
             (limit,),
         )
-        return [row[0] for row in await cursor.fetchall()]
+        return [Expired(row[0], row[1], Size(row[2], row[3])) for row in await cursor.fetchall()]
 
     async def expire_at(self, context_id: UUID, moment: datetime | None) -> None:
         """Let a context end by itself, or with None never."""

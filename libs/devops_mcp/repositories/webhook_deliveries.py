@@ -165,6 +165,27 @@ class WebhookDeliveries:
             },
         )
 
+    async def drop_deserted(self, limit: int) -> int:
+        """Remove up to `limit` whose endpoint has been deleted; how many. Looks once for each endpoint that there are any of."""
+        cursor = await self._connection.execute(
+            """
+            WITH RECURSIVE addressed AS (
+                (SELECT endpoint_id FROM webhook_deliveries ORDER BY endpoint_id LIMIT 1)
+                UNION ALL
+                SELECT (SELECT d.endpoint_id FROM webhook_deliveries AS d
+                        WHERE d.endpoint_id > a.endpoint_id ORDER BY d.endpoint_id LIMIT 1)
+                FROM addressed AS a WHERE a.endpoint_id IS NOT NULL
+            ), deserted AS (
+                SELECT endpoint_id FROM addressed AS a
+                WHERE endpoint_id IS NOT NULL AND NOT EXISTS (SELECT FROM webhook_endpoints AS e WHERE e.id = a.endpoint_id)
+            )
+            DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(
+                SELECT d.ctid FROM deserted JOIN webhook_deliveries AS d USING (endpoint_id) LIMIT %s))
+            """,
+            (limit,),
+        )
+        return cursor.rowcount
+
     async def drop_older(self, than: datetime, limit: int) -> int:
         """Remove up to `limit` of before that have ended; how many."""
         cursor = await self._connection.execute(

@@ -111,6 +111,7 @@ class WebhookEndpoints:
         )
 
     async def delete(self, endpoint_id: UUID) -> bool:
+        """Its deliveries stay until upkeep removes them."""
         cursor = await self._connection.execute("DELETE FROM webhook_endpoints WHERE id = %s", (endpoint_id,))
         return cursor.rowcount == 1
 

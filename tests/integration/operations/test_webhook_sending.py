@@ -416,6 +416,21 @@ async def test_what_would_be_sent_again_in_vain_is_ended_with_its_endpoint(bench
     assert ended.last_error == "the endpoint is disabled: disabled by its owner"
 
 
+async def test_what_was_to_be_sent_to_an_endpoint_that_is_deleted_is_not(bench):
+    receiver = Answers(OK)
+    async with serve(receiver) as url:
+        endpoint = await bench.create(url)
+        await bench.happen(1)
+        waiting = await bench.only(endpoint)
+        await bench.service.delete(OWNER, endpoint.id)
+        assert await bench.step() == 1
+        async with bench.worker.transaction(TENANT) as tx:
+            ended = await tx.webhook_deliveries.find(waiting.id)
+    assert receiver.requests == []
+    assert ended is not None
+    assert (ended.status, ended.last_error) == (DeliveryStatus.FAILED, "the endpoint is deleted")
+
+
 async def test_a_name_that_leads_elsewhere_by_now_is_refused_when_the_connection_is_made(bench):
     """I05"""
     receiver = Answers(OK)

@@ -20,8 +20,7 @@ from devops_mcp.models.ids import first_id_at
 from devops_mcp.operations.agent_events import tell_lost
 from devops_mcp.operations.audit_log import chain_waiting
 from devops_mcp.operations.blobs import BlobStore
-from devops_mcp.operations.contexts import remove
-from devops_mcp.operations.deeds import deed_of_ours
+from devops_mcp.operations.context_removal import remove_some_expired
 from devops_mcp.operations.reembedding import Reembedding
 from devops_mcp.operations.secret_rotation import SecretRotation
 from devops_mcp.operations.tasks import enqueue_abandoned
@@ -65,7 +64,6 @@ _AGAIN_AFTER_FAULT = timedelta(minutes=1)
 _CHUNK = 5_000
 _LARGE_CHUNK = 250
 """Of rows whose contents may be megabytes."""
-_CONTEXTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,17 +231,12 @@ class Upkeep:
         await self._for_each_tenant(self._remove_expired_contexts)
 
     async def _remove_expired_contexts(self, tenant_id: UUID) -> None:
-        removed = _CONTEXTS
-        while removed == _CONTEXTS:
+        goes_on = True
+        while goes_on:
             async with self._database.transaction(tenant_id) as tx:
-                expired = await tx.contexts.expired(_CONTEXTS)
-                for context_id in expired:
-                    await remove(tx, context_id)
-                    deed = deed_of_ours(tenant_id, "contexts.expire", f"context:{context_id}", {})
-                    await tx.audit.append([deed])
-            removed = len(expired)
+                removed, goes_on = await remove_some_expired(tx)
             if removed:
-                log.info("contexts expired", count=removed, tenant_id=str(tenant_id))
+                log.info("contexts removed", count=removed, tenant_id=str(tenant_id))
 
     async def _remove_expired(self, tenant_id: UUID) -> None:
         now = self._now()
@@ -271,6 +264,7 @@ def _growing(now: datetime) -> Sequence[_Removal]:
         ("results", lambda tx, n: tx.results.drop_expired(now, n), _LARGE_CHUNK),
         ("tasks", lambda tx, n: tx.tasks.drop_expired(now, n), _LARGE_CHUNK),
         ("dead_letters", lambda tx, n: tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT, n), _CHUNK),
+        ("deserted_deliveries", lambda tx, n: tx.webhook_deliveries.drop_deserted(n), _CHUNK),
         (
             "webhook_deliveries",
             lambda tx, n: tx.webhook_deliveries.drop_older(now - DELIVERIES_KEPT, n),
