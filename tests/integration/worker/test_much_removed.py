@@ -10,7 +10,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from devops_mcp.auth.keyring import Keyring
-from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
+from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.operations.context_removal import AT_ONCE
 from devops_mcp.repositories.database import open_database
 from support.rest import a_caller
