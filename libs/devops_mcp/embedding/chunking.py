@@ -9,13 +9,15 @@ MAX_PASSAGES = 200
 _BREAKS = ("\n\n", "\n", ". ", " ")
 
 
-def split(text: str, *, max_chars: int = MAX_CHARS, overlap: int = OVERLAP) -> list[str]:
+def split(
+    text: str, *, max_chars: int = MAX_CHARS, overlap: int = OVERLAP, max_passages: int = MAX_PASSAGES
+) -> list[str]:
     """Cut at paragraphs, else lines, else sentences, else words; each passage repeats the end of the one before.
 
-    Deterministic. Passages are not empty and at most `max_chars` long; a text beyond `MAX_PASSAGES` of them is indexed up to there.
+    Deterministic. Passages are not empty and at most `max_chars` long; a text beyond `max_passages` of them is indexed up to there.
     """
     return [
-        passage for passage, _ in zip(_passages(text, max_chars, overlap), range(MAX_PASSAGES), strict=False)
+        passage for passage, _ in zip(_passages(text, max_chars, overlap), range(max_passages), strict=False)
     ]
 
 

@@ -31,6 +31,15 @@ class ResultKept(Model):
     system: str = Field(max_length=100)
 
 
+class FileAttached(Model):
+    """A file of text was attached to a context with this item and waits to be indexed."""
+
+    type: Literal["file.attached"] = "file.attached"
+    id: UUID
+    tenant_id: UUID
+    item_id: UUID
+
+
 class EmbeddingRequested(Model):
     """Passages were indexed as text and wait for their vectors."""
 
@@ -97,6 +106,7 @@ class ReplayDue(Model):
 Message: TypeAlias = Annotated[
     EventReceived
     | ResultKept
+    | FileAttached
     | EmbeddingRequested
     | TaskReady
     | NotificationDue

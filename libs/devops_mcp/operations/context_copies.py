@@ -27,7 +27,7 @@ from devops_mcp.operations.contexts import (
     require,
     visible,
 )
-from devops_mcp.operations.item_indexing import request_vectors
+from devops_mcp.operations.item_indexing import file_requests, request_vectors
 from devops_mcp.repositories.context_appends import CountedItem
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.transaction import Transaction
@@ -182,6 +182,9 @@ class ContextCopyService:
             passages = await tx.context_copies.copy_passages(source, target, context_uri(target), after, to)
             if self._embeds:
                 await request_vectors(tx, passages)
+        # Those of the source that are not indexed yet, too: their messages are about its own items.
+        if files := file_requests(tx.tenant_id, await tx.attached_files.not_indexed(target)):
+            await tx.outbox.post(files)
         await tx.context_copies.finish(source, target, upto)
 
     async def _lines(self, principal: Principal, context: Context) -> AsyncIterator[ContextLine]:

@@ -1,16 +1,18 @@
 """What is written with a context's items to find them by: by their words at once, by their meaning when a worker has embedded them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from devops_mcp.embedding.chunking import split
 from devops_mcp.embedding.tokens import count_tokens
-from devops_mcp.events.messages import EmbeddingRequested
+from devops_mcp.events.messages import EmbeddingRequested, FileAttached
 from devops_mcp.events.queues import QueueName
 from devops_mcp.models.audit import AuditRecord
+from devops_mcp.models.blobs import Attachment
 from devops_mcp.models.contexts import ItemKind, NewItem, context_uri
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.tracing import current_traceparent
+from devops_mcp.operations.text_files import is_text
 from devops_mcp.repositories.context_appends import Beside, CountedItem, Part
 from devops_mcp.repositories.outbox import Posting
 from devops_mcp.repositories.transaction import Transaction
@@ -30,8 +32,20 @@ def beside_items(
         for counted in items
         for number, text in enumerate(split(counted.item.text))
     ]
-    postings = vector_requests(tenant_id, [part.id for part in parts]) if embeds else ()
+    postings = vector_requests(tenant_id, [part.id for part in parts]) if embeds else []
+    postings += file_requests(tenant_id, [(item.id, item.attachment) for item in items])
     return Beside(context_uri(context_id), parts, postings, record)
+
+
+def file_requests(tenant_id: UUID, files: Iterable[tuple[UUID, Attachment | None]]) -> list[Posting]:
+    """What has the worker index the files of items, those that are text."""
+    messages = [
+        FileAttached(id=new_id(), tenant_id=tenant_id, item_id=item_id)
+        for item_id, file in files
+        if file is not None and is_text(file)
+    ]
+    trace = current_traceparent()
+    return [Posting(m.id, QueueName.INDEXING, m.model_dump_json(), trace) for m in messages]
 
 
 def summary_item(text: str, covers: tuple[int, int], made_by: str) -> CountedItem:

@@ -1,7 +1,7 @@
 """What waits for a message that has died ends with it and says why, or somebody would wait for ever; a redrive takes it up again.
 
-What is not here waits for nothing: events, vectors and blobs are found again by what they lack, a kept result is read whether or not it is
-indexed, and an erasure goes on by its letter alone.
+What is not here waits for nothing: events, vectors and blobs are found again by what they lack, kept results and files are read even where
+they are not indexed, and an erasure goes on by its letter alone.
 """
 
 from devops_mcp.events.messages import CompactionRequested, Message, NotificationDue, ReplayDue, TaskReady

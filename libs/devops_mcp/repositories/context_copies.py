@@ -84,7 +84,8 @@ class ContextCopies:
         cursor = await self._connection.execute(
             """
             INSERT INTO passages (id, owner_id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata)
-            SELECT gen_random_uuid(), c.owner_id, p.kind, n.id, p.part, c.id, c.title, p.text, %(uri)s || '#' || n.position, p.occurred_at,
+            SELECT gen_random_uuid(), c.owner_id, p.kind, n.id, p.part, c.id,
+                   c.title || coalesce(': ' || (p.metadata ->> 'attachment'), ''), p.text, %(uri)s || '#' || n.position, p.occurred_at,
                    p.metadata
             FROM context_items AS o JOIN context_items AS n ON n.context_id = %(target)s AND n.position = o.position
                 JOIN contexts AS c ON c.id = n.context_id

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from devops_mcp.repositories.agents import Agents
 from devops_mcp.repositories.api_keys import ApiKeys
+from devops_mcp.repositories.attached_files import AttachedFiles
 from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.blobs import Blobs
 from devops_mcp.repositories.compactions import Compactions
@@ -66,6 +67,7 @@ class Transaction:
 
     agents = _Made(Agents)
     api_keys = _Made(ApiKeys)
+    attached_files = _Made(AttachedFiles)
     audit = _Made(AuditLog)
     authorization_codes = _Made(AuthorizationCodes)
     blobs = _Made(Blobs)

@@ -24,6 +24,7 @@ from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventIntake, EventProcessor
+from devops_mcp.operations.file_indexing import FileIndexer
 from devops_mcp.operations.result_indexing import ResultIndexer
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.webhook_sending import WebhookSender
@@ -97,6 +98,7 @@ async def bench(database, redis_url, queues) -> AsyncIterator[Bench]:
             Handlers(
                 processor,
                 ResultIndexer(opened, embeds=False),
+                FileIndexer(opened, BlobStore(opened), embeds=False),
                 None,
                 NO_TASKS,
                 NOTHING_SENT,

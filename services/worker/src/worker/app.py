@@ -22,6 +22,7 @@ from devops_mcp.operations.dead_letters import DeadLetterFiler
 from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.file_indexing import FileIndexer
 from devops_mcp.operations.platform import Platform, open_platform
 from devops_mcp.operations.polling import PollRunner
 from devops_mcp.operations.result_indexing import ResultIndexer
@@ -49,8 +50,8 @@ TASK_S = 3_600.0
 """The longest that a task's attempt may take, whatever its tool says."""
 POLICIES: Mapping[QueueName, Policy] = {
     QueueName.EVENTS: Policy(slots=4, ahead=2),
-    # One after the other, some 40 ms each: few at once, so that none of them waits for long.
-    QueueName.INDEXING: Policy(slots=2, ahead=1, further=0),
+    # One after the other: a result takes some 40 ms, a file five times as long. Few at once, so that none of them waits for long.
+    QueueName.INDEXING: Policy(slots=2, ahead=1, further=0, handler_timeout_s=60.0),
     # The model runs in one thread: more slots would only hold messages back from other workers.
     QueueName.EMBEDDINGS: Policy(slots=2, further=0, handler_timeout_s=60.0),
     # A task takes as long as its tool may, so each slot takes one, and none waits behind another of its queue. It counts its own attempts.
@@ -145,6 +146,7 @@ def _handlers(
     return Handlers(
         EventProcessor(platform.database, notices, embeds=provider is not None, rules=rules),
         ResultIndexer(platform.database, embeds=provider is not None),
+        FileIndexer(platform.database, platform.blobs, embeds=provider is not None),
         PassageEmbedder(platform.database, platform.embedding.models) if provider else None,
         TaskRunner(platform.database, platform.tools, platform.changes),
         sender,

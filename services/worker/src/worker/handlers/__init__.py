@@ -15,6 +15,7 @@ from devops_mcp.events.messages import (
     EmbeddingRequested,
     ErasureRequested,
     EventReceived,
+    FileAttached,
     Message,
     NotificationDue,
     ReplayDue,
@@ -27,6 +28,7 @@ from devops_mcp.operations.compaction import Compactor
 from devops_mcp.operations.erasure import Eraser
 from devops_mcp.operations.event_replays import Replayer
 from devops_mcp.operations.events import EventProcessor
+from devops_mcp.operations.file_indexing import FileIndexer
 from devops_mcp.operations.result_indexing import ResultIndexer
 from devops_mcp.operations.task_runner import TaskRunner
 from devops_mcp.operations.vectors import PassageEmbedder
@@ -37,6 +39,7 @@ from worker.handlers import (
     embedding_requested,
     erasure_requested,
     event_received,
+    file_attached,
     notification_due,
     replay_due,
     result_kept,
@@ -50,6 +53,7 @@ MessageT = TypeVar(
     "MessageT",
     EventReceived,
     ResultKept,
+    FileAttached,
     EmbeddingRequested,
     TaskReady,
     NotificationDue,
@@ -65,7 +69,8 @@ class Handlers:
     """The handlers with what they work on. Without a model `embedder` is None, and nothing may send it work."""
 
     processor: EventProcessor
-    indexer: ResultIndexer
+    results: ResultIndexer
+    files: FileIndexer
     embedder: PassageEmbedder | None
     runner: TaskRunner
     sender: WebhookSender
@@ -87,7 +92,9 @@ class Handlers:
                     self.processor, tenant_id, _all(EventReceived, messages), traces
                 )
             case ResultKept():
-                return await result_kept.handle(self.indexer, tenant_id, _all(ResultKept, messages))
+                return await result_kept.handle(self.results, tenant_id, _all(ResultKept, messages))
+            case FileAttached():
+                return await file_attached.handle(self.files, tenant_id, _all(FileAttached, messages))
             case EmbeddingRequested():
                 return await embedding_requested.handle(
                     self.embedder, tenant_id, _all(EmbeddingRequested, messages)
