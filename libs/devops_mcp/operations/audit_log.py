@@ -1,10 +1,13 @@
 """Reading the audit log: searched, exported, and held against its own chain."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from devops_mcp.models.audit import AuditEntry, AuditFilter, AuditVerification, ChainEnd, CheckedEntries
-from devops_mcp.models.errors import NotFound
+from devops_mcp.models.errors import NotFound, Unavailable
 from devops_mcp.models.pages import NEWEST, Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.operations.contexts import require
@@ -17,6 +20,8 @@ EXPORTED_AT_ONCE = 500
 VERIFIED_AT_ONCE = 5_000
 VERIFIED_PER_REQUEST = 100_000
 CHAINED_AT_ONCE = 500
+CHAINED_WITHIN_S = 3.0
+"""So long a reader waits until what was done before is in the log."""
 
 
 async def chain_waiting(database: Database, tenant_id: UUID) -> int:
@@ -29,11 +34,83 @@ async def chain_waiting(database: Database, tenant_id: UUID) -> int:
     return total
 
 
-class AuditReader:
-    """The audit log of the principal's tenant. Who reads it finds all that was done before; nothing waits to be chained then."""
+@dataclass(slots=True)
+class _Line:
+    """Readers of one tenant: how many have come, how many of them found what they wait for chained, and whose turn it is."""
 
-    def __init__(self, database: Database) -> None:
+    come: int = 0
+    served: int = 0
+    here: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Chaining:
+    """Chains for readers what waits, one of a tenant's at a time: all who come meanwhile are served by the next turn."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        within_s: float = CHAINED_WITHIN_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
+        self._within_s = within_s
+        self._monotonic = monotonic
+        self._lines: dict[UUID, _Line] = {}
+
+    async def all_before(self, tenant_id: UUID) -> None:
+        """Return when everything is chained that waited when this was called.
+
+        Raises `Unavailable` where there is more than can be chained in time; what could be stays so.
+        """
+        until = self._monotonic() + self._within_s
+        line = self._lines.setdefault(tenant_id, _Line())
+        line.come += 1
+        number = line.come
+        line.here += 1
+        try:
+            async with asyncio.timeout(self._within_s):
+                await line.turn.acquire()
+            try:
+                if line.served < number:
+                    comprised = line.come
+                    await self._chain(tenant_id, until)
+                    line.served = comprised
+            finally:
+                line.turn.release()
+        except TimeoutError:
+            raise _too_much() from None
+        finally:
+            line.here -= 1
+            if not line.here:
+                self._lines.pop(tenant_id, None)
+
+    async def _chain(self, tenant_id: UUID, until: float) -> None:
+        chained = CHAINED_AT_ONCE
+        while chained == CHAINED_AT_ONCE:
+            if self._monotonic() > until:
+                raise _too_much()
+            async with self._database.transaction(tenant_id) as tx:
+                chained = await tx.audit.chain_waiting(CHAINED_AT_ONCE)
+
+
+def _too_much() -> Unavailable:
+    return Unavailable(
+        "more was recorded of late than the audit log could take in by now; read it again in a moment",
+        retry_after_s=1,
+    )
+
+
+class AuditReader:
+    """The audit log of the principal's tenant. Who reads it finds all that was done before; nothing waits to be chained then.
+
+    Where that would take too long, reading raises `Unavailable`.
+    """
+
+    def __init__(self, database: Database, chaining: Chaining | None = None) -> None:
+        self._database = database
+        self._chaining = chaining or Chaining(database)
 
     async def page(
         self, principal: Principal, wanted: AuditFilter, *, order: Order, limit: int
@@ -103,7 +180,7 @@ class AuditReader:
 
     async def _begin(self, principal: Principal) -> None:
         require(principal, READ)
-        await chain_waiting(self._database, principal.tenant_id)
+        await self._chaining.all_before(principal.tenant_id)
 
 
 def _as_seen(principal: Principal, entry: AuditEntry) -> AuditEntry:

@@ -1,6 +1,7 @@
 """The audit log, against PostgreSQL (case L05)."""
 
 import asyncio
+import itertools
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ import pytest
 from psycopg import AsyncConnection, errors
 
 from devops_mcp.models.audit import AuditRecord
-from devops_mcp.models.errors import NotFound
+from devops_mcp.models.errors import NotFound, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
 from devops_mcp.operations import audit_log
-from devops_mcp.operations.audit_log import AuditReader
+from devops_mcp.operations.audit_log import AuditReader, Chaining
+from devops_mcp.repositories.audit import AuditLog
 from devops_mcp.repositories.database import open_database
 
 TENANT = DEFAULT_TENANT_ID
@@ -218,6 +220,87 @@ async def test_several_replicas_chain_what_waits_once_while_others_record(databa
     assert (found.intact, found.records) == (True, 120)
     assert list(reversed(stored)) == records
     assert [action for (action,) in numbered] == [record.action for record in records]
+
+
+def let_wait(database, count: int) -> None:
+    """Records that are not chained yet, as appends leave them."""
+    records = [a_record(f"waited {n:04}") for n in range(count)]
+    with psycopg.connect(database.app_url) as connection:
+        connection.execute("SELECT set_config('app.tenant', %s, true)", (str(TENANT),))
+        connection.cursor().executemany(
+            "INSERT INTO audit_waiting (id, record) VALUES (%s, %s)",
+            [(record.id, orjson.dumps(record).decode()) for record in records],
+        )
+
+
+AUDITOR = Principal(
+    id=new_id(), tenant_id=TENANT, kind=PrincipalKind.USER, name="auditor", grants=("audit:read",)
+)
+
+
+async def found_by(reader: AuditReader) -> int:
+    """How many records the reader finds."""
+    return (await reader.verify(AUDITOR)).records
+
+
+async def test_a_read_chains_as_much_as_it_has_the_time_for_and_shows_nothing_by_halves(
+    database, monkeypatch
+):
+    """L05: what it chained stays, so that the next read has less to do."""
+    monkeypatch.setattr(audit_log, "CHAINED_AT_ONCE", 10)
+    let_wait(database, 35)
+    clock = itertools.count(step=2.0)
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        reader = AuditReader(opened, Chaining(opened, within_s=5.0, monotonic=lambda: next(clock)))
+        with pytest.raises(Unavailable):
+            await found_by(reader)
+        async with opened.transaction(TENANT) as tx:
+            assert len(await tx.audit.latest(100)) == 20
+        assert await found_by(reader) == 35
+
+
+async def test_those_who_read_at_once_do_not_all_chain(database, monkeypatch):
+    """H04"""
+    monkeypatch.setattr(audit_log, "CHAINED_AT_ONCE", 10)
+    let_wait(database, 45)
+    turns = 0
+    chain = AuditLog.chain_waiting
+
+    async def counted(log: AuditLog, limit: int) -> int:
+        nonlocal turns
+        turns += 1
+        return await chain(log, limit)
+
+    monkeypatch.setattr(AuditLog, "chain_waiting", counted)
+    async with open_database(database.app_url, pool_size=8, application="test") as opened:
+        reader = AuditReader(opened)
+        assert await asyncio.gather(*(found_by(reader) for _ in range(8))) == [45] * 8
+    assert turns == 5 + 1
+
+
+async def test_who_reads_while_others_chain_finds_what_was_done_since_they_began(database, monkeypatch):
+    """L05"""
+    let_wait(database, 3)
+    chained, goes_on = asyncio.Event(), asyncio.Event()
+    chain = AuditLog.chain_waiting
+
+    async def held_up(log: AuditLog, limit: int) -> int:
+        count = await chain(log, limit)
+        chained.set()
+        await goes_on.wait()
+        return count
+
+    monkeypatch.setattr(AuditLog, "chain_waiting", held_up)
+    async with open_database(database.app_url, pool_size=4, application="test") as opened:
+        reader = AuditReader(opened)
+        first = asyncio.create_task(found_by(reader))
+        await chained.wait()
+        let_wait(database, 2)
+        second = asyncio.create_task(found_by(reader))
+        await asyncio.sleep(0)
+        goes_on.set()
+        assert await first >= 3
+        assert await second == 5
 
 
 async def test_chaining_keeps_the_speed_of_batches(database):
