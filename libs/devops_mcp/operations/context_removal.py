@@ -7,13 +7,11 @@ from uuid import UUID
 
 from devops_mcp.operations.blobs import release
 from devops_mcp.operations.deeds import deed_of_ours
-from devops_mcp.repositories.contexts import Size
+from devops_mcp.repositories.contexts import COUNTED, Size
 from devops_mcp.repositories.transaction import Transaction
 
-AT_ONCE = 5_000
+AT_ONCE = COUNTED
 """Rows that are removed in one transaction."""
-_PASSAGE_TOKENS = 128
-"""What a passage has at least, where an item has more than one."""
 _CONTEXTS = 50
 
 
@@ -57,5 +55,5 @@ async def _remove_whole(tx: Transaction, context_id: UUID) -> None:
 
 
 def _rows(size: Size) -> int:
-    """Items, their passages and these's sketches: so many at most, about."""
-    return 3 * size.items + 2 * (size.tokens // _PASSAGE_TOKENS)
+    """Items, their passages and these's sketches: so many at most, or more than `AT_ONCE`."""
+    return size.items + 2 * size.passages

@@ -49,9 +49,12 @@ class AttachedFiles:
         return AttachedFile(id_, context_id, position, kind, Attachment.model_validate(attachment), *rest)
 
     async def hold(self, file: AttachedFile) -> bool:
-        """Whether its context is still there; it is not removed until the transaction ends."""
+        """Whether its context is still there, or is going to be; it is not removed until the transaction ends."""
         cursor = await self._connection.execute(
-            "SELECT FROM contexts WHERE id = %s FOR KEY SHARE", (file.context_id,)
+            """
+            SELECT FROM contexts WHERE id = %s AND (expires_at IS NULL OR expires_at > now() OR taken_in_until IS NOT NULL) FOR KEY SHARE
+            """,
+            (file.context_id,),
         )
         return cursor.rowcount == 1
 

@@ -25,11 +25,18 @@ _CONTEXT: LiteralString = """
 """
 
 
+COUNTED = 5_000
+"""So many passages of a context are counted at most."""
+_SIZE: LiteralString = """
+    item_count, (SELECT count(*) FROM (SELECT FROM passages AS p WHERE p.context_id = contexts.id LIMIT %(counted)s) AS first)
+"""
+
+
 class Size(NamedTuple):
-    """How much a context holds."""
+    """How much a context holds; of its passages up to `COUNTED`. A file may have a thousand."""
 
     items: int
-    tokens: int
+    passages: int
 
 
 class Expired(NamedTuple):
@@ -246,7 +253,8 @@ class Contexts:
     async def lock_size(self, context_id: UUID) -> Size | None:
         """How much the context holds, to which nothing is added until the transaction ends; None where it is not there."""
         cursor = await self._connection.execute(
-            "SELECT item_count, token_count FROM contexts WHERE id = %s FOR UPDATE", (context_id,)
+            composed("SELECT {size} FROM contexts WHERE id = %(id)s FOR UPDATE", size=_SIZE),
+            {"id": context_id, "counted": COUNTED},
         )
         row = await cursor.fetchone()
         return None if row is None else Size(*row)
@@ -279,12 +287,15 @@ class Contexts:
     async def expired(self, limit: int) -> list[Expired]:
         """Contexts that have expired and are still here, or were begun and left; nobody shows them until the transaction ends."""
         cursor = await self._connection.execute(
-            """
-            SELECT id, expires_at = 'epoch', item_count, token_count FROM contexts
+            composed(
+                """
+            SELECT id, expires_at = 'epoch', {size} FROM contexts
             WHERE expires_at <= now() AND (taken_in_until IS NULL OR taken_in_until <= now())
-            ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED
+            ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
             """,
-            (limit,),
+                size=_SIZE,
+            ),
+            {"limit": limit, "counted": COUNTED},
         )
         return [Expired(row[0], row[1], Size(row[2], row[3])) for row in await cursor.fetchall()]
 

@@ -173,6 +173,16 @@ async def test_a_file_whose_context_is_deleted_while_it_is_read_leaves_nothing(b
     assert (bench.count("passages"), bench.count("processed_messages")) == (0, 0)
 
 
+async def test_a_file_whose_context_waits_to_be_removed_is_not_indexed(bench):
+    """As one that holds much does, emptied in steps."""
+    context = await bench.contexts.create(ME, "much")
+    await bench.attach(context.id)
+    async with bench.database.transaction(DEFAULT_TENANT_ID) as tx:
+        await tx.contexts.give_up(context.id)
+    assert await bench.indexed() == 0
+    assert bench.count("passages WHERE part >= 1000") == 0
+
+
 async def test_a_fork_has_its_files_found_whether_the_originals_were_indexed_before_or_not(bench):
     context = await bench.contexts.create(ME, "original")
     await bench.attach(context.id)

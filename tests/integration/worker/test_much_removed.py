@@ -125,6 +125,21 @@ async def test_a_context_that_has_expired_goes_however_much_it_holds(database, s
     assert len(ended) == 2
 
 
+async def test_a_context_goes_however_much_is_found_of_its_files(database, settings):
+    """One item may have a thousand passages."""
+    async with a_caller(database, settings) as rest:
+        path = f"/api/v1/contexts/{(await rest('POST', '/api/v1/contexts', json={'title': 'files'})).json()['id']}"
+        fill(database, UUID(path.rsplit("/", 1)[1]))
+        with psycopg.connect(database.superuser_url) as connection:
+            connection.execute("DELETE FROM context_items WHERE position > 1")
+            connection.execute("UPDATE contexts SET item_count = 1, token_count = 1")
+        forbid_much(database, "context_items", "passages")
+        assert (await rest("DELETE", path)).status_code == 204
+        async with upkeep_of(database) as upkeep:
+            await upkeep.remove_expired_contexts()
+    assert [rows(database, table) for table in ("contexts", "context_items", "passages")] == [0, 0, 0]
+
+
 def fill(database, context_id: UUID) -> None:
     """Put many items into a context, and a passage for each."""
     with psycopg.connect(database.superuser_url) as connection:
