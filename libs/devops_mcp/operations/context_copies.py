@@ -182,8 +182,7 @@ class ContextCopyService:
             passages = await tx.context_copies.copy_passages(source, target, context_uri(target), after, to)
             if self._embeds:
                 await request_vectors(tx, passages)
-        # Those of the source that are not indexed yet, too: their messages are about its own items.
-        if files := file_requests(tx.tenant_id, await tx.attached_files.not_indexed(target)):
+        if files := file_requests(tx.tenant_id, await tx.attached_files.within(target)):
             await tx.outbox.post(files)
         await tx.context_copies.finish(source, target, upto)
 

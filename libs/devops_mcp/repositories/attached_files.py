@@ -58,16 +58,10 @@ class AttachedFiles:
         )
         return cursor.rowcount == 1
 
-    async def not_indexed(self, context_id: UUID) -> list[tuple[UUID, Attachment]]:
-        """The items of a context whose files have no passages, with their files."""
+    async def within(self, context_id: UUID) -> list[tuple[UUID, Attachment]]:
+        """The items of a context that have files, with these."""
         cursor = await self._connection.execute(
-            """
-            SELECT i.id, i.attachment FROM context_items AS i
-            WHERE i.context_id = %(context)s AND i.attachment IS NOT NULL AND NOT EXISTS (
-                SELECT FROM passages AS p
-                WHERE p.kind = 'context_item' AND p.source_id = i.id AND p.part >= %(file_parts)s)
-            ORDER BY i.position
-            """,
-            {"context": context_id, "file_parts": FILE_PARTS},
+            "SELECT id, attachment FROM context_items WHERE context_id = %s AND attachment IS NOT NULL ORDER BY position",
+            (context_id,),
         )
         return [(id_, Attachment.model_validate(attachment)) for id_, attachment in await cursor.fetchall()]

@@ -9,6 +9,7 @@ from psycopg.rows import TupleRow, class_row
 from devops_mcp.models.contexts import ContextSnapshot
 from devops_mcp.models.errors import Conflict
 from devops_mcp.models.pages import Order
+from devops_mcp.repositories.attached_files import FILE_PARTS
 from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
 from devops_mcp.repositories.statements import composed
 
@@ -80,20 +81,29 @@ class ContextCopies:
         )
 
     async def copy_passages(self, source: UUID, target: UUID, uri: str, after: int, to: int) -> list[UUID]:
-        """Index the copies of these items as the originals are, for the target's owner; the passages' ids. They lack their vectors."""
+        """Index the copies of these items as the originals are, for the target's owner; the passages' ids. They lack their vectors.
+
+        What is found of files is left out: it may be more than one statement can copy.
+        """
         cursor = await self._connection.execute(
             """
             INSERT INTO passages (id, owner_id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata)
-            SELECT gen_random_uuid(), c.owner_id, p.kind, n.id, p.part, c.id,
-                   c.title || coalesce(': ' || (p.metadata ->> 'attachment'), ''), p.text, %(uri)s || '#' || n.position, p.occurred_at,
+            SELECT gen_random_uuid(), c.owner_id, p.kind, n.id, p.part, c.id, c.title, p.text, %(uri)s || '#' || n.position, p.occurred_at,
                    p.metadata
             FROM context_items AS o JOIN context_items AS n ON n.context_id = %(target)s AND n.position = o.position
                 JOIN contexts AS c ON c.id = n.context_id
-                JOIN passages AS p ON p.kind = 'context_item' AND p.source_id = o.id
+                JOIN passages AS p ON p.kind = 'context_item' AND p.source_id = o.id AND p.part < %(file_parts)s
             WHERE o.context_id = %(source)s AND o.position > %(after)s AND o.position <= %(to)s
             RETURNING id
             """,
-            {"source": source, "target": target, "uri": uri, "after": after, "to": to},
+            {
+                "source": source,
+                "target": target,
+                "uri": uri,
+                "after": after,
+                "to": to,
+                "file_parts": FILE_PARTS,
+            },
         )
         return [row[0] for row in await cursor.fetchall()]
 
