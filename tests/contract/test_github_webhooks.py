@@ -10,10 +10,11 @@ from pydantic import SecretStr
 from devops_mcp.adapters.base import Delivery, Origin
 from devops_mcp.adapters.github.webhooks import SIGNATURE, WEBHOOKS
 from devops_mcp.adapters.github.webhooks.forms import FORMS
+from devops_mcp.adapters.github.webhooks.phrases import PHRASES
 from devops_mcp.events.model import EVENT, AlertEvent, BuildEvent, ChangeEvent, DeploymentEvent, Event
 from devops_mcp.models.errors import InvalidInput
 from devops_mcp.models.ids import DEFAULT_TENANT_ID
-from support.github_openapi import webhook_required
+from support.github_openapi import webhook_actions, webhook_required
 from support.node import webhook_examples
 
 SECRET = "it's a secret to everybody"
@@ -158,6 +159,40 @@ def test_an_alert_fires_and_is_resolved_under_its_number() -> None:
     assert (fired.type, resolved.type) == ("alert.fired", "alert.resolved")
     assert fired.fingerprint == "wolfy1339/pika-pack/dependabot/20"
     assert resolved.fingerprint == "octocat/hello-world/dependabot/1"
+
+
+def test_an_alert_says_what_is_known_of_the_weakness() -> None:
+    alert = first("dependabot_alert", action="created")
+
+    assert isinstance(alert, AlertEvent)
+    assert alert.title.endswith("semver: semver vulnerable to Regular Expression Denial of Service")
+    assert "when untrusted user data is provided as a range" in alert.summary
+    assert alert.labels["cve"] == "CVE-2022-25883"
+
+
+def test_every_phrase_is_for_an_event_and_action_that_github_documents() -> None:
+    assert set(PHRASES) - webhook_actions() == set()
+
+
+@pytest.mark.parametrize(
+    ("event", "wanted", "title"),
+    [
+        ("meta", {"action": "deleted"}, "Webhook deleted on Codertocat/Hello-World by Codertocat"),
+        ("gollum", {}, "Wiki page created or updated on Codertocat/Hello-World by rachmari: Home"),
+        (
+            "milestone",
+            {"action": "closed"},
+            "Milestone closed on Codertocat/Hello-World by Codertocat: #1 v1.0 closed",
+        ),
+        (
+            "repository_dispatch",
+            {"action": "on-demand-test"},
+            "Repository dispatch, an activity from outside GitHub, on-demand-test on octo-org/octo-repo by Codertocat",
+        ),
+    ],
+)
+def test_an_activity_says_in_words_what_github_names(event: str, wanted: dict[str, str], title: str) -> None:
+    assert first(event, **wanted).title == title
 
 
 def test_checks_of_other_systems_are_builds_and_those_of_actions_are_not_told_twice() -> None:

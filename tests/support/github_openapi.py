@@ -47,6 +47,19 @@ def validate_answer(method: str, template: str, status: int, body: Any) -> None:
     return _validate(content["schema"], body)
 
 
+def webhook_actions() -> set[str]:
+    """Every documented webhook event, alone and with each of its actions: `star`, `star created`."""
+    found = set()
+    for entry in description()["x-webhooks"].values():
+        operation = entry["post"]
+        event = operation["x-github"]["subcategory"]
+        found.add(event)
+        for variant in _variants(operation):
+            actions = variant.get("properties", {}).get("action", {}).get("enum", [])
+            found |= {f"{event} {action}" for action in actions}
+    return found
+
+
 def webhook_required(event: str) -> list[set[str]]:
     """For each documented action of a webhook event, the keys that its body always has."""
     found = []
@@ -54,12 +67,22 @@ def webhook_required(event: str) -> list[set[str]]:
         operation = entry["post"]
         if operation["x-github"]["subcategory"] != event:
             continue
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        if "$ref" in schema:
-            schema = description()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-        variants = schema.get("oneOf", [schema])
-        found.append(set.intersection(*(set(variant.get("required", ())) for variant in variants)))
+        found.append(set.intersection(*(set(v.get("required", ())) for v in _variants(operation))))
     return found
+
+
+def _variants(operation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The forms that a webhook's body may have."""
+    schema = _resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+    return [_resolved(variant) for variant in schema.get("oneOf", [schema])]
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    return (
+        description()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+        if "$ref" in schema
+        else schema
+    )
 
 
 def _validate(schema: dict[str, Any], body: Any) -> None:

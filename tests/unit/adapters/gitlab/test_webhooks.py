@@ -92,11 +92,11 @@ EXPECTED = {
     ),
     "member_added": (
         "activity.recorded", "webhook-test", "test_user", "arrival",
-        "User add to group in webhook-test by test_user", None,
+        "User added to the group as a member in webhook-test by test_user", None,
     ),
     "project_created": (
         "activity.recorded", "group1/project1", None, "arrival",
-        "Project create in group1/project1: project1", None,
+        "Project created in group1/project1: project1", None,
     ),
     "release": (
         "release.published", "gitlab-org/release-webhook-example", None, "2020-11-02T12:55:12+00:00",

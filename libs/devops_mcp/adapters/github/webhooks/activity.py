@@ -5,6 +5,7 @@ from typing import Any
 
 from devops_mcp.adapters.deliveries import about
 from devops_mcp.adapters.github.webhooks.common import Payload
+from devops_mcp.adapters.github.webhooks.phrases import phrase_of
 from devops_mcp.adapters.shapes import first_line
 from devops_mcp.events.model import ActivityRecorded, Event
 
@@ -38,11 +39,10 @@ _MAX_NAME = 120
 
 
 def activity(payload: Payload) -> Event:
-    """Whatever happened, in one line: `Star created on acme/shop by octocat`."""
-    words = payload.event.replace("_", " ")
-    action = f" {payload.action.replace('_', ' ')}" if payload.action else ""
+    """Whatever happened, in one line: `Repository starred on acme/shop by octocat`."""
+    happened = phrase_of(payload.event, payload.action)
     by = f" by {payload.sender}" if payload.sender and payload.sender != payload.subject else ""
-    title = f"{words[:1].upper()}{words[1:]}{action} on {payload.subject}{by}{about(_details(payload))}"
+    title = f"{happened} on {payload.subject}{by}{about(_details(payload))}"
     return ActivityRecorded(
         **payload.told(title, _url(payload), None), vendor_type=payload.event, action=payload.action
     )

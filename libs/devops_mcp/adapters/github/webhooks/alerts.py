@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from devops_mcp.adapters.deliveries import about
+from devops_mcp.adapters.deliveries import about, text
 from devops_mcp.adapters.github.webhooks import payloads
 from devops_mcp.adapters.github.webhooks.activity import activity
 from devops_mcp.adapters.github.webhooks.common import Payload
@@ -40,6 +40,7 @@ def code_scanning_alert(payload: Payload) -> Event:
         url=alert.url,
         at=alert.updated_at or alert.created_at,
         labels={"tool": alert.tool, "rule": alert.rule, "path": alert.path},
+        description="" if alert.description == alert.title else alert.description,
     )
 
 
@@ -54,7 +55,13 @@ def dependabot_alert(payload: Payload) -> Event:
         key=f"dependabot/{alert.number}",
         url=alert.url,
         at=alert.updated_at or alert.created_at,
-        labels={"package": alert.package, "manifest": alert.manifest, "advisory": alert.advisory},
+        labels={
+            "package": alert.package,
+            "manifest": alert.manifest,
+            "advisory": alert.advisory,
+            "cve": alert.cve,
+        },
+        description=alert.description,
     )
 
 
@@ -100,6 +107,7 @@ def _alert(
     url: str | None,
     at: datetime | None,
     labels: Mapping[str, str | None],
+    description: str = "",
 ) -> Event:
     kind = _kind(payload.action)
     if kind is None:
@@ -112,7 +120,7 @@ def _alert(
         severity=severity,
         fingerprint=f"{payload.subject}/{key}",
         labels={label: value for label, value in labels.items() if value},
-        summary=summary,
+        summary=text(f"{summary}\n{description}".strip()),
     )
 
 

@@ -131,6 +131,7 @@ class CodeScanningAlert(Shape):
     number: int
     rule: str | None = Field(validation_alias=AliasPath("rule", "id"))
     title: FirstLine = Field(default="", validation_alias=AliasPath("rule", "description"))
+    description: Text = Field(default="", validation_alias=AliasPath("rule", "full_description"))
     severity: str | None = Field(default=None, validation_alias=AliasPath("rule", "severity"))
     security_severity: str | None = Field(
         default=None, validation_alias=AliasPath("rule", "security_severity_level")
@@ -148,6 +149,8 @@ class DependabotAlert(Shape):
     number: int
     advisory: str = Field(validation_alias=AliasPath("security_advisory", "ghsa_id"))
     title: FirstLine = Field(validation_alias=AliasPath("security_advisory", "summary"))
+    description: Text = Field(default="", validation_alias=AliasPath("security_advisory", "description"))
+    cve: str | None = Field(default=None, validation_alias=AliasPath("security_advisory", "cve_id"))
     severity: str | None = Field(default=None, validation_alias=AliasPath("security_advisory", "severity"))
     package: str | None = Field(default=None, validation_alias=AliasPath("dependency", "package", "name"))
     manifest: str | None = Field(default=None, validation_alias=AliasPath("dependency", "manifest_path"))

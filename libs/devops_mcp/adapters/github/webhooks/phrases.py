@@ -1,0 +1,103 @@
+"""What GitHub's names of events and actions mean, for people who do not know them by heart: https://docs.github.com/webhooks/webhook-events-and-payloads
+
+Short forms of what is said there of each. Whatever is not here says it by its name: `milestone` `closed`.
+"""
+
+from collections.abc import Mapping
+
+PHRASES: Mapping[str, str] = {
+    "check_run requested_action": "Follow-up action requested after a check run",
+    "check_run rerequested": "Check run requested to run again",
+    "check_suite completed": "All check runs of a check suite completed",
+    "check_suite requested": "Check suite requested to run",
+    "check_suite rerequested": "Check suite requested to run again",
+    "commit_comment created": "Comment on a commit created",
+    "create": "Git branch or tag created",
+    "delete": "Git branch or tag deleted",
+    "deploy_key created": "Deploy key, an SSH key for one repository, created",
+    "deploy_key deleted": "Deploy key, an SSH key for one repository, deleted",
+    "deployment_review approved": "Deployment approved by a reviewer",
+    "deployment_review rejected": "Deployment rejected by a reviewer",
+    "deployment_review requested": "Review requested of a deployment that waits for approval",
+    "discussion answered": "Comment marked as the answer of a discussion",
+    "discussion unanswered": "Answer of a discussion unmarked",
+    "fork": "Repository forked",
+    "github_app_authorization revoked": "Authorization of a GitHub App revoked by a user",
+    "gollum": "Wiki page created or updated",
+    "installation created": "GitHub App installed",
+    "installation deleted": "GitHub App uninstalled",
+    "installation new_permissions_accepted": "New permissions granted to a GitHub App",
+    "installation suspend": "Access of a GitHub App to the account blocked: suspended",
+    "installation unsuspend": "Access of a GitHub App to the account given again: no longer suspended",
+    "installation_repositories added": "Access to repositories granted to a GitHub App",
+    "installation_repositories removed": "Access to repositories revoked for a GitHub App",
+    "marketplace_purchase cancelled": "GitHub Marketplace plan cancelled",
+    "marketplace_purchase changed": "GitHub Marketplace plan upgraded or downgraded",
+    "marketplace_purchase pending_change": "Downgrade or cancellation of a GitHub Marketplace plan scheduled",
+    "marketplace_purchase pending_change_cancelled": "Scheduled change of a GitHub Marketplace plan called off",
+    "marketplace_purchase purchased": "GitHub Marketplace plan purchased",
+    "member added": "Collaborator added to a repository",
+    "member edited": "Permissions of a repository's collaborator changed",
+    "member removed": "Collaborator removed from a repository",
+    "membership added": "Organization member added to a team",
+    "membership removed": "Organization member removed from a team",
+    "merge_group checks_requested": "Checks requested for a group of pull requests in the merge queue",
+    "merge_group destroyed": "Group of pull requests in the merge queue destroyed",
+    "meta deleted": "Webhook deleted",
+    "org_block blocked": "User blocked from the organization",
+    "org_block unblocked": "User no longer blocked from the organization",
+    "organization member_added": "Invitation to join the organization accepted by a member",
+    "organization member_invited": "Member invited to join the organization",
+    "organization member_removed": "Member removed from the organization",
+    "organization renamed": "Name of the organization changed",
+    "package published": "Package published to a registry",
+    "page_build": "GitHub Pages site built",
+    "project_card moved": "Card of a project moved to another column or position",
+    "projects_v2_item archived": "Item of a project archived",
+    "projects_v2_item converted": "Draft issue of a project converted to an issue",
+    "projects_v2_item created": "Item added to a project",
+    "projects_v2_item deleted": "Item deleted from a project",
+    "projects_v2_item edited": "Values or state of a project's item changed",
+    "projects_v2_item reordered": "Position of a project's item changed",
+    "projects_v2_item restored": "Archived item of a project restored",
+    "public": "Repository made public",
+    "pull_request_review_comment created": "Comment on a pull request's diff created",
+    "pull_request_review_comment deleted": "Comment on a pull request's diff deleted",
+    "pull_request_review_comment edited": "Comment on a pull request's diff edited",
+    "pull_request_review_thread resolved": "Comment thread of a pull request marked as resolved",
+    "pull_request_review_thread unresolved": "Resolved comment thread of a pull request marked as unresolved",
+    "release prereleased": "Pre-release published, not ready for production",
+    "release released": "Release published, or a pre-release changed to a release",
+    "repository edited": "Topics, default branch, description or homepage of the repository changed",
+    "repository privatized": "Visibility of the repository changed to private",
+    "repository publicized": "Visibility of the repository changed to public",
+    "repository renamed": "Name of the repository changed",
+    "repository transferred": "Ownership of the repository transferred",
+    "repository_dispatch": "Repository dispatch, an activity from outside GitHub,",
+    "repository_import": "Repository imported to GitHub",
+    "sponsorship created": "Sponsorship of an account created by a sponsor",
+    "sponsorship pending_cancellation": "End of a sponsorship scheduled by the sponsor",
+    "sponsorship pending_tier_change": "Downgrade to a lower sponsorship tier scheduled",
+    "sponsorship tier_changed": "Sponsorship tier changed by the sponsor",
+    "star created": "Repository starred",
+    "star deleted": "Repository unstarred",
+    "team added_to_repository": "Team granted access to a repository",
+    "team removed_from_repository": "Access of a team to a repository removed",
+    "team_add": "Repository added to a team",
+    "watch started": "Repository watched from now on by a user",
+    "workflow_dispatch": "GitHub Actions workflow manually triggered",
+    "workflow_job completed": "Job of a GitHub Actions workflow run finished",
+    "workflow_job in_progress": "Job of a GitHub Actions workflow run started on a runner",
+    "workflow_job queued": "Job of a GitHub Actions workflow run queued for a runner",
+    "workflow_job waiting": "Job of a GitHub Actions workflow run waiting for approval",
+}
+
+
+def phrase_of(event: str, action: str | None) -> str:
+    """What happened, in words."""
+    said = action.replace("_", " ") if action else ""
+    known = PHRASES.get(f"{event} {action}")
+    if known is not None:
+        return known
+    words = PHRASES.get(event) or event[:1].upper() + event[1:].replace("_", " ")
+    return f"{words} {said}".rstrip()
