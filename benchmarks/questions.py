@@ -1,8 +1,8 @@
 """Questions as people in operations ask them, in words of their own, over the events of `benchmarks.corpora`.
 
 Each names the events that answer it as `system/delivery`, where a delivery is the vendor's event and action or the recording's name; `*`
-stands for any. They were written from the payloads, before anything was measured, and are not changed to suit a ranking. The last sixty were added
-later, so that single questions weigh less, and ask for names as well.
+stands for any. They were written from the payloads, before anything was measured, and are not changed to suit a ranking.
+The last sixty came later, so that single questions weigh less, and ask for names as well.
 """
 
 QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (

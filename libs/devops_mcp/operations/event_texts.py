@@ -27,7 +27,10 @@ _SHORT_COMMIT = 12
 
 
 def event_text(event: Event) -> str:
-    """Sentences about the event: first what happened, then its details, last where it comes from."""
+    """Sentences about the event: first what happened, then its details, last where it comes from.
+
+    Not its type: `change` in it would be a word of every change, and of every issue that changed.
+    """
     return "\n".join(line for line in (*_lines(event), _origin(event)) if line)
 
 
@@ -146,4 +149,4 @@ def _issue(event: IssueChanged) -> Iterable[str]:
 
 def _origin(event: Event) -> str:
     actor = f" by {event.actor}" if event.actor else ""
-    return f"{event.system} ({event.source}), {event.subject}{actor}, {event.type}."
+    return f"{event.system} ({event.source}), {event.subject}{actor}."

@@ -152,3 +152,10 @@ def test_every_type_of_event_has_a_case_here():
     union = get_args(get_args(Event)[0])
     types = {t for model in union for t in get_args(model.model_fields["type"].annotation)}
     assert types == {fields["type"] for fields, _ in SAYS}
+
+
+def test_the_type_is_no_word_of_the_text() -> None:
+    """`change` would be one of every change, and of every issue that changed."""
+    text = event_text(EVENT.validate_python({**COMMON, "type": "change.updated", **CHANGE}))
+    assert "change.updated" not in text
+    assert text.endswith("github (github-prod), acme/shop by octocat.")
