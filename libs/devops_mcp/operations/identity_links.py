@@ -46,6 +46,7 @@ class IdentityLinkService:
             await tx.identities.lock(name.issuer, name.subject)
             if await tx.identities.user(name.issuer, name.subject) is not None:
                 raise Conflict("the identity is a user's already; remove it there first")
+            await tx.identities.lock_those_of(user_id)
             if len(await tx.identities.of_user(user_id)) >= MAX_OF_A_USER:
                 raise Conflict(f"a user has at most {MAX_OF_A_USER} identities")
             await tx.identities.add(linked, user_id)

@@ -51,6 +51,7 @@ class RuleService:
         await self._permit(principal, rule_id, draft)
         async with self._database.transaction(principal.tenant_id) as tx:
             await _require_endpoint(tx, draft)
+            await tx.rules.lock_all()
             if await tx.rules.count() >= MAX_RULES:
                 raise Conflict(f"a tenant has at most {MAX_RULES} rules; delete one")
             added = await tx.rules.add(rule_id, principal.id, draft)

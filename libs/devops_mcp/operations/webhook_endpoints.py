@@ -82,6 +82,7 @@ class WebhookEndpointService:
         secret = _new_secret()
         sealed = self._seal.close(secret, place_of(principal.tenant_id, endpoint_id, 1))
         async with self._database.transaction(principal.tenant_id) as tx:
+            await tx.webhook_endpoints.lock_all()
             if await tx.webhook_endpoints.count() >= MAX_ENDPOINTS:
                 raise Conflict(f"a tenant has at most {MAX_ENDPOINTS} endpoints; delete one")
             added = await tx.webhook_endpoints.add(endpoint_id, draft, sealed)

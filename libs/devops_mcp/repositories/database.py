@@ -26,7 +26,7 @@ from devops_mcp.repositories.outbox import Relay
 from devops_mcp.repositories.pool import Pool
 from devops_mcp.repositories.quotas import QuotaVersion, quota_versions
 from devops_mcp.repositories.rows import loads
-from devops_mcp.repositories.shares import Shares
+from devops_mcp.repositories.shares import Blocks, Shares
 from devops_mcp.repositories.tenants import find_tenant
 from devops_mcp.repositories.transaction import Transaction
 from devops_mcp.resilience.afterwards import holding
@@ -51,6 +51,7 @@ class Database:
         self._pool = pool
         self._url = url
         self._shares = Shares(pool.max_size, _CHECKOUT_S)
+        self._blocks = Blocks(pool.max_size, self._shares.of_one, _CHECKOUT_S)
 
     @asynccontextmanager
     async def transaction(self, tenant_id: UUID) -> AsyncIterator[Transaction]:
@@ -77,19 +78,25 @@ class Database:
         What such a part does is undone where it raises, as ever. The whole is kept where the block ends, and also with an error that a
         repetition would meet again: a record of what was refused stays, as it would without this. After any other error nothing is kept.
         What others are to be told `afterwards` they are told when it is committed.
+
+        What is done meanwhile for another tenant has a connection besides.
         """
         refusal: PlatformError | None = None
-        with holding() as waiting:
-            async with self._begun(_BEGIN, _tenant(tenant_id), tenant_id=tenant_id) as connection:
-                mark = JOINED.set(Joined(connection, tenant_id))
-                try:
-                    yield Transaction(connection, tenant_id)
-                except PlatformError as error:
-                    if error.retryable:
-                        raise
-                    refusal = error
-                finally:
-                    JOINED.reset(mark)
+        caller = await self._blocks.take()
+        try:
+            with holding() as waiting:
+                async with self._begun(_BEGIN, _tenant(tenant_id), tenant_id=tenant_id) as connection:
+                    mark = JOINED.set(Joined(connection, tenant_id))
+                    try:
+                        yield Transaction(connection, tenant_id)
+                    except PlatformError as error:
+                        if error.retryable:
+                            raise
+                        refusal = error
+                    finally:
+                        JOINED.reset(mark)
+        finally:
+            self._blocks.give(caller)
         for tell in waiting:
             await tell()
         if refusal is not None:
@@ -166,10 +173,16 @@ class Database:
                 return [row[0] for row in await cursor.fetchall()]
 
     async def ensure_partitions(self, *, months_ahead: int = 2) -> int:
-        """Create the partitions of the coming months; return how many were new. Only the worker's role may."""
+        """Create the partitions of the coming months; return how many were new. Only the worker's role may.
+
+        Raises `Unavailable` when somebody holds the tables; the next time will do.
+        """
         with _TRANSLATED:
             async with self._connection() as connection:
-                cursor = await connection.execute("SELECT ensure_partitions(%s)", (months_ahead,))
+                try:
+                    cursor = await connection.execute("SELECT ensure_partitions(%s)", (months_ahead,))
+                except errors.LockNotAvailable:
+                    raise Unavailable("the tables events and audit_log are in use") from None
                 row = await cursor.fetchone()
                 return int(row[0]) if row else 0
 

@@ -50,6 +50,13 @@ class Identities:
             (f"devops_mcp.identities {issuer} {subject}",),
         )
 
+    async def lock_those_of(self, user_id: UUID) -> None:
+        """Until the transaction ends nobody else adds one to this user."""
+        await self._connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s || ' ' || current_tenant(), 0))",
+            (f"devops_mcp.identities of {user_id}",),
+        )
+
     async def add(self, identity: LinkedIdentity, user_id: UUID) -> None:
         await self._connection.execute(
             "INSERT INTO identities (id, issuer, subject, user_id, created_at) VALUES (%s, %s, %s, %s, %s)",

@@ -33,6 +33,12 @@ class Rules:
         assert added is not None
         return added
 
+    async def lock_all(self) -> None:
+        """Let nobody else add one to the tenant until the transaction ends."""
+        await self._connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('devops_mcp.rules ' || current_tenant(), 0))"
+        )
+
     async def count(self) -> int:
         cursor = await self._connection.execute("SELECT count(*) FROM rules")
         row = await cursor.fetchone()

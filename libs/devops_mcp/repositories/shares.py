@@ -63,7 +63,9 @@ class Shares:
 
     def __init__(self, size: int, wait_s: float) -> None:
         divided = size >= _SMALL
-        self._callers = Share(size - size // 5 if divided else size)
+        self.of_one = size - size // 5 if divided else size
+        """How many a caller may hold."""
+        self._callers = Share(self.of_one)
         self._tenants = Share(size - max(size // 10, 1) if divided else size)
         self._wait_s = wait_s
 
@@ -95,7 +97,50 @@ class Shares:
             async with asyncio.timeout(self._wait_s):
                 await share.take(whose)
         except TimeoutError:
-            raise Unavailable(
-                "too many requests of this caller or tenant wait for the database; send fewer at a time",
-                retry_after_s=1,
-            ) from None
+            raise _too_many() from None
+
+
+class Blocks:
+    """Pieces of work that may want a second connection while they hold one: a caller has one fewer than connections, and so have all.
+
+    Were every connection held by who waits for another, nobody would get any.
+    """
+
+    def __init__(self, size: int, of_one: int, wait_s: float) -> None:
+        self._callers = Share(max(of_one - 1, 1))
+        self._all = asyncio.Semaphore(max(size - 1, 1))
+        self._wait_s = wait_s
+
+    async def take(self) -> UUID | None:
+        """Begin one, and return for whom: None where the task at hand answers nobody. Raises `Unavailable` where none ends in time."""
+        caller = current_caller()
+        taken = caller is None or self._callers.takes(caller)
+        try:
+            if taken and not self._all.locked():
+                await self._all.acquire()
+                return caller
+            async with asyncio.timeout(self._wait_s):
+                if caller is not None and not taken:
+                    await self._callers.take(caller)
+                    taken = True
+                await self._all.acquire()
+        except BaseException as error:
+            if caller is not None and taken:
+                self._callers.give(caller)
+            if isinstance(error, TimeoutError):
+                raise _too_many() from None
+            raise
+        return caller
+
+    def give(self, caller: UUID | None) -> None:
+        """End one."""
+        self._all.release()
+        if caller is not None:
+            self._callers.give(caller)
+
+
+def _too_many() -> Unavailable:
+    return Unavailable(
+        "too many requests of this caller or tenant wait for the database; send fewer at a time",
+        retry_after_s=1,
+    )

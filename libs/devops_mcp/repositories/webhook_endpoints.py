@@ -41,6 +41,12 @@ class WebhookEndpoints:
         assert added is not None
         return added
 
+    async def lock_all(self) -> None:
+        """Let nobody else add one to the tenant until the transaction ends."""
+        await self._connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('devops_mcp.webhook_endpoints ' || current_tenant(), 0))"
+        )
+
     async def count(self) -> int:
         cursor = await self._connection.execute("SELECT count(*) FROM webhook_endpoints")
         row = await cursor.fetchone()

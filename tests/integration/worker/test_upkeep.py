@@ -20,7 +20,7 @@ from devops_mcp.models.agents import Heartbeat, NewAgent
 from devops_mcp.models.audit import AuditRecord
 from devops_mcp.models.base import utc_now
 from devops_mcp.models.dead_letters import DeadLetter
-from devops_mcp.models.errors import DeadlineExceeded
+from devops_mcp.models.errors import DeadlineExceeded, Unavailable
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, first_id_at, new_id
 from devops_mcp.models.pages import NEWEST
 from devops_mcp.models.principals import Principal, PrincipalKind
@@ -121,6 +121,25 @@ async def test_partitions_that_are_missing_are_created(database):
             await Upkeep(opened, KEYS).create_partitions()
             await Upkeep(opened, KEYS).create_partitions()
         assert connection.execute(newest).fetchone() == (before,)
+
+
+async def test_a_partition_is_not_waited_for_longer_than_others_can_bear(database):
+    """Everybody queues up behind who waits to create one, and that one behind who reads."""
+    with (
+        psycopg.connect(database.superuser_url, autocommit=True) as connection,
+        psycopg.connect(database.superuser_url) as reading,
+    ):
+        [newest] = connection.execute(
+            "SELECT max(relname) FROM pg_class WHERE relname ~ '^events_[0-9]{4}_[0-9]{2}$'"
+        ).fetchone()
+        connection.execute(f"DROP TABLE {newest}")
+        reading.execute("SELECT FROM events LIMIT 1")
+        async with open_database(database.worker_url, pool_size=2, application="test") as opened:
+            with pytest.raises(Unavailable, match="in use"):
+                await Upkeep(opened, KEYS).create_partitions()
+            reading.rollback()
+            await Upkeep(opened, KEYS).create_partitions()
+        assert connection.execute("SELECT to_regclass(%s)", (newest,)).fetchone() == (newest,)
 
 
 OLD = datetime(2022, 3, 10, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 from devops_mcp.models.errors import Unavailable
 from devops_mcp.models.ids import new_id
 from devops_mcp.observability.caller import current_caller, set_caller
-from devops_mcp.repositories.shares import Shares
+from devops_mcp.repositories.shares import Blocks, Shares
 
 TENANT, OTHER = new_id(), new_id()
 PATIENT_S, IMPATIENT_S = 60.0, 0.01
@@ -69,6 +69,30 @@ async def test_a_place_that_was_handed_to_who_gave_up_goes_to_the_next():
     shares.give(alice, TENANT)
     second.cancel()  # in the moment in which it was handed the place
     assert await third == alice
+
+
+async def test_of_blocks_that_may_want_a_second_connection_there_are_fewer_than_connections():
+    blocks, ends, begun = Blocks(5, 4, IMPATIENT_S), asyncio.Event(), []
+
+    async def block(caller) -> None:
+        set_caller(caller)
+        taken = await blocks.take()
+        begun.append(taken)
+        await ends.wait()
+        blocks.give(taken)
+
+    alice, bob = new_id(), new_id()
+    running = [asyncio.create_task(block(caller)) for caller in (alice, alice, alice, bob)]
+    await until_idle()
+    assert begun == [alice, alice, alice, bob]
+    with pytest.raises(Unavailable):
+        await block(alice)
+    with pytest.raises(Unavailable):
+        await block(bob)
+    ends.set()
+    await asyncio.gather(*running)
+    await block(bob)
+    assert begun[-1] == bob
 
 
 async def test_what_nobody_waits_for_has_no_share():
