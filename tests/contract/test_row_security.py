@@ -212,6 +212,8 @@ def _example(type_: str, udt: str) -> object:
             return "2026-11-01T00:00:00Z"
         case "bit varying":
             return "1"
+        case "tsvector":
+            return ""
         case "USER-DEFINED" if udt == "vector":
             return "[1]"
         case "ARRAY":

@@ -52,7 +52,7 @@ BY_WORDS = sql.SQL(
              ORDER BY relevance DESC, passage_id DESC) AS found"""
 )
 _LEXICAL = sql.SQL(
-    """asked AS (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words FROM unnest(to_tsvector('english', %(query)s))),
+    """asked AS (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery AS words FROM unnest(words_of(%(query)s))),
     lexical AS (SELECT * FROM unnest(%(worded)s::uuid[], %(relevances)s::real[], %(coverages)s::real[])
                               WITH ORDINALITY AS w (id, relevance, coverage, rank))"""
 )

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
@@ -57,6 +58,37 @@ async def test_a_question_without_words_finds_nothing(database):
     async with open_database(database.app_url, pool_size=2, application="test") as opened:
         await index(opened, "something")
         assert await found(opened, "the of ' | & !", [], SearchFilter(ME)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "questions"),
+    [
+        ("PaymentService is slow", ["payment", "the payment service", "PaymentService", "payment-service"]),
+        ("the pod was OOMKilled", ["what was killed?", "oom", "OOMKilled"]),
+        ("pushed to acme/web-shop", ["web-shop", "acme", "the shop", "acme/web-shop"]),
+        ("java/sql-injection in BookService.java", ["sql injection", "which book", "bookservice.java"]),
+        ("api.example.com does not answer", ["the api", "example", "api.example.com"]),
+        ("reliability_rating of payment-service", ["reliability", "service", "PaymentService"]),
+    ],
+)
+async def test_a_name_is_found_by_the_words_within_and_a_word_by_the_names_that_hold_it(
+    database, text, questions
+):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        wanted = await index(opened, text)
+        await index(opened, "see https://payment.oom/acme/shop/book at 2026-11-01T10:00:00Z")
+        for question in questions:
+            assert wanted in await found(opened, question, [], SearchFilter(ME)), question
+        assert await found(opened, "shop book", [], SearchFilter(ME)) in ([], [wanted])
+
+
+async def test_what_was_indexed_before_names_were_taken_apart_is_found_as_before(database):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        id_ = await index(opened, "PaymentService of acme/shop is slow")
+        with psycopg.connect(database.superuser_url) as connection:
+            connection.execute("UPDATE passages SET lexemes = to_tsvector('english', title || ' ' || text)")
+        for question in ("PaymentService", "acme/shop", "slow"):
+            assert await found(opened, question, [], SearchFilter(ME)) == [id_], question
 
 
 async def test_meaning_finds_what_words_do_not_and_both_together_come_first(database):
