@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import assert_never
 
+import structlog
+
 from devops_mcp.adapters.base import Effect
 from devops_mcp.events.model import Event
 from devops_mcp.models.base import JsonObject
@@ -30,6 +32,7 @@ MAX_FILLED = 65_536
 """Bytes of the arguments of a call."""
 _MAX_TITLE, _MAX_TEXT = 300, 10_000
 _WHERE = "body.action"
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,9 @@ class RulePlanner:
                     assert_never(action)
         except InvalidInput as error:
             return Plan(action, error.message)
+        except Exception:  # the border to adapters: what checks a tool's arguments may be somebody else's, the event is everybody's
+            log.exception("rule could not be planned", event_id=str(event.id))
+            return Plan(action, "it could not be planned; the operator finds the reason in the log")
 
     def _plan_call(self, principal: Principal, action: ToolAction, document: JsonObject, key: str) -> Plan:
         arguments = fill(action.arguments, document)

@@ -27,6 +27,7 @@ from devops_mcp.models.webhooks import EndpointDraft
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventIntake, EventProcessor
 from devops_mcp.operations.platform import Platform, open_platform
+from devops_mcp.operations.requester import Requester
 from devops_mcp.operations.rule_book import BookTimes, RuleBook
 from devops_mcp.operations.rule_dry_runs import EventRange, RuleDryRuns
 from devops_mcp.operations.rule_engine import OWNER_GONE, RuleEngine
@@ -309,6 +310,23 @@ async def test_an_event_that_lacks_a_field_fails_the_run_and_nothing_else(bench)
     [failed] = await bench.runs(unfit)
     assert (failed.outcome, failed.task_id) == ("failed", None)
     assert "arguments.path" in str(failed.reason)
+    assert await bench.outcomes(well) == ["done"]
+    assert bench.sql("SELECT count(*) FROM events WHERE processed_at IS NULL") == [(0,)]
+
+
+async def test_a_tool_that_cannot_even_be_planned_fails_its_run_and_nothing_else(bench, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault in somebody's validator")
+
+    owner = await bench.key()
+    broken = await bench.rule(owner, MKDIR)
+    well = await bench.rule(owner, {"kind": "notification", "title": "it failed"})
+    tool = bench.platform.tools.get(Requester(owner), MKDIR["tool"], listed=False).tool
+    monkeypatch.setattr(tool.params, "model_validate", fail)
+    await bench.happen(1)
+    [failed] = await bench.runs(broken)
+    assert (failed.outcome, failed.task_id) == ("failed", None)
+    assert "somebody" not in str(failed.reason)
     assert await bench.outcomes(well) == ["done"]
     assert bench.sql("SELECT count(*) FROM events WHERE processed_at IS NULL") == [(0,)]
 
