@@ -28,6 +28,7 @@ from devops_mcp.operations.contexts import require
 from devops_mcp.operations.deeds import deed, permit
 from devops_mcp.operations.event_replays import CONSUMER as REPLAYS
 from devops_mcp.operations.message_deaths import end_what_waits, take_up_again
+from devops_mcp.operations.settled_letters import SETTLES
 from devops_mcp.operations.tasks import tell_of_task
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.outbox import Posting
@@ -87,7 +88,8 @@ class DeadLetterFiler:
     async def file(self, spec: QueueSpec, letters: Sequence[Received]) -> None:
         """Once this returns, the letters are in the table, and may be deleted from the queue.
 
-        What has had its effect is not dead: its workers died one after the other between the commit and the deletion.
+        What has had its effect is not dead: its workers died one after the other between the commit and the deletion. What has it later, by
+        a worker that was slow, settles its letter.
         """
         known = set(await self._database.tenant_ids())
         by_tenant: defaultdict[UUID, list[_Arrival]] = defaultdict(list)
@@ -109,7 +111,7 @@ class DeadLetterFiler:
         """
         first = await tx.processed.claim(CONSUMER, [id_ for a in arrivals for id_ in (a.id, a.died)])
         ids = [a.letter.message_id for a in arrivals if a.id in first]
-        done = await tx.processed.among(spec.name, ids) | await tx.processed.among(REPLAYS, ids)
+        done = await _done(tx, spec.name, ids)
         filed = [a for a in arrivals if a.id in first and a.letter.message_id not in done]
         await tx.dead_letters.add([a.letter for a in filed])
         deaths = [(_message(a.letter, tx.tenant_id), a.letter.reason) for a in filed if a.died in first]
@@ -231,6 +233,15 @@ class DeadLetterService:
         return found, unreadable, False
 
 
+async def _done(tx: Transaction, queue: QueueName, message_ids: Sequence[str]) -> set[str]:
+    """Those of the queue's messages that have had their effect; in `SETTLES` no other is given it before the transaction ends."""
+    if queue in SETTLES:
+        ids = {id_: UUID(id_) for id_ in message_ids if _is_uuid(id_)}
+        unprocessed = await tx.processed.unprocessed(queue, list(ids.values()))
+        return {id_ for id_, uuid in ids.items() if uuid not in unprocessed}
+    return await tx.processed.among(queue, message_ids) | await tx.processed.among(REPLAYS, message_ids)
+
+
 async def _send_again(tx: Transaction, letters: Sequence[_Again]) -> list[Task]:
     """The tasks that go on with it."""
     revived = [await take_up_again(tx, message) for _, message in letters]
@@ -262,10 +273,15 @@ def _read(body: str) -> _Named | None:
 
 def _as_uuid(message_id: str) -> UUID:
     """The queue's id of a message, which is one as a rule."""
+    return UUID(message_id) if _is_uuid(message_id) else uuid5(NAMESPACE_OID, message_id)
+
+
+def _is_uuid(message_id: str) -> bool:
     try:
-        return UUID(message_id)
+        UUID(message_id)
     except ValueError:
-        return uuid5(NAMESPACE_OID, message_id)
+        return False
+    return True
 
 
 async def _existing(tx: Transaction, letter_id: UUID) -> DeadLetter:

@@ -27,6 +27,7 @@ from devops_mcp.operations.group_commit import GroupCommit
 from devops_mcp.operations.item_indexing import request_vectors
 from devops_mcp.operations.reactions import react
 from devops_mcp.operations.rule_engine import RuleEngine
+from devops_mcp.operations.settled_letters import log_settled
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.events import Acceptance, StoredEvent
 from devops_mcp.repositories.transaction import Transaction
@@ -194,6 +195,7 @@ class EventProcessor:
         trace_of = {m.event_id: batch.traces.get(m.id) for batch in batches for m in batch.messages}
         async with self._database.transaction(tenant_id) as tx:
             claimed = tx.processed.claim(CONSUMER, [message.id for message in messages])
+            settled = tx.dead_letters.settle(CONSUMER, [message.id for message in messages])
             listening = tx.webhook_endpoints.listening()
             stored = {s.event.id: s for s in await tx.events.find([m.event_id for m in messages])}
             fresh = await claimed
@@ -207,6 +209,7 @@ class EventProcessor:
                 # With the commit: what waits for a line of facts is all that the lock on it lasts for.
                 record_facts(tx, new)
                 tx.events.mark_processed([event.id for event in new])
+            log_settled(CONSUMER, await settled)
         await self._notices.publish([notice_of(s, trace_of[event_id]) for event_id, s in stored.items()])
         return [_first_of(batch, fresh) for batch in batches]
 

@@ -12,6 +12,7 @@ from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.operations.blobs import BlobStore
 from devops_mcp.operations.item_indexing import request_vectors
 from devops_mcp.operations.masking import writable
+from devops_mcp.operations.settled_letters import log_settled
 from devops_mcp.operations.text_files import MAX_FILE_TEXT, text_of
 from devops_mcp.repositories.attached_files import FILE_PARTS, AttachedFile
 from devops_mcp.repositories.database import Database
@@ -45,6 +46,7 @@ class FileIndexer:
         async with self._database.transaction(tenant_id) as tx:
             if not await tx.attached_files.hold(file) or not await tx.processed.claim(CONSUMER, [message.id]):
                 return False
+            log_settled(CONSUMER, await tx.dead_letters.settle(CONSUMER, [message.id]))
             for start in range(0, len(texts), _AT_ONCE):
                 part = [
                     (new_id(), _passage(file, number, text))

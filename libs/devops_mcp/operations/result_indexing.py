@@ -15,6 +15,7 @@ from devops_mcp.models.results import KeptResult
 from devops_mcp.observability.tracing import current_traceparent
 from devops_mcp.operations.item_indexing import request_vectors
 from devops_mcp.operations.masking import writable
+from devops_mcp.operations.settled_letters import log_settled
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.outbox import Posting
 
@@ -47,6 +48,7 @@ class ResultIndexer:
             kept = await tx.results.hold(message.result_id)
             if kept is None or not await tx.processed.claim(CONSUMER, [message.id]):
                 return False
+            log_settled(CONSUMER, await tx.dead_letters.settle(CONSUMER, [message.id]))
             passages = list(_passages(kept, message.system))
             if passages:
                 tx.passages.put(passages, owner_id=kept.owner_id)

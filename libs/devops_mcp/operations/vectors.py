@@ -12,6 +12,7 @@ from devops_mcp.events.messages import EmbeddingRequested
 from devops_mcp.models.embeddings import TENANT
 from devops_mcp.models.errors import Unavailable, UpstreamError, UpstreamRejected
 from devops_mcp.operations.embedding_meter import EmbeddingMeter
+from devops_mcp.operations.settled_letters import log_settled
 from devops_mcp.repositories.database import Database
 from devops_mcp.repositories.passages import Unembedded
 from devops_mcp.repositories.transaction import Transaction
@@ -67,6 +68,9 @@ class PassageEmbedder:
         vectors = await self._vectors(tenant_id, choices, lacking)
         async with self._database.transaction(tenant_id) as tx:
             fresh = await tx.processed.claim(CONSUMER, [message.id for message in messages])
+            log_settled(
+                CONSUMER, await tx.dead_letters.settle(CONSUMER, [message.id for message in messages])
+            )
             if vectors:
                 now = await chosen(tx, self._models)
                 owners = {passage.id: passage.owner_id for passage in lacking}

@@ -1,20 +1,20 @@
 """Dead letters: what the queues gave up, until it is redriven, purged or too old."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import class_row
 
 from devops_mcp.models.dead_letters import DeadLetter, DeadLetterSummary
 from devops_mcp.models.pages import Order
+from devops_mcp.repositories.connection import Asked, Connection
 from devops_mcp.repositories.sorting import BY_AGE, behind, by, values_of
 from devops_mcp.repositories.statements import composed
 
 
 class DeadLetters:
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
@@ -75,6 +75,14 @@ class DeadLetters:
             "DELETE FROM dead_letters WHERE id = ANY(%s) RETURNING id", (list(ids),)
         )
         return {row[0] for row in await cursor.fetchall()}
+
+    def settle(self, queue: str, message_ids: Iterable[UUID]) -> Asked[int]:
+        """Remove the letters of messages that this transaction has claimed, and so gives their effect; awaited, how many there were."""
+        return self._connection.ask(
+            "DELETE FROM dead_letters WHERE queue = %s AND message_id = ANY (%s::text[]) RETURNING id",
+            (queue, f"{{{','.join(map(str, message_ids))}}}"),
+            len,
+        )
 
     async def purge(self, queue: str) -> int:
         """Remove every letter of a queue; how many there were."""

@@ -27,6 +27,16 @@ class ProcessedMessages:
             lambda rows: {row[0] for row in rows},
         )
 
+    async def unprocessed(self, consumer: str, message_ids: Sequence[UUID]) -> set[UUID]:
+        """Those that have had no effect, and are given none until the transaction ends: who would claim one waits for that."""
+        claimed = await self.claim(consumer, message_ids)
+        # Others wait for a row of a transaction under way, also once it is removed again.
+        await self._connection.execute(
+            "DELETE FROM processed_messages WHERE consumer = %s AND message_id = ANY (%s::uuid[])",
+            (consumer, uuids(claimed)),
+        )
+        return claimed
+
     async def known(self, consumer: str, message_id: UUID) -> bool:
         """Whether the message has had its effect; for one whose effect begins outside the database."""
         cursor = await self._connection.execute(
