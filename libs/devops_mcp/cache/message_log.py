@@ -5,11 +5,12 @@ Written behind the reader's back: what is told to it does not wait for Redis. Wi
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, cast
+from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 
 _PREFIX = "devops-mcp:messages:"
 _BATCH = 128
+_ENTRY_BYTES = 128
+"""What an entry takes besides its body."""
 _Entries: TypeAlias = list[tuple[bytes, dict[bytes, bytes]]]
 _PAUSE_S = 1.0
 
@@ -38,19 +41,86 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
-    """Of one session: how many messages are kept, how large, for how long. Of the process: how many bytes may wait to be written."""
+    """Of one session: how many messages are kept, how large each and all of them, and for how long. Of one principal's sessions in a
+    process: how many bytes. Of the process: how many bytes may wait to be written.
+    """
 
     messages: int = 512
     message_bytes: int = 1_048_576
+    session_bytes: int = 8 * 1_048_576
+    owner_bytes: int = 64 * 1_048_576
     lifetime_s: int = 1_800
     waiting_bytes: int = 32 * 1_048_576
 
 
 class _Entry(NamedTuple):
+    """A message; `oldest` is what its session keeps from then on."""
+
     key: str
     position: Position
     stream: str
     body: bytes
+    oldest: Position
+
+
+class _Dropped(NamedTuple):
+    """A session of which nothing is kept any longer, until it says more."""
+
+    key: str
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is kept of a session, as far as it was said in this process."""
+
+    owner: UUID
+    messages: deque[tuple[Position, int]] = field(default_factory=deque)
+    size: int = 0
+
+    def drop_first(self) -> int:
+        """The bytes that this takes off."""
+        _, size = self.messages.popleft()
+        self.size -= size
+        return size
+
+
+class _Shelves:
+    """What is kept of each session, and of all of a principal's together, of which the one that said nothing for longest goes first."""
+
+    def __init__(self, limits: LogLimits) -> None:
+        self._limits = limits
+        self._sessions: dict[str, _Kept] = {}
+        self._owners: dict[UUID, OrderedDict[str, _Kept]] = {}
+        self._sizes: dict[UUID, int] = {}
+
+    def put(self, key: str, owner: UUID, position: Position, size: int) -> tuple[Position, list[str]]:
+        """Add a message; the oldest that its session keeps from then on, and the sessions of which nothing is kept any longer."""
+        kept = self._sessions.setdefault(key, _Kept(owner))
+        own = self._owners.setdefault(owner, OrderedDict())
+        own[key] = kept
+        own.move_to_end(key)
+        kept.messages.append((position, size))
+        kept.size += size
+        added = size
+        while len(kept.messages) > self._limits.messages or kept.size > self._limits.session_bytes:
+            added -= kept.drop_first()
+        self._sizes[owner] = self._sizes.get(owner, 0) + added
+        gone: list[str] = []
+        while self._sizes[owner] > self._limits.owner_bytes and len(own) > 1:
+            gone.append(next(iter(own)))
+            self.clear(gone[-1])
+        return kept.messages[0][0], gone
+
+    def clear(self, key: str) -> None:
+        """Nothing is kept of the session, or somebody else keeps it."""
+        kept = self._sessions.pop(key, None)
+        if kept is None:
+            return
+        del self._owners[kept.owner][key]
+        self._sizes[kept.owner] -= kept.size
+        if not self._owners[kept.owner]:
+            del self._owners[kept.owner], self._sizes[kept.owner]
 
 
 class MessageLog:
@@ -60,7 +130,8 @@ class MessageLog:
         self.limits = limits or LogLimits()
         self._redis = redis
         self._seal = seal
-        self._waiting: deque[_Entry] = deque()
+        self._shelves = _Shelves(self.limits)
+        self._waiting: deque[_Entry | _Dropped] = deque()
         self._waiting_bytes = 0
         self._paused_until = 0.0
         self._changed = asyncio.Event()
@@ -79,12 +150,15 @@ class MessageLog:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def append(self, session_id: str, position: Position, stream: str, body: bytes) -> None:
-        """Keep a message, unless it is too large, too much waits already, or Redis is away."""
+    def append(self, session_id: str, owner: UUID, position: Position, stream: str, body: bytes) -> None:
+        """Keep a message of a session of the owner's, unless it is too large, too much waits already, or Redis is away."""
         too_much = self._waiting_bytes + len(body) > self.limits.waiting_bytes
         if too_much or len(body) > self.limits.message_bytes or time.monotonic() < self._paused_until:
             return
-        self._waiting.append(_Entry(_PREFIX + session_id, position, stream, body))
+        key = _PREFIX + session_id
+        oldest, gone = self._shelves.put(key, owner, position, len(body) + _ENTRY_BYTES)
+        self._waiting.extend(map(_Dropped, gone))
+        self._waiting.append(_Entry(key, position, stream, body, oldest))
         self._waiting_bytes += len(body)
         self._idle.clear()
         self._changed.set()
@@ -113,8 +187,13 @@ class MessageLog:
             raise _away(error) from None
         return _position(entries[0][0]) if entries else None
 
+    def leave(self, session_id: str) -> None:
+        """The session says nothing more here; what it has said stays as long as it does."""
+        self._shelves.clear(_PREFIX + session_id)
+
     async def forget(self, session_id: str) -> None:
         """The session has ended. Raises `Unavailable` without Redis."""
+        self.leave(session_id)
         await self.written()
         try:
             await self._redis.delete(_PREFIX + session_id)
@@ -137,13 +216,22 @@ class MessageLog:
                 self._waiting_bytes -= sum(len(entry.body) for entry in batch)
             self._idle.set()
 
-    async def _write_batch(self, batch: list[_Entry]) -> None:
+    async def _write_batch(self, batch: list[_Entry | _Dropped]) -> None:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for entry in batch:
+                    if isinstance(entry, _Dropped):
+                        pipeline.delete(entry.key)
+                        continue
                     place = f"{entry.key}:{entry.position}:{entry.stream}"
                     fields = {"s": entry.stream, "m": self._seal.close(entry.body, place)}
-                    pipeline.xadd(entry.key, fields, id=str(entry.position), maxlen=self.limits.messages)  # type: ignore[arg-type]
+                    pipeline.xadd(
+                        entry.key,
+                        fields,  # type: ignore[arg-type]
+                        id=str(entry.position),
+                        minid=str(entry.oldest),
+                        approximate=False,
+                    )
                 for key in {entry.key for entry in batch}:
                     pipeline.expire(key, self.limits.lifetime_s)
                 await pipeline.execute(raise_on_error=True)

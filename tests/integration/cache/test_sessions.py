@@ -12,8 +12,10 @@ from devops_mcp.cache.message_log import LogLimits, MessageLog, Position, Positi
 from devops_mcp.cache.redis import open_redis
 from devops_mcp.cache.sealing import Seal
 from devops_mcp.cache.sessions import SessionRecord, SessionRecords
+from devops_mcp.models.ids import new_id
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+OWNER = new_id()
 RECORD = SessionRecord(
     tenant_id=UUID(int=1),
     principal_id=UUID(int=2),
@@ -75,7 +77,7 @@ async def test_messages_are_kept_by_stream_and_told_behind_a_position(redis_url)
         async with log.running():
             told = [(positions.next(), f"{number}".encode()) for number in range(300)]
             for number, (position, body) in enumerate(told):
-                log.append("s", position, "ab"[number % 2], body)
+                log.append("s", OWNER, position, "ab"[number % 2], body)
             assert await log.after("s", told[100][0], "a") == [told[n] for n in range(102, 300, 2)]
             assert await log.after("t", told[0][0], "a") == []
             assert await log.last("s") == told[-1][0]
@@ -89,12 +91,48 @@ async def test_only_so_many_messages_are_kept_and_none_too_large(redis_url):
         log, positions = MessageLog(redis, Seal([KEY]), limits), Positions()
         async with log.running():
             for number in range(1_000):
-                log.append("s", positions.next(), "a", b"%d" % number)
-            log.append("s", positions.next(), "a", b"x" * 101)
+                log.append("s", OWNER, positions.next(), "a", b"%d" % number)
+            log.append("s", OWNER, positions.next(), "a", b"x" * 101)
             kept = await log.after("s", Position(0, 0), "a")
-        # Redis drops entries by the block, of a hundred or so.
-        assert 100 <= len(kept) < 300
-        assert [body for _, body in kept[-100:]] == [b"%d" % number for number in range(900, 1_000)]
+        assert [body for _, body in kept] == [b"%d" % number for number in range(900, 1_000)]
+
+
+async def test_only_so_many_bytes_of_a_session_are_kept_the_latest_of_it(redis_url):
+    """S04"""
+    async with opened(redis_url) as redis:
+        log, positions = MessageLog(redis, Seal([KEY]), LogLimits(session_bytes=100_000)), Positions()
+        async with log.running():
+            for number in range(100):
+                log.append("s", OWNER, positions.next(), "a", b"%d " % number + b"x" * 10_000)
+            kept = [int(body.split()[0]) for _, body in await log.after("s", Position(0, 0), "a")]
+            used = await redis.memory_usage("devops-mcp:messages:s", samples=0)
+    assert kept == list(range(91, 100))
+    assert used < 200_000
+
+
+async def test_only_so_many_bytes_of_a_principals_sessions_are_kept_and_others_lose_nothing(redis_url):
+    """S04: the session that has said nothing for longest goes first."""
+    limits, other = LogLimits(session_bytes=100_000, owner_bytes=250_000), new_id()
+    async with opened(redis_url) as redis:
+        log, positions = MessageLog(redis, Seal([KEY]), limits), Positions()
+
+        async def kept(session_id: str) -> int:
+            return len(await log.after(session_id, Position(0, 0), "a"))
+
+        async with log.running():
+            for session_id, owner in (("t", other), ("s0", OWNER), ("s1", OWNER), ("s2", OWNER)):
+                for _ in range(8):
+                    log.append(session_id, owner, positions.next(), "a", b"x" * 10_000)
+            before = [await kept(s) for s in ("s0", "s1", "s2", "t")]
+            log.append("s0", OWNER, positions.next(), "a", b"x" * 10_000)
+            log.append("s3", OWNER, positions.next(), "a", b"x" * 10_000)
+            after = [await kept(s) for s in ("s0", "s1", "s2", "s3", "t")]
+            for session_id in ("s0", "s2", "s3", "t"):
+                await log.forget(session_id)
+            log.append("s1", OWNER, positions.next(), "a", b"x")
+            assert await kept("s1") == 1
+    assert before == [8, 8, 8, 8]
+    assert after == [9, 0, 8, 1, 8]
 
 
 async def test_without_redis_nothing_waits():
@@ -102,7 +140,7 @@ async def test_without_redis_nothing_waits():
         log, positions = MessageLog(redis, Seal([KEY]), LogLimits(waiting_bytes=1_000)), Positions()
         async with log.running():
             for _ in range(10_000):
-                log.append("s", positions.next(), "a", b"x" * 100)
+                log.append("s", OWNER, positions.next(), "a", b"x" * 100)
             await log.written()
 
 

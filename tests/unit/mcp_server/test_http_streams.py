@@ -82,3 +82,18 @@ async def test_without_a_reader_the_latest_messages_wait():
     with stream.read() as reader:
         assert [await reader.next() for _ in range(3)] == [message(2), message(3), message(4)]
     assert stream.overflowed
+
+
+async def test_only_so_many_bytes_wait_for_a_reader_and_the_latest_whatever_its_size():
+    """S04"""
+    stream = Stream("r", max_bytes=100)
+    for number in range(20):
+        stream.put(Outgoing(Position(0, number), b"x" * 30, final=False))
+    assert [message.position.number for message in stream.waiting] == [17, 18, 19]
+    assert stream.overflowed
+    with stream.read() as reader:
+        assert (await reader.next()).position.number == 17
+        stream.put(Outgoing(Position(0, 20), b"x" * 30, final=False))
+        assert [message.position.number for message in stream.waiting] == [18, 19, 20]
+        stream.put(Outgoing(Position(0, 21), b"x" * 500, final=True))
+        assert [message.position.number for message in stream.waiting] == [21]

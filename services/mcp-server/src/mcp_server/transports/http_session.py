@@ -176,7 +176,9 @@ class Session:
         stream.is_kept = True
         if self.log is not None:
             for message in (*said, *stream.waiting):
-                self.log.append(self.id, message.position, stream.name, message.body)
+                self.log.append(
+                    self.id, self.record.principal_id, message.position, stream.name, message.body
+                )
 
     async def _said(self, said: SessionMessage) -> None:
         """Bring a message of the SDK's loop to its stream."""
@@ -196,7 +198,7 @@ class Session:
         message = Outgoing(self.positions.next(), body, final)
         stream = self.standalone if name == STANDALONE else self.requests.get(name)
         if self.log is not None and (stream is None or stream.is_kept):
-            self.log.append(self.id, message.position, name, body)
+            self.log.append(self.id, self.record.principal_id, message.position, name, body)
         if final:
             self.requests.pop(name, None)
         if stream is not None:

@@ -123,6 +123,8 @@ class Sessions:
             self._tasks.discard(task)
             if self._here.get(session.id) is session:
                 del self._here[session.id]
+            if session.id not in self._here:
+                self.log.leave(session.id)
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("session failed", exc_info=error)
 

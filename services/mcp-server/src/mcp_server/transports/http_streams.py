@@ -19,6 +19,7 @@ STANDALONE = "-"
 PING_S = 15.0
 RETRY_MS = 500
 WAITING = 256
+WAITING_BYTES = 8 * 1_048_576
 _LONGEST_NAME = 128
 
 
@@ -31,14 +32,20 @@ class Outgoing(NamedTuple):
 
 
 class Stream:
-    """What one request, or the session itself, has to say. Without a reader it waits, the latest `limit` messages of it."""
+    """What one request, or the session itself, has to say. Without a reader it waits, the latest `limit` messages and `max_bytes` of it.
 
-    def __init__(self, name: str, limit: int = WAITING) -> None:
+    The latest waits however large it is.
+    """
+
+    def __init__(self, name: str, limit: int = WAITING, max_bytes: int = WAITING_BYTES) -> None:
         self.name = name
         self.overflowed = False
         self.is_kept = False
         """Whether what it says is kept for who comes again."""
-        self.waiting: deque[Outgoing] = deque(maxlen=limit)
+        self.waiting: deque[Outgoing] = deque()
+        self._limit = limit
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._reader: Reader | None = None
         self._ended = False
 
@@ -47,8 +54,11 @@ class Stream:
         return self._reader is not None
 
     def put(self, message: Outgoing) -> None:
-        self.overflowed |= len(self.waiting) == self.waiting.maxlen
         self.waiting.append(message)
+        self._bytes += len(message.body)
+        while len(self.waiting) > self._limit or (self._bytes > self._max_bytes and len(self.waiting) > 1):
+            self.overflowed = True
+            self._take()
         self._wake()
 
     def end(self) -> None:
@@ -77,7 +87,11 @@ class Stream:
             self._reader.changed.set()
 
     def _take(self) -> Outgoing | None:
-        return self.waiting.popleft() if self.waiting else None
+        if not self.waiting:
+            return None
+        message = self.waiting.popleft()
+        self._bytes -= len(message.body)
+        return message
 
 
 class Reader:
