@@ -46,7 +46,6 @@ async def serve(
     connection that was refused or cut: `Metrics.connection_refused`.
     """
     ending = stop if stop is not None else asyncio.Event()
-    raise_file_limit()
     with _signals_set(ending):
         async with listening(app, settings, limits=limits, count=count) as port:
             log.info("listening", host=settings.host, port=port)

@@ -18,7 +18,7 @@ from devops_mcp.observability.logging import start_logging
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.observability.tracing import start_tracing
 from devops_mcp.serving.memory import give_back_large_blocks
-from devops_mcp.serving.server import run, serve
+from devops_mcp.serving.server import raise_file_limit, run, serve
 
 OpenApp: TypeAlias = Callable[[Settings, Metrics, asyncio.Event], AbstractAsyncContextManager[ASGIApp]]
 """Opens an application with everything behind it; the event is set when the drain begins."""
@@ -30,6 +30,7 @@ log = structlog.get_logger()
 def run_service(name: str, listens: Callable[[Settings], ServerSettings], open_app: OpenApp) -> None:
     """Run a service until SIGTERM or SIGINT. Exits with 2, and a line that names the setting, when it cannot start."""
     give_back_large_blocks()
+    raise_file_limit()
     try:
         settings = load_settings()
         start_logging(name, settings.log_level, console=settings.log_format is LogFormat.CONSOLE)

@@ -19,14 +19,16 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.change_feed import ChangeFeed
 from devops_mcp.operations.feed import EventFeed
 from devops_mcp.operations.platform import open_platform
-from devops_mcp.serving.limits import BodyLimits
+from devops_mcp.serving.limits import BodyLimits, Limits
 from devops_mcp.serving.protected_resource import ProtectedResource, issuers_of
 from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
+from devops_mcp.serving.server import limits_for
 from devops_mcp.serving.surface import Surface
 from mcp_server.authorization import ADDRESS, TO_BEGIN_WITH, NarrowTokens
 from mcp_server.caller import READ_ONLY_PATH, Entrance
 from mcp_server.handlers.resources import INTEGRATIONS_URI
+from mcp_server.lasting import Lasting
 from mcp_server.protocol import build_protocol
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
@@ -67,7 +69,9 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         url = settings.redis_url.get_secret_value()
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
         sessions = sessions_over(server, redis, platform.keyring, fast)
-        entrance = Entrance(platform.authenticator, platform.toolsets)
+        connections = limits_for(settings.mcp, Limits()).connections
+        lasting = Lasting(connections, settings.mcp.caller_connections, metrics.connection_refused)
+        entrance = Entrance(platform.authenticator, platform.toolsets, lasting)
         http = HttpEndpoint(
             server,
             entrance,

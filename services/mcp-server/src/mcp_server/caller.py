@@ -17,6 +17,7 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.observability.caller import set_caller
 from devops_mcp.operations.requester import FRONT_DOOR, NOBODY, Requester, View
 from devops_mcp.operations.toolsets import EVERYTHING, Toolsets
+from mcp_server.lasting import Lasting
 
 SCOPE_KEY = "devops_mcp.caller"
 UNAUTHENTICATED = -32001
@@ -92,10 +93,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """Whom a transport lets in, and which tools it lays before them: both are noted in the scope, where handlers find them."""
+    """Whom a transport lets in, and which tools it lays before them: both are noted in the scope, where handlers find them.
+
+    `lasting` is how many connections of one that last there may be.
+    """
 
     authenticator: Authenticator
     toolsets: Toolsets
+    lasting: Lasting
 
     async def admit(self, scope: Scope, credential: Mapping[str, str]) -> Principal:
         """Who comes with these headers; raises `Unauthenticated`."""

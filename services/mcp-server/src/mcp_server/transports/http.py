@@ -78,18 +78,30 @@ class HttpEndpoint:
             return
         version = header(scope, _VERSION)
         if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
-            await exchange.or_problem(self._handshake.answer(exchange))
+            await exchange.or_problem(self._of_session(exchange))
             return
         if self._fast is not None and await self._fast.answered(exchange):
             return
         scope["user"] = _user(exchange.principal)
         if header(scope, _METHOD) == _LISTEN:
-            await self._listen(exchange)
+            await exchange.or_problem(self._listen(exchange))
         else:
             await self._modern.handle_request(scope, replayed(exchange.body, receive), send)
 
+    async def _of_session(self, exchange: Exchange) -> None:
+        """What is forwarded is a connection of the replica that it came to."""
+        if exchange.scope["method"] != "GET" or exchange.is_forwarded:
+            await self._handshake.answer(exchange)
+            return
+        with self._entrance.lasting.held(exchange.principal):
+            await self._handshake.answer(exchange)
+
     async def _listen(self, exchange: Exchange) -> None:
         """A subscription has no end of its own: it ends with the client, with its credential, and before a restart."""
+        with self._entrance.lasting.held(exchange.principal):
+            await self._subscribe(exchange)
+
+    async def _subscribe(self, exchange: Exchange) -> None:
         answer = _Open(exchange.send)
         served = asyncio.create_task(
             self._modern.handle_request(

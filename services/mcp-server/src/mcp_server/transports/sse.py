@@ -45,8 +45,14 @@ class SseEndpoint:
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = await open_exchange(self._entrance, scope, receive, send, None)
-        if exchange is None:
-            return
+        if exchange is not None:
+            await exchange.or_problem(self._begin(exchange))
+
+    async def _begin(self, exchange: Exchange) -> None:
+        with self._entrance.lasting.held(exchange.principal):
+            await self._stream(exchange)
+
+    async def _stream(self, exchange: Exchange) -> None:
         if not await self._sessions.admit(exchange.principal.id):
             await exchange.respond(PlainTextResponse("too many sessions are open here", 503))
             return

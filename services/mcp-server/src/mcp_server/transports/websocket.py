@@ -10,7 +10,7 @@ with 1012.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -77,12 +77,17 @@ class WebSocketEndpoint:
                 await sweeping
 
     async def serve(self, websocket: WebSocket) -> None:
-        try:
-            principal = await self._entrance.admit(websocket.scope, await self._credential(websocket))
-            self._entrance.lay_out(websocket.scope)
-        except PlatformError as error:
-            await websocket.send_denial_response(problems.of_error(error, websocket.state.request_id))
-            return
+        with ExitStack() as place:
+            try:
+                principal = await self._entrance.admit(websocket.scope, await self._credential(websocket))
+                self._entrance.lay_out(websocket.scope)
+                place.enter_context(self._entrance.lasting.held(principal))
+            except PlatformError as error:
+                await websocket.send_denial_response(problems.of_error(error, websocket.state.request_id))
+                return
+            await self._converse(websocket, principal)
+
+    async def _converse(self, websocket: WebSocket, principal: Principal) -> None:
         offered = websocket.scope.get("subprotocols", [])
         session_id = await self._session(websocket, principal)
         await websocket.accept(

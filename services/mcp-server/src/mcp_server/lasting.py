@@ -1,0 +1,62 @@
+"""Connections that last: WebSockets, and streams over HTTP that no answer ends. Nobody has all that a process can hold.
+
+Counted in this process: another replica counts its own.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from uuid import UUID
+
+from devops_mcp.models.errors import RateLimited
+from devops_mcp.models.principals import Principal
+
+T = TypeVar("T")
+
+TENANTS_FACTOR = 2
+"""So many times as many as a caller may have the callers of a tenant together."""
+REASON = "too_many_of_one"
+_AGAIN_S = 10.0
+
+
+class Lasting:
+    """Of `connections` that the process takes a caller has `of_one` at most, and no more than two fifths; a tenant four fifths.
+
+    A user and the keys that act for it are one caller. `of_one` 0: no limit. `count` hears why one was refused.
+    """
+
+    def __init__(self, connections: int, of_one: int, count: Callable[[str], None]) -> None:
+        self._of_one = max(min(of_one, connections * 2 // 5), 1) if of_one else connections
+        self._of_tenant = (
+            max(min(of_one * TENANTS_FACTOR, connections * 4 // 5), 1) if of_one else connections
+        )
+        self._callers: Counter[str] = Counter()
+        self._tenants: Counter[UUID] = Counter()
+        self._count = count
+
+    @contextmanager
+    def held(self, principal: Principal) -> Iterator[None]:
+        """Count a connection of the principal's within the block; raises `RateLimited` for one too many."""
+        caller, tenant_id = principal.caller, principal.tenant_id
+        if self._callers[caller] >= self._of_one:
+            raise self._refusal(f"{self._of_one} WebSockets and streams of this caller")
+        if self._tenants[tenant_id] >= self._of_tenant:
+            raise self._refusal(f"{self._of_tenant} WebSockets and streams of this tenant's callers")
+        self._callers[caller] += 1
+        self._tenants[tenant_id] += 1
+        try:
+            yield
+        finally:
+            _less(self._callers, caller)
+            _less(self._tenants, tenant_id)
+
+    def _refusal(self, held: str) -> RateLimited:
+        self._count(REASON)
+        return RateLimited(f"{held} are open here; close one first", retry_after_s=_AGAIN_S)
+
+
+def _less(counts: Counter[T], whose: T) -> None:
+    counts[whose] -= 1
+    if not counts[whose]:
+        del counts[whose]
