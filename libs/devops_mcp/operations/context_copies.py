@@ -18,6 +18,7 @@ from devops_mcp.models.ids import new_id
 from devops_mcp.models.pages import Order, Page
 from devops_mcp.models.principals import Principal
 from devops_mcp.models.violations import refused
+from devops_mcp.operations.begun_contexts import BegunContexts
 from devops_mcp.operations.blobs import BlobStore, Upload
 from devops_mcp.operations.context_deeds import note_deed, said_of
 from devops_mcp.operations.contexts import (
@@ -87,6 +88,7 @@ class ContextCopyService:
     ) -> None:
         self._database = database
         self._contexts = contexts
+        self._begun = BegunContexts(database, contexts, embeds=embeds)
         self._blobs = blobs
         self._embeds = embeds
 
@@ -166,13 +168,13 @@ class ContextCopyService:
         """
         require(principal, WRITE)
         head = _read(ContextHead, await anext(lines, None), 1)
-        context_id = await self._contexts.begin(principal, head.title, head.metadata)
+        context_id = await self._begun.begin(principal, head.title, head.metadata)
         try:
             count = await self._take_in_items(principal, context_id, lines)
             _require_whole(head, count)
-            return await self._contexts.complete(principal, context_id)
+            return await self._begun.complete(principal, context_id)
         except PlatformError:
-            await self._contexts.abandon(principal, context_id)
+            await self._begun.abandon(principal, context_id)
             raise
 
     async def _copy(self, tx: Transaction, source: UUID, target: UUID, upto: int) -> None:
@@ -234,7 +236,7 @@ class ContextCopyService:
 
     async def _append(self, principal: Principal, context_id: UUID, batch: Sequence[ItemLine]) -> None:
         items = [await self._prepared(principal.tenant_id, line) for line in batch]
-        await self._contexts.append_begun(principal, context_id, items)
+        await self._begun.append(principal, context_id, items)
 
     async def _prepared(self, tenant_id: UUID, line: ItemLine) -> CountedItem:
         item = NewItem(

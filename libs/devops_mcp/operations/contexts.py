@@ -19,7 +19,6 @@ from devops_mcp.models.contexts import (
     context_uri,
 )
 from devops_mcp.models.errors import (
-    Conflict,
     InvalidInput,
     NotFound,
     PayloadTooLarge,
@@ -50,8 +49,6 @@ PAGE_BYTES = 1_048_576
 """Of items that are read at once: what is beyond, the next page has."""
 HEAD = 4_000
 """Characters of it that stay in the row: what a summary and a crowded window see."""
-BEGUN_FOR = timedelta(hours=1)
-"""Longer than any request takes between two parts of a context that it writes."""
 KEPT_PART = 4
 """Of the tokens above which a context is summed up, one part in so many stays as it is: the latest."""
 
@@ -89,14 +86,14 @@ class ContextService:
         require(principal, WRITE)
         _require_ahead(expires_at)
         async with self._database.transaction(principal.tenant_id) as tx:
-            ends = expires_at or await self._end(tx)
+            ends = expires_at or await self.end(tx)
             made = await tx.contexts.create(
                 new_id(), principal.id, title, metadata or {}, compact_above, ends
             )
             await note_deed(tx, principal, "create", made.id, {"after": said_of(made)})
         return made
 
-    async def _end(self, tx: Transaction) -> datetime | None:
+    async def end(self, tx: Transaction) -> datetime | None:
         """When a context ends whose creator says nothing of it: as the tenant wants, else as the installation does."""
         days = (await tx.tenants.retention()).context_days
         lifetime = self._lifetime if days is None else timedelta(days=days)
@@ -106,49 +103,6 @@ class ContextService:
         """Raises `NotFound` when there is none, or it is another's."""
         require(principal, READ)
         return await self._database.read(principal.tenant_id, lambda tx: visible(tx, principal, context_id))
-
-    async def begin(self, principal: Principal, title: str, metadata: JsonObject) -> UUID:
-        """A context of the principal's that is not there for anybody until `complete`; left alone for `BEGUN_FOR`, it is removed."""
-        require(principal, WRITE)
-        context_id = new_id()
-        async with self._database.transaction(principal.tenant_id) as tx:
-            await tx.contexts.begin(context_id, principal.id, title, metadata, BEGUN_FOR)
-            about: JsonObject = {"title": title, "metadata": metadata}
-            await note_deed(tx, principal, "begin", context_id, {"after": about})
-        return context_id
-
-    async def append_begun(
-        self, principal: Principal, context_id: UUID, items: Sequence[CountedItem]
-    ) -> list[ContextItem]:
-        """`append_prepared`, to a context that was begun. Raises `Conflict` where it was left alone for too long."""
-        record = appended(principal, context_id)
-        beside = beside_items(principal.tenant_id, context_id, items, embeds=self._embeds, record=record)
-        try:
-            return await self._database.write(
-                principal.tenant_id,
-                lambda tx: tx.contexts.append(
-                    context_id, items, owner_id=principal.id, beside=beside, patience=BEGUN_FOR
-                ),
-            )
-        except NotFound:
-            raise _left(context_id) from None
-
-    async def complete(self, principal: Principal, context_id: UUID) -> Context:
-        """Let what was begun be there, with all that was appended to it. Raises `Conflict` where it was left alone for too long."""
-        async with self._database.transaction(principal.tenant_id) as tx:
-            made = await tx.contexts.complete(context_id, await self._end(tx))
-            if made is None:
-                raise _left(context_id)
-            await self._sum_up_if_long(tx, made, 0)
-            await note_deed(tx, principal, "create", context_id, {"after": said_of(made)})
-        await self._tell(principal.tenant_id, context_id)
-        return made
-
-    async def abandon(self, principal: Principal, context_id: UUID) -> None:
-        """Remove what was begun and will not be completed."""
-        async with self._database.transaction(principal.tenant_id) as tx:
-            if await remove(tx, context_id):
-                await note_deed(tx, principal, "abandon", context_id, {})
 
     async def require_writable(self, principal: Principal, context_id: UUID) -> None:
         """Raise `NotFound` or `Forbidden` unless the principal may append to the context."""
@@ -274,7 +228,7 @@ class ContextService:
                 context_id, items, owner_id=owner, unless_above=unless_above, beside=beside
             ),
         )
-        await self._tell(principal.tenant_id, context_id)
+        await self.tell(principal.tenant_id, context_id)
         return added
 
     async def _append_to_long(
@@ -284,8 +238,8 @@ class ContextService:
         async with self._database.transaction(principal.tenant_id) as tx:
             context = await visible(tx, principal, context_id)
             added = await tx.contexts.append(context_id, items, beside=beside)
-            await self._sum_up_if_long(tx, context, sum(i.tokens for i in items if i.covers is None))
-        await self._tell(principal.tenant_id, context_id)
+            await self.sum_up_if_long(tx, context, sum(i.tokens for i in items if i.covers is None))
+        await self.tell(principal.tenant_id, context_id)
         return added
 
     async def attach(
@@ -335,7 +289,7 @@ class ContextService:
             if replaced is None:
                 raise NotFound(f"there is no context {context_id}")
             await note_change(tx, principal, before, replaced)
-        await self._tell(principal.tenant_id, context_id)
+        await self.tell(principal.tenant_id, context_id)
         return replaced
 
     async def expire_at(self, principal: Principal, context_id: UUID, moment: datetime | None) -> Context:
@@ -351,7 +305,7 @@ class ContextService:
             after = before.model_copy(update={"expires_at": moment})
             await tx.contexts.expire_at(context_id, moment)
             await note_change(tx, principal, before, after)
-        await self._tell(principal.tenant_id, context_id)
+        await self.tell(principal.tenant_id, context_id)
         return after
 
     async def compact(self, principal: Principal, context_id: UUID, *, keep_tokens: int) -> Context:
@@ -371,7 +325,7 @@ class ContextService:
             if not await tx.contexts.pin(context_id, position, pinned):
                 raise NotFound(f"there is no item {position} in context {context_id}")
             await note_deed(tx, principal, "pin", context_id, {"position": position, "pinned": pinned})
-        await self._tell(principal.tenant_id, context_id)
+        await self.tell(principal.tenant_id, context_id)
 
     async def summarised(
         self, principal: Principal, context_id: UUID, text: str, *, covers: tuple[int, int], made_by: str
@@ -394,13 +348,14 @@ class ContextService:
             before = await visible(tx, principal, context_id)
             await remove(tx, context_id)
             await note_deed(tx, principal, "delete", context_id, {"before": said_of(before)})
-        await self._tell(principal.tenant_id, context_id)
+        await self.tell(principal.tenant_id, context_id)
 
-    async def _tell(self, tenant_id: UUID, context_id: UUID) -> None:
+    async def tell(self, tenant_id: UUID, context_id: UUID) -> None:
+        """Tell those who watch the context that it has changed."""
         if self._changes is not None:
             await self._changes.of_resource(tenant_id, context_uri(context_id))
 
-    async def _sum_up_if_long(self, tx: Transaction, context: Context, added: int) -> None:
+    async def sum_up_if_long(self, tx: Transaction, context: Context, added: int) -> None:
         """Ask for it where nobody is at it: the row, which this transaction has locked, knows. `context` is as it was before."""
         above = self._compact_above if context.compact_above is None else context.compact_above
         if above and context.pending_tokens + added > above:
@@ -411,10 +366,6 @@ def _listed_owner(principal: Principal) -> UUID | None:
     """Whose contexts the principal sees in a list; None: all of its tenant's. Raises `PermissionMissing`."""
     require(principal, READ)
     return None if principal.may(ANY_OWNER) else principal.id
-
-
-def _left(context_id: UUID) -> Conflict:
-    return Conflict(f"context {context_id} was left unfinished for too long and is removed; begin again")
 
 
 def _require_ahead(moment: datetime | None) -> None:
