@@ -182,7 +182,7 @@ async def context_append(desk: Desk, params: ContextAppendParams) -> WriteResult
 
 
 async def context_get(desk: Desk, params: ContextGetParams) -> ContextItems:
-    """Read a conversation context and its items, in order from the start, as many as fit; `next_cursor` reads on."""
+    """Read a conversation context and its items, in order from the start."""
     budget = desk.toolbox.budget_bytes
     texts = Texts.WHOLE if not params.fields or "text" in params.fields else Texts.NONE
     wanted = Room(params.limit, budget, texts, metadata=False)
