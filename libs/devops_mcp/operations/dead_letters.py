@@ -43,6 +43,8 @@ CONSUMER = "dead_letters"
 AT_ONCE = 1_000
 """Letters that one request sends again, in one transaction."""
 _CHUNK = 100
+_PURGED_AT_ONCE = 5_000
+"""Letters that one statement throws away, as it has a time limit."""
 _TYPE = re.compile(r"[a-z_.]{1,100}")
 _Again: TypeAlias = tuple[DeadLetter, Message]
 """A letter, and what it holds, as it is sent again."""
@@ -206,7 +208,10 @@ class DeadLetterService:
         """Throw all of a queue away."""
         await permit(self._database, principal, PURGE, f"queue:{queue}")
         async with self._database.transaction(principal.tenant_id) as tx:
-            purged = await tx.dead_letters.purge(queue)
+            purged, removed = 0, _PURGED_AT_ONCE
+            while removed == _PURGED_AT_ONCE:
+                removed = await tx.dead_letters.purge(queue, _PURGED_AT_ONCE)
+                purged += removed
             await tx.audit.append(
                 [deed(principal, "dead_letters.purge", f"queue:{queue}", {"purged": purged})]
             )

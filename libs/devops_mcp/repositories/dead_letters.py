@@ -84,9 +84,12 @@ class DeadLetters:
             len,
         )
 
-    async def purge(self, queue: str) -> int:
-        """Remove every letter of a queue; how many there were."""
-        cursor = await self._connection.execute("DELETE FROM dead_letters WHERE queue = %s", (queue,))
+    async def purge(self, queue: str, limit: int) -> int:
+        """Remove up to `limit` letters of a queue; how many."""
+        cursor = await self._connection.execute(
+            "DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead_letters WHERE queue = %s LIMIT %s))",
+            (queue, limit),
+        )
         return cursor.rowcount
 
     async def drop_older(self, than: datetime, limit: int) -> int:

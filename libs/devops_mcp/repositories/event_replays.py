@@ -121,8 +121,12 @@ class EventReplays:
             (replay_id,),
         )
 
-    async def drop_older(self, than: datetime) -> int:
-        cursor = await self._connection.execute("DELETE FROM event_replays WHERE finished_at < %s", (than,))
+    async def drop_older(self, than: datetime, limit: int) -> int:
+        """Remove up to `limit` that finished before; how many."""
+        cursor = await self._connection.execute(
+            "DELETE FROM event_replays WHERE ctid = ANY (ARRAY(SELECT ctid FROM event_replays WHERE finished_at < %s LIMIT %s))",
+            (than, limit),
+        )
         return cursor.rowcount
 
     async def _one(self, query: sql.Composed, values: Mapping[str, object]) -> Replay | None:

@@ -74,14 +74,14 @@ class OAuthClients:
         )
         return cursor.rowcount == 1
 
-    async def drop_unused(self, before: datetime) -> int:
-        """Forget clients that registered before and were never let do anything; how many."""
+    async def drop_unused(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` clients that registered before and were never let do anything; how many."""
         cursor = await self._connection.execute(
             """
-            DELETE FROM oauth_clients
-            WHERE source = 'registered' AND used_at IS NULL AND revoked_at IS NULL AND created_at < %s
+            DELETE FROM oauth_clients WHERE ctid = ANY (ARRAY(SELECT ctid FROM oauth_clients
+                WHERE source = 'registered' AND used_at IS NULL AND revoked_at IS NULL AND created_at < %s LIMIT %s))
             """,
-            (before,),
+            (before, limit),
         )
         return cursor.rowcount
 
@@ -221,10 +221,14 @@ class AuthorizationCodes:
         )
         return cursor.rowcount == 1
 
-    async def drop_expired(self, before: datetime) -> int:
-        """Forget codes that expired before; how many."""
+    async def drop_expired(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` codes that expired before; how many."""
         cursor = await self._connection.execute(
-            "DELETE FROM authorization_codes WHERE expires_at < %s", (before,)
+            """
+            DELETE FROM authorization_codes WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM authorization_codes WHERE expires_at < %s LIMIT %s))
+            """,
+            (before, limit),
         )
         return cursor.rowcount
 
@@ -284,7 +288,10 @@ class DeviceCodes:
     async def remove(self, code_hash: bytes) -> None:
         await self._connection.execute("DELETE FROM device_codes WHERE code_hash = %s", (code_hash,))
 
-    async def drop_expired(self, before: datetime) -> int:
-        """Forget devices that waited in vain; how many."""
-        cursor = await self._connection.execute("DELETE FROM device_codes WHERE expires_at < %s", (before,))
+    async def drop_expired(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` devices that waited in vain; how many."""
+        cursor = await self._connection.execute(
+            "DELETE FROM device_codes WHERE ctid = ANY (ARRAY(SELECT ctid FROM device_codes WHERE expires_at < %s LIMIT %s))",
+            (before, limit),
+        )
         return cursor.rowcount

@@ -80,9 +80,12 @@ class Pollers:
             (*key, fence),
         )
 
-    async def drop_older(self, than: datetime) -> int:
-        """Forget those that began to look before, and never since."""
-        cursor = await self._connection.execute("DELETE FROM pollers WHERE begun_at < %s", (than,))
+    async def drop_older(self, than: datetime, limit: int) -> int:
+        """Forget up to `limit` that began to look before, and never since; how many."""
+        cursor = await self._connection.execute(
+            "DELETE FROM pollers WHERE ctid = ANY (ARRAY(SELECT ctid FROM pollers WHERE begun_at < %s LIMIT %s))",
+            (than, limit),
+        )
         return cursor.rowcount
 
     async def find(self, key: PollerKey) -> PollerState | None:

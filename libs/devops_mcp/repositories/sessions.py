@@ -130,11 +130,14 @@ class Sessions:
         )
         return cursor.rowcount
 
-    async def drop_ended(self, before: datetime) -> int:
-        """Forget those that ended before; how many."""
+    async def drop_ended(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` that ended before; how many."""
         cursor = await self._connection.execute(
-            "DELETE FROM sessions WHERE least(idle_until, expires_at) < %(before)s OR revoked_at < %(before)s",
-            {"before": before},
+            """
+            DELETE FROM sessions WHERE ctid = ANY (ARRAY(SELECT ctid FROM sessions
+                WHERE least(idle_until, expires_at) < %(before)s OR revoked_at < %(before)s LIMIT %(limit)s))
+            """,
+            {"before": before, "limit": limit},
         )
         return cursor.rowcount
 

@@ -161,3 +161,42 @@ def fill(database, context_id: UUID) -> None:
         connection.execute(
             "UPDATE contexts SET item_count = %s, token_count = %s WHERE id = %s", (MANY, MANY, context_id)
         )
+
+
+async def test_a_queues_letters_go_however_many_there_are(database, settings):
+    forbid_much(database, "dead_letters")
+    with psycopg.connect(database.superuser_url) as connection:
+        connection.execute(
+            """
+            INSERT INTO dead_letters (tenant_id, id, queue, message_id, type, body, reason, attempts, died_at)
+            SELECT %s, gen_random_uuid(), queue, gen_random_uuid(), 'event.received', '{}', 'x', 5, now()
+            FROM generate_series(1, %s), unnest(ARRAY['events', 'contexts']) AS queue
+            """,
+            (DEFAULT_TENANT_ID, MANY),
+        )
+    async with a_caller(database, settings) as rest:
+        purged = await rest("POST", "/api/v1/dead-letters/purge", json={"queue": "events"})
+    assert (purged.status_code, purged.json()) == (200, {"purged": MANY})
+    assert rows(database, "dead_letters") == MANY
+
+
+async def test_sessions_and_codes_that_ended_go_however_many_there_are(database):
+    """What cannot be removed in one step must not keep what comes behind it either."""
+    forbid_much(database, "sessions", "oauth_clients", "device_codes")
+    with psycopg.connect(database.superuser_url) as connection:
+        connection.execute(
+            """
+            WITH u AS (
+                INSERT INTO users (tenant_id, id, username, name, status, roles, grants)
+                VALUES (%(tenant)s, gen_random_uuid(), 'ci', 'CI', 'active', '{}', '{}') RETURNING id
+            )
+            INSERT INTO sessions (tenant_id, id, user_id, client_id, client_name, audience, scopes, refresh_hash, refreshed_at, idle_until,
+                expires_at)
+            SELECT %(tenant)s, gen_random_uuid(), u.id, 'c', 'c', 'a', '{}', '', now(), now() - interval '3 d', now() - interval '3 d'
+            FROM u, generate_series(1, %(count)s)
+            """,
+            {"tenant": DEFAULT_TENANT_ID, "count": MANY},
+        )
+    async with upkeep_of(database) as upkeep:
+        await upkeep.remove_expired()
+    assert rows(database, "sessions") == 0

@@ -239,16 +239,9 @@ class Upkeep:
                 log.info("contexts removed", count=removed, tenant_id=str(tenant_id))
 
     async def _remove_expired(self, tenant_id: UUID) -> None:
-        now = self._now()
-        async with self._database.transaction(tenant_id) as tx:
-            await tx.sessions.drop_ended(now - SESSIONS_KEPT)
-            await tx.authorization_codes.drop_expired(now - CODES_KEPT)
-            await tx.device_codes.drop_expired(now - CODES_KEPT)
-            await tx.oauth_clients.drop_unused(now - UNUSED_CLIENTS_KEPT)
-            await tx.event_replays.drop_older(now - REPLAYS_KEPT)
-            await tx.pollers.drop_older(now - CURSORS_KEPT)
         removed = {
-            name: await self._in_chunks(tenant_id, remove, chunk) for name, remove, chunk in _growing(now)
+            name: await self._in_chunks(tenant_id, remove, chunk)
+            for name, remove, chunk in _expiring(self._now())
         }
         if any(removed.values()):
             log.info("expired rows removed", tenant_id=str(tenant_id), **removed)
@@ -258,9 +251,15 @@ _Removal: TypeAlias = tuple[str, Callable[[Transaction, int], Awaitable[int]], i
 """What is removed, how, and how much of it at once."""
 
 
-def _growing(now: datetime) -> Sequence[_Removal]:
-    """Tables of which more expires in an hour than one statement may take the time for."""
+def _expiring(now: datetime) -> Sequence[_Removal]:
+    """Of each table more may expire in an hour than one statement may take the time for."""
     return (
+        ("sessions", lambda tx, n: tx.sessions.drop_ended(now - SESSIONS_KEPT, n), _CHUNK),
+        ("codes", lambda tx, n: tx.authorization_codes.drop_expired(now - CODES_KEPT, n), _CHUNK),
+        ("device_codes", lambda tx, n: tx.device_codes.drop_expired(now - CODES_KEPT, n), _CHUNK),
+        ("oauth_clients", lambda tx, n: tx.oauth_clients.drop_unused(now - UNUSED_CLIENTS_KEPT, n), _CHUNK),
+        ("event_replays", lambda tx, n: tx.event_replays.drop_older(now - REPLAYS_KEPT, n), _CHUNK),
+        ("pollers", lambda tx, n: tx.pollers.drop_older(now - CURSORS_KEPT, n), _CHUNK),
         ("results", lambda tx, n: tx.results.drop_expired(now, n), _LARGE_CHUNK),
         ("tasks", lambda tx, n: tx.tasks.drop_expired(now, n), _LARGE_CHUNK),
         ("dead_letters", lambda tx, n: tx.dead_letters.drop_older(now - DEAD_LETTERS_KEPT, n), _CHUNK),
