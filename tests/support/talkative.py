@@ -24,10 +24,10 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID
 from devops_mcp.models.principals import FoundKey, PrincipalKind
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.toolsets import Toolsets
+from devops_mcp.serving.lasting import Lasting
 from devops_mcp.serving.server import listening
 from devops_mcp.serving.surface import Surface
 from mcp_server.caller import Entrance
-from mcp_server.lasting import Lasting
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
 from mcp_server.transports.sse import SseEndpoint
@@ -103,7 +103,7 @@ async def replica(redis_url: str, talkative: Talkative, **times: float) -> Async
     async with open_redis(redis_url, command_timeout_s=1) as redis:
         server = talkative.server()
         sessions = sessions_over(server, redis, keyring, **times)
-        entrance = Entrance(Authenticator(_find), Toolsets(()), Lasting(1_000, 0, lambda _: None))
+        entrance = Entrance(Authenticator(_find), Toolsets(()), Lasting(1_000, 0, lambda _: None, "streams"))
         http = HttpEndpoint(server, entrance, sessions, max_body_bytes=MIB)
         sse = SseEndpoint(entrance, sessions)
         routes = [

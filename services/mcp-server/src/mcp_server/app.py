@@ -19,6 +19,7 @@ from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.change_feed import ChangeFeed
 from devops_mcp.operations.feed import EventFeed
 from devops_mcp.operations.platform import open_platform
+from devops_mcp.serving.lasting import Lasting
 from devops_mcp.serving.limits import BodyLimits, Limits
 from devops_mcp.serving.protected_resource import ProtectedResource, issuers_of
 from devops_mcp.serving.route_index import IndexedRouter
@@ -28,7 +29,6 @@ from devops_mcp.serving.surface import Surface
 from mcp_server.authorization import ADDRESS, TO_BEGIN_WITH, NarrowTokens
 from mcp_server.caller import READ_ONLY_PATH, Entrance
 from mcp_server.handlers.resources import INTEGRATIONS_URI
-from mcp_server.lasting import Lasting
 from mcp_server.protocol import build_protocol
 from mcp_server.transports.http import HttpEndpoint
 from mcp_server.transports.http_sessions import sessions_over
@@ -70,7 +70,8 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
         redis = await stack.enter_async_context(open_redis(url, command_timeout_s=SESSION_REDIS_S))
         sessions = sessions_over(server, redis, platform.keyring, fast)
         connections = limits_for(settings.mcp, Limits()).connections
-        lasting = Lasting(connections, settings.mcp.caller_connections, metrics.connection_refused)
+        refused = metrics.connection_refused
+        lasting = Lasting(connections, settings.mcp.caller_connections, refused, "WebSockets and streams")
         entrance = Entrance(platform.authenticator, platform.toolsets, lasting)
         http = HttpEndpoint(
             server,

@@ -17,7 +17,7 @@ from devops_mcp.models.principals import Principal
 from devops_mcp.observability.caller import set_caller
 from devops_mcp.operations.requester import FRONT_DOOR, NOBODY, Requester, View
 from devops_mcp.operations.toolsets import EVERYTHING, Toolsets
-from mcp_server.lasting import Lasting
+from devops_mcp.serving.lasting import Lasting
 
 SCOPE_KEY = "devops_mcp.caller"
 UNAUTHENTICATED = -32001

@@ -6,6 +6,7 @@ and `Idempotency-Key`.
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from devops_mcp.cache.rates import rate_headers
 from devops_mcp.models.errors import PermissionMissing, Refused
@@ -26,6 +28,7 @@ from devops_mcp.operations.deeds import refused
 from devops_mcp.operations.platform import Platform
 from devops_mcp.repositories.idempotency import CallKey
 from devops_mcp.serving.authentication import principal_of
+from devops_mcp.serving.lasting import Lasting
 from devops_mcp.serving.protected_resource import ProtectedResource, scopes_with
 from devops_mcp.serving.surface import add_headers
 from rest_api import encodings, etags, once, sparse
@@ -37,6 +40,7 @@ from rest_api.versions import patched, require_met
 
 NO_STORE = {"cache-control": "no-store"}
 """RFC 6749 §5.1, and for what is shown once."""
+_PIECE = 262_144
 _HOLE = re.compile(r"{(\w+)}")
 
 
@@ -50,12 +54,14 @@ class Answering:
         resource: ProtectedResource,
         cursors: Cursors,
         marked: Once,
+        slow: Lasting,
     ) -> None:
         self._endpoint = endpoint
         self._platform = platform
         self._resource = resource
         self._cursors = cursors
         self._marked = marked
+        self._slow = slow if endpoint.lines or endpoint.reply is File else None
         self._rates = platform.request_rates
         self._authenticate = platform.authenticator.authenticate
         self._name = endpoint.handle.__name__
@@ -89,6 +95,11 @@ class Answering:
         scope = self._opened(given, principal) if self._pages else b""
         params = params_of(endpoint.params, given)
         call = Call(self._platform, principal, params, await self._body(request))
+        if self._slow is not None and endpoint.method == "GET":
+            with ExitStack() as place:
+                place.enter_context(self._slow.held(principal))
+                answer = await self._read(request, call, scope, fields)
+                return _Held(answer, place.pop_all())
         if endpoint.method == "GET":
             return await self._read(request, call, scope, fields)
         if endpoint.takes_key and (keys := request.headers.getlist(once.HEADER)):
@@ -257,7 +268,28 @@ def _file(request: Request, file: File) -> Response:
     if etags.is_known(etags.condition(request.headers, "if-none-match") or "", tag):
         return Response(status_code=304, headers=headers)
     sendable = file.media_type.isascii() and file.media_type.isprintable()
-    return Response(file.content, media_type=file.media_type if sendable else BINARY, headers=headers)
+    headers["content-length"] = str(len(file.content))
+    return StreamingResponse(
+        _pieces(file.content), media_type=file.media_type if sendable else BINARY, headers=headers
+    )
+
+
+class _Held(Response):
+    """An answer with the place that it takes until its client has read it."""
+
+    def __init__(self, answer: Response, place: ExitStack) -> None:
+        self._answer = answer
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await self._answer(scope, receive, send)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Each once the one before has been read; in one piece all of it would be copied to wait for its reader."""
+    for start in range(0, len(content), _PIECE):
+        yield content[start : start + _PIECE]
 
 
 async def _lines(items: AsyncIterator[BaseModel], caller: UUID) -> AsyncIterator[bytes]:

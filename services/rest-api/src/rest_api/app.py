@@ -18,9 +18,12 @@ from devops_mcp.observability.health import Health
 from devops_mcp.observability.metrics import Metrics
 from devops_mcp.operations.events import EventIntake
 from devops_mcp.operations.platform import open_platform
+from devops_mcp.serving.lasting import Lasting
+from devops_mcp.serving.limits import Limits
 from devops_mcp.serving.protected_resource import ProtectedResource, issuers_of
 from devops_mcp.serving.route_index import IndexedRouter
 from devops_mcp.serving.routes import common_routes
+from devops_mcp.serving.server import limits_for
 from devops_mcp.serving.surface import Surface
 from rest_api import encodings, etags
 from rest_api.docs import POLICY, page
@@ -31,6 +34,8 @@ from rest_api.table import routes_of
 from rest_api.webhooks import webhook_routes
 from rest_api.well_known import well_known_routes
 
+SLOW_OF_ONE = 16
+"""Exports and files that one caller may be reading at once; a file is in memory until its reader has it."""
 _API = "/api/"
 _OPEN = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.open)
 
@@ -46,9 +51,11 @@ async def open_app(settings: Settings, metrics: Metrics, stop: asyncio.Event) ->
             issuers_of(settings),
             to_begin_with=DEFAULT_SCOPES,
         )
+        connections = limits_for(settings.rest, Limits()).connections
+        slow = Lasting(connections, SLOW_OF_ONE, metrics.connection_refused, "exports and files")
         routes = [
             *webhook_routes(platform.integrations, intake),
-            *routes_of(ENDPOINTS, platform, resource),
+            *routes_of(ENDPOINTS, platform, resource, slow),
             *resource.routes(),
             *documentation_routes(),
             *well_known_routes(platform),

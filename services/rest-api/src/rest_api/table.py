@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from devops_mcp.operations.platform import Platform
+from devops_mcp.serving.lasting import Lasting
 from devops_mcp.serving.protected_resource import ProtectedResource
 from rest_api.answering import Answering
 from rest_api.cursors import Cursors
@@ -42,14 +43,17 @@ Serve: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def routes_of(
-    endpoints: Iterable[AnyEndpoint], platform: Platform, resource: ProtectedResource
+    endpoints: Iterable[AnyEndpoint], platform: Platform, resource: ProtectedResource, slow: Lasting
 ) -> list[Route]:
-    """One route a path, so that what is said of a method that it lacks names all that it has."""
+    """One route a path, so that what is said of a method that it lacks names all that it has.
+
+    `slow` is how many answers of one there may be that are as long as their readers take.
+    """
     cursors = Cursors(platform.keyring)
     marked = Once(platform.database, platform.keyring, _LEASES * timedelta(seconds=platform.tools.longest_s))
     by_path: defaultdict[str, dict[str, Serve]] = defaultdict(dict)
     for endpoint in endpoints:
-        serve = Answering(endpoint, platform, resource, cursors, marked)
+        serve = Answering(endpoint, platform, resource, cursors, marked, slow)
         by_path[_pattern(endpoint)][endpoint.method] = serve
     return [Route(pattern, _Path(serving), methods=list(serving)) for pattern, serving in by_path.items()]
 

@@ -7,7 +7,7 @@ import pytest
 from devops_mcp.models.errors import RateLimited
 from devops_mcp.models.ids import new_id
 from devops_mcp.models.principals import Principal, PrincipalKind
-from mcp_server.lasting import REASON, Lasting
+from devops_mcp.serving.lasting import REASON, Lasting
 
 TENANT = new_id()
 
@@ -30,8 +30,8 @@ def somebody(tenant_id=TENANT, user_id=None) -> Principal:
 def test_a_caller_may_so_many_and_a_tenants_callers_twice_as_many(
     connections, of_one, caller_may, tenant_may
 ):
-    lasting, refused = Lasting(connections, of_one, lambda reason: told.append(reason)), 0
     told: list[str] = []
+    lasting = Lasting(connections, of_one, told.append, "streams")
     with ExitStack() as stack:
 
         def opened(principal: Principal, wanted: int) -> int:
@@ -55,7 +55,7 @@ def test_a_caller_may_so_many_and_a_tenants_callers_twice_as_many(
 
 
 def test_all_keys_of_a_user_are_one_caller():
-    lasting, user = Lasting(5_000, 1, lambda _: None), new_id()
+    lasting, user = Lasting(5_000, 1, lambda _: None, "x"), new_id()
     with (
         lasting.held(somebody(user_id=user)),
         pytest.raises(RateLimited),
