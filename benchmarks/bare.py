@@ -48,6 +48,7 @@ _ALONE = {
     "postings": "[]",
     "posts": False,
     "above": None,
+    "patience": None,
 }
 
 

@@ -89,8 +89,8 @@ class RestServerSettings(ServerSettings):
 
 class McpServerSettings(ServerSettings):
     port: int = Field(default=8081, ge=0, le=65535)
-    caller_connections: int = Field(default=2_000, ge=0, le=1_000_000)
-    """How many WebSockets and open streams of one caller a process takes, two fifths of its connections at most; of a tenant's callers
+    caller_connections: int = Field(default=5_000, ge=0, le=1_000_000)
+    """How many WebSockets and open streams of one caller a process takes, half of its connections at most; of a tenant's callers
     together twice as many, four fifths at most. 0: as many as there are."""
 
 

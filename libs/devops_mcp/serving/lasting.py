@@ -21,14 +21,14 @@ _AGAIN_S = 10.0
 
 
 class Lasting:
-    """Of `connections` that the process takes a caller has `of_one` at most, and no more than two fifths; a tenant four fifths.
+    """Of `connections` that the process takes a caller has `of_one` at most, and no more than half of them; a tenant four fifths.
 
     A user and the keys that act for it are one caller. `of_one` 0: no limit. `count` hears why one was refused; `what` they are
     says the refusal.
     """
 
     def __init__(self, connections: int, of_one: int, count: Callable[[str], None], what: str) -> None:
-        self._of_one = max(min(of_one, connections * 2 // 5), 1) if of_one else connections
+        self._of_one = max(min(of_one, connections // 2), 1) if of_one else connections
         self._of_tenant = (
             max(min(of_one * TENANTS_FACTOR, connections * 4 // 5), 1) if of_one else connections
         )

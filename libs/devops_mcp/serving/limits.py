@@ -26,7 +26,7 @@ class Limits:
     header_bytes: int = 16 * KIB
     headers: int = 100
     pipelined: int = 16
-    connections: int = 5_000
+    connections: int = 10_000
     """Of the whole process; beyond it the connection that waits longest with nothing asked is closed for the newcomer."""
     spare_files: int = 64
     """File descriptors kept for everything that is not a client."""

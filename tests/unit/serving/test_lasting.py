@@ -20,10 +20,10 @@ def somebody(tenant_id=TENANT, user_id=None) -> Principal:
 @pytest.mark.parametrize(
     ("connections", "of_one", "caller_may", "tenant_may"),
     [
-        (5_000, 2_000, 2_000, 4_000),
-        (5_000, 10, 10, 20),
-        (960, 2_000, 384, 768),
-        (1, 2_000, 1, 1),
+        (10_000, 5_000, 5_000, 8_000),
+        (10_000, 10, 10, 20),
+        (960, 5_000, 480, 768),
+        (1, 5_000, 1, 1),
         (50, 0, 50, 50),
     ],
 )
