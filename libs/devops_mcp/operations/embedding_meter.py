@@ -38,8 +38,9 @@ class Metered:
 class EmbeddingMeter:
     """Asks providers, unless the tenant has paid for the same text before.
 
-    What this machine computes costs nothing and is not kept, but counted all the same. No search waits for that: its questions are added
-    up and written down beside a later one of the tenant, or by `close`; those of a process that is killed are lost.
+    What this machine computes costs nothing and is not kept, but counted all the same, as is what was paid for before. No search waits for
+    that: its questions are added up and written down beside a later one of the tenant, or by `close`; those of a process that is killed
+    are lost.
     """
 
     def __init__(self, database: Database, *, now: Clock = utc_now) -> None:
@@ -56,7 +57,7 @@ class EmbeddingMeter:
         texts: Sequence[str],
         purpose: Purpose = Purpose.PASSAGE,
     ) -> Metered:
-        """The vectors, kept and accounted for before they are returned. `principal_id` None is the tenant."""
+        """The vectors; what was paid for them is kept and accounted for before they are returned. `principal_id` None is the tenant."""
         bill = _Bill(tenant_id, principal_id, provider, purpose)
         if provider.model.is_local or not texts:
             return await self._for_nothing(bill, texts)
@@ -66,7 +67,7 @@ class EmbeddingMeter:
         missing = list({d: text for d, text in zip(digests, texts, strict=True) if d not in known}.items())
         cached = len(texts) - len(missing)
         if cached:
-            await self._account(bill, provider.model, _Counted(cached, cached))
+            await self._count(bill, _Counted(cached, cached))
         tokens, model = 0, provider.model
         for start in range(0, len(missing), KEPT_TOGETHER):
             paid = await self._pay(bill, dict(missing[start : start + KEPT_TOGETHER]))
@@ -81,7 +82,7 @@ class EmbeddingMeter:
         return Metered(embedded.vectors, embedded.model, embedded.tokens)
 
     async def _count(self, bill: "_Bill", counted: "_Counted") -> None:
-        """Account for what was computed here: at once or, where somebody waits for the answer to a question, later and beside it."""
+        """Account for what cost nothing: at once or, where somebody waits for the answer to a question, later and beside it."""
         if bill.purpose is not Purpose.QUESTION:
             return await self._account(bill, bill.provider.model, counted)
         unwritten = self._unwritten.setdefault(bill.tenant_id, _Unwritten(self._now()))
@@ -172,8 +173,14 @@ class _Unwritten:
     def add(self, bill: "_Bill", counted: _Counted) -> None:
         key = (bill.principal_id, bill.provider.model.name)
         before = self.by_principal[key][1] if key in self.by_principal else _Counted(0, 0)
-        texts, tokens = before.texts + counted.texts, before.tokens + counted.tokens
-        self.by_principal[key] = (bill, _Counted(texts, 0, tokens))
+        self.by_principal[key] = (
+            bill,
+            _Counted(
+                before.texts + counted.texts,
+                before.cached + counted.cached,
+                before.tokens + counted.tokens,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,3 +64,26 @@ async def test_no_question_waits_for_the_account_of_those_before(database):
         async with opened.transaction(DEFAULT_TENANT_ID) as tx:
             report = await tx.embeddings.usage(None, now - timedelta(days=1), now + timedelta(days=1), 10)
         assert [(row.principal_id, row.texts, row.tokens) for row in report.items] == [(ann, 3, 6)]
+
+
+async def test_a_question_that_was_paid_for_waits_for_no_account_when_it_is_asked_again(database):
+    ann, now = new_id(), utc_now()
+    provider = FakeProvider()
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        meter = EmbeddingMeter(opened, now=lambda: now)
+
+        async def ask() -> int:
+            embedded = await meter.embed(
+                provider, DEFAULT_TENANT_ID, ann, ["why was that?"], Purpose.QUESTION
+            )
+            return embedded.cached
+
+        assert await ask() == 0
+        with psycopg.connect(database.superuser_url) as holder:
+            holder.execute("LOCK TABLE embedding_usage IN ACCESS EXCLUSIVE MODE")
+            assert [await ask(), await ask()] == [1, 1]
+        await meter.close()
+        async with opened.transaction(DEFAULT_TENANT_ID) as tx:
+            report = await tx.embeddings.usage(None, now - timedelta(days=1), now + timedelta(days=1), 10)
+        assert [(row.texts, row.cached, row.tokens) for row in report.items] == [(3, 2, 3)]
+    assert len(provider.texts) == 1
