@@ -116,7 +116,7 @@ _FUSED = sql.SQL(
 _HITS = sql.SQL(
     """SELECT best.id, kind, source_id, part, context_id, title, text, uri, occurred_at, metadata, space,
            score, fused, recency, lexical_rank, vector_rank, relevance::float8, coverage::float8, distance::float8,
-           CASE WHEN %(highlights)s THEN ts_headline('english', text, words, %(headline)s) END AS headline
+           CASE WHEN %(highlights)s THEN ts_headline('english', text, words_or_names(words, text), %(headline)s) END AS headline
        FROM best, asked"""
 )
 _FEW = sql.SQL(

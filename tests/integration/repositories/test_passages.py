@@ -10,7 +10,8 @@ from devops_mcp.models.ids import DEFAULT_TENANT_ID, new_id
 from devops_mcp.models.passages import NewPassage, PassageKind
 from devops_mcp.repositories import passage_search
 from devops_mcp.repositories.database import Database, open_database
-from devops_mcp.repositories.passages import QueryVector, SearchFilter
+from devops_mcp.repositories.passage_search import MARK
+from devops_mcp.repositories.passages import QueryVector, Ranking, SearchFilter
 
 TENANT = DEFAULT_TENANT_ID
 SPACE = "all-MiniLM-L6-v2/int8/384"
@@ -80,6 +81,26 @@ async def test_a_name_is_found_by_the_words_within_and_a_word_by_the_names_that_
         for question in questions:
             assert wanted in await found(opened, question, [], SearchFilter(ME)), question
         assert await found(opened, "shop book", [], SearchFilter(ME)) in ([], [wanted])
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "marked"),
+    [
+        ("PaymentService is slow", "the payment", ["PaymentService"]),
+        ("pushed to acme/web-shop by ada", "which shop?", ["acme/web-shop"]),
+        ("the pod of web-BookService, not the web", "books", ["BookService"]),
+        ("slow: PaymentService, api.example.com", "slow payment", ["slow", "PaymentService"]),
+        ("it's acme/shop' | 'and acme/shop", "shop", ["acme/shop", "acme/shop"]),
+        ("nothing of Acme/Web but the shop", "shop", ["shop"]),
+    ],
+)
+async def test_a_name_is_marked_where_a_word_within_it_was_asked_for(database, text, question, marked):
+    async with open_database(database.app_url, pool_size=2, application="test") as opened:
+        await index(opened, text)
+        async with opened.transaction(TENANT) as tx:
+            [hit] = await tx.passages.search(question, [], SearchFilter(ME), 10, Ranking(highlights=True))
+    [highlight] = hit.highlights
+    assert highlight.split(MARK)[1::2] == marked
 
 
 async def test_what_was_indexed_before_names_were_taken_apart_is_found_as_before(database):
