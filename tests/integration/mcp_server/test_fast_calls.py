@@ -428,6 +428,29 @@ async def test_a_call_over_http_ends_with_its_client(database, settings, short):
     assert short.taken == [True]
 
 
+async def test_each_call_of_a_session_is_recorded_with_its_own_requests_trace_and_address(
+    database, settings, short
+):
+    key, traces = await new_key(database.owner_url), [f"{number:032x}" for number in (1, 2)]
+    async with running_mcp(settings) as url:
+        async with httpx2.AsyncClient(timeout=20) as http:
+            client = HandshakeClient(http, [url], key)
+            await client.begin()
+            for trace in traces:
+                asked = client.request("tools/call", {"name": "context_list", "arguments": {}})
+                answer = await client.post(asked, traceparent=f"00-{trace}-{1:016x}-01")
+                assert "error" not in messages_of(answer)[-1]
+        async with channel("ws", url, key, STATELESS) as ask:
+            await ask(call("context_list").said(STATELESS))
+    assert short.taken[-3:] == [True] * 3
+    with psycopg.connect(database.superuser_url) as connection:
+        recorded = connection.execute(
+            "SELECT trace_id, address FROM audit_log WHERE target = 'context_list' ORDER BY id"
+        ).fetchall()
+    assert [trace for trace, _ in recorded[:2]] == traces
+    assert [address for _, address in recorded] == ["127.0.0.1"] * 3
+
+
 async def test_a_call_that_takes_long_is_streamed_and_can_be_resumed(database, settings, short):
     async with talking(database, settings) as client, held(database.superuser_url) as contexts:
         async with client.streaming(client.request("tools/call", {"name": "context_list"})) as events:

@@ -1,8 +1,8 @@
 """The requests of one client that are under way: so many at most, cancelled by their id, waited for before a restart."""
 
 import asyncio
-import contextvars
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,6 @@ class UnderWay:
         """Set while no request that will be answered is under way."""
         self.idle.set()
         self._loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()
         self._tasks: dict[str | int, asyncio.Task[None] | None] = {}
         """None where somebody else answers."""
         self._endless: set[str | int] = set()
@@ -54,14 +53,18 @@ class UnderWay:
         *,
         is_endless: bool = False,
         when_cancelled: Callable[[], None] | None = None,
+        context: Context | None = None,
     ) -> None:
-        """Run `work`, which answers the request unless it is cancelled, perhaps before it began; one that is endless nobody waits for."""
+        """Run `work`, which answers the request unless it is cancelled, perhaps before it began; one that is endless nobody waits for.
+
+        It runs in `context`, else in a copy of the current one.
+        """
         key = coerce_request_id(request_id)
         if is_endless:
             self._endless.add(key)
         else:
             self.idle.clear()
-        task = self._tasks[key] = self._loop.create_task(work, context=self._context.copy())
+        task = self._tasks[key] = self._loop.create_task(work, context=context)
         task.add_done_callback(partial(self._done, key, when_cancelled))
 
     def begin(self, request_id: str | int) -> None:

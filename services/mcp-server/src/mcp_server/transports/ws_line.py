@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,13 +41,14 @@ class Line:
     @contextmanager
     def beginning_at_once(self, connection: Connection | None = None) -> Iterator[None]:
         """Within this block plain requests begin as they come, without the loop, as long as it has nothing else to do."""
-        self.frames.offer(partial(self._begin_at_once, connection))
+        self.frames.offer(partial(self._begin_at_once, connection, copy_context()))
         try:
             yield
         finally:
             self.frames.offer(None)
 
-    def _begin_at_once(self, connection: Connection | None, raw: bytes) -> bool:
+    def _begin_at_once(self, connection: Connection | None, context: Context, raw: bytes) -> bool:
+        """Called where bytes come, in nobody's context: `context` is that of the connection."""
         try:
             message = read_object(raw)
         except BadFrame:
@@ -55,7 +57,7 @@ class Line:
             return False
         answering = self.fast.prepare_now(message, self.websocket.scope, connection)
         if answering is not None:
-            self.under_way.run(message["id"], self._answer(answering))
+            self.under_way.run(message["id"], self._answer(answering), context=context.copy())
         return answering is not None
 
     async def _answer(self, answering: Answering) -> None:
