@@ -24,10 +24,14 @@ CHAINED_WITHIN_S = 3.0
 """So long a reader waits until what was done before is in the log."""
 
 
-async def chain_waiting(database: Database, tenant_id: UUID) -> int:
-    """Chain the tenant's records that wait for it, some at a time; how many there were."""
+async def chain_waiting(
+    database: Database, tenant_id: UUID, *, require_time: Callable[[], None] | None = None
+) -> int:
+    """Chain the tenant's records that wait for it, some at a time; how many there were. `require_time` goes before each, and may raise."""
     total, chained = 0, CHAINED_AT_ONCE
     while chained == CHAINED_AT_ONCE:
+        if require_time is not None:
+            require_time()
         async with database.transaction(tenant_id) as tx:
             chained = await tx.audit.chain_waiting(CHAINED_AT_ONCE)
         total += chained
@@ -65,6 +69,11 @@ class Chaining:
         Raises `Unavailable` where there is more than can be chained in time; what could be stays so.
         """
         until = self._monotonic() + self._within_s
+
+        def in_time() -> None:
+            if self._monotonic() > until:
+                raise _too_much()
+
         line = self._lines.setdefault(tenant_id, _Line())
         line.come += 1
         number = line.come
@@ -75,7 +84,7 @@ class Chaining:
             try:
                 if line.served < number:
                     comprised = line.come
-                    await self._chain(tenant_id, until)
+                    await chain_waiting(self._database, tenant_id, require_time=in_time)
                     line.served = comprised
             finally:
                 line.turn.release()
@@ -85,14 +94,6 @@ class Chaining:
             line.here -= 1
             if not line.here:
                 self._lines.pop(tenant_id, None)
-
-    async def _chain(self, tenant_id: UUID, until: float) -> None:
-        chained = CHAINED_AT_ONCE
-        while chained == CHAINED_AT_ONCE:
-            if self._monotonic() > until:
-                raise _too_much()
-            async with self._database.transaction(tenant_id) as tx:
-                chained = await tx.audit.chain_waiting(CHAINED_AT_ONCE)
 
 
 def _too_much() -> Unavailable:
